@@ -1,0 +1,1 @@
+"""Agents: the building blocks of hierebm put together."""

@@ -1,0 +1,1 @@
+"""Goal environments that ship with hierebm."""

@@ -1,0 +1,54 @@
+"""Goal-conditioned reinforcement learning with energy-based subgoals and graph search.
+
+Importing this package registers ``PointMassGoal-v0`` with Gymnasium. It does not import torch:
+the agents and the model classes are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "HierarchicalEBMAgent": "hierebm.agents.hierarchical",
+    "HierarchicalEBMConfig": "hierebm.agents.hierarchical",
+    "DDPGHERAgent": "hierebm.agents.ddpg_her",
+    "DDPGHERConfig": "hierebm.agents.ddpg_her",
+    "evaluate_policy": "hierebm.evaluation",
+}
+
+if TYPE_CHECKING:
+    from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
+    from hierebm.agents.hierarchical import HierarchicalEBMAgent, HierarchicalEBMConfig
+    from hierebm.evaluation import evaluate_policy
+
+__all__ = [
+    "DDPGHERAgent",
+    "DDPGHERConfig",
+    "HierarchicalEBMAgent",
+    "HierarchicalEBMConfig",
+    "__version__",
+    "evaluate_policy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'hierebm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if "PointMassGoal-v0" not in gymnasium.registry:
+    gymnasium.register(
+        id="PointMassGoal-v0",
+        entry_point="hierebm.envs.point_mass:PointMassGoalEnv",
+        vector_entry_point="hierebm.envs.point_mass_vector:PointMassGoalVectorEnv",
+    )
