@@ -1,1 +1,6 @@
-"""hierebm.control"""
+"""The low level: an actor and critics that know how many steps a goal is away."""
+
+from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.distance import CategoricalHead, DistanceHead, ScalarHead
+
+__all__ = ["CategoricalHead", "DDPGConfig", "DistanceDDPG", "DistanceHead", "ScalarHead"]

@@ -1,1 +1,14 @@
-"""hierebm.replay"""
+"""Experience: the episode ring, hindsight relabelling, between-triplets."""
+
+from hierebm.replay.episodes import EpisodeReplay
+from hierebm.replay.hindsight import ReachedFn, TransitionBatch, sample_transitions
+from hierebm.replay.triplets import BetweenTriplets, sample_between
+
+__all__ = [
+    "BetweenTriplets",
+    "EpisodeReplay",
+    "ReachedFn",
+    "TransitionBatch",
+    "sample_between",
+    "sample_transitions",
+]

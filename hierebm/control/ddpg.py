@@ -1,0 +1,226 @@
+"""The low level: goal-conditioned DDPG whose critics predict the number of steps to the goal.
+
+Deterministic policy gradients (Lillicrap et al. 2016, arXiv 1509.02971) on hindsight-relabelled
+transitions, with an ensemble of distance critics (Eysenbach et al. 2019, arXiv 1906.05253).
+:meth:`DistanceDDPG.update` is the algorithm; the rest gives access to what it learnt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hierebm.control.distance import make_head
+from hierebm.control.features import GoalFeatures
+from hierebm.nn.modules import MLP, EnsembleMLP, FlatAdam, flat_parameters, polyak_
+from hierebm.replay import TransitionBatch
+from hierebm.replay.episodes import FloatArray
+
+# Rows per forward pass of a query: activations of this many rows stay in the cache.
+QUERY_ROWS = 256
+
+
+@dataclass
+class DDPGConfig:
+    """Settings of the low level's networks and update."""
+
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    """Hidden layers of the actor and of each critic."""
+    n_critics: int = 3
+    """Critics in the ensemble; each has its own target and they are never mixed in training."""
+    critic: str = "categorical"
+    """"categorical" (a distribution over steps) or "scalar" (its mean only, cheaper)."""
+    max_distance: int = 30
+    """Largest distance in steps that a critic can say; everything farther counts as this."""
+    actor_lr: float = 1e-3
+    """Learning rate of the actor."""
+    critic_lr: float = 1e-3
+    """Learning rate of the critics."""
+    tau: float = 0.01
+    """Share of the online networks that moves into the targets at each update."""
+    preactivation_penalty: float = 0.05
+    """Weight of the mean squared pre-tanh action; without it the actor saturates for good."""
+    fourier_features: int = 48
+    """Random frequencies of the (achieved goal, goal) pair; 0 for plain inputs."""
+    fourier_octaves: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Frequencies, in multiples of one radian per four steps at full speed."""
+
+    def __post_init__(self) -> None:
+        self.hidden_sizes = tuple(self.hidden_sizes)
+        self.fourier_octaves = tuple(self.fourier_octaves)
+
+
+class DistanceDDPG:
+    """Actor, critic ensemble and their targets.
+
+    Actions are in [-1, 1] here; the agent scales them to the environment's bounds.
+
+    Args:
+        obs_dim, goal_dim, action_dim: lengths of the flat vectors.
+        config: settings.
+        generator: source of the initial parameters and frequencies.
+        device: where the networks live.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        goal_dim: int,
+        action_dim: int,
+        config: DDPGConfig,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.head = make_head(config.critic, config.max_distance)
+        self.features = GoalFeatures(
+            obs_dim, goal_dim, config.fourier_features, config.fourier_octaves, generator
+        ).to(self.device)
+        actor_in, critic_in = self.features.out_dim, self.features.out_dim + action_dim
+
+        def networks() -> tuple[MLP, EnsembleMLP]:
+            actor = MLP(actor_in, config.hidden_sizes, action_dim, generator=generator)
+            critics = EnsembleMLP(
+                config.n_critics,
+                critic_in,
+                config.hidden_sizes,
+                self.head.out_dim,
+                generator=generator,
+            )
+            return actor.to(self.device), critics.to(self.device)
+
+        self.actor, self.critics = networks()
+        self.actor_target, self.critics_target = networks()
+        self.actor_target.load_state_dict(self.actor.state_dict())
+        self.critics_target.load_state_dict(self.critics.state_dict())
+        self._flat_actor, self._flat_critics = map(flat_parameters, (self.actor, self.critics))
+        self._flat_actor_target = flat_parameters(self.actor_target)
+        self._flat_critics_target = flat_parameters(self.critics_target)
+        self.actor_optimizer = FlatAdam(self._flat_actor, lr=config.actor_lr)
+        self.critic_optimizer = FlatAdam(self._flat_critics, lr=config.critic_lr)
+
+    # ------------------------------------------------------------------ learning
+
+    def update(self, batch: TransitionBatch) -> dict[str, float]:
+        """One gradient step of critics and actor, then a step of the targets.
+
+        Returns:
+            ``train/critic_loss`` (summed over the ensemble), ``train/actor_loss`` (mean predicted
+            steps plus penalty), ``train/distance_mean`` (predicted steps of the batch).
+        """
+        observation, achieved, action, next_observation, next_achieved, goal = map(
+            self._tensor,
+            (
+                batch.observation,
+                batch.achieved_goal,
+                batch.action,
+                batch.next_observation,
+                batch.next_achieved_goal,
+                batch.goal,
+            ),
+        )
+        reached, dead_end = map(self._tensor, (batch.reached, batch.dead_end))
+        features = self.features(observation, achieved, goal)
+
+        with torch.no_grad():
+            next_features = self.features(next_observation, next_achieved, goal)
+            next_action = torch.tanh(self.actor_target(next_features))
+            next_outputs = self.critics_target(torch.cat([next_features, next_action], -1))
+            target = self.head.bootstrap(next_outputs, reached, dead_end)
+
+        outputs = self.critics(torch.cat([features, action], -1))
+        critic_loss = self.head.loss(outputs, target)
+        self.critic_optimizer.zero_grad()
+        critic_loss.backward()
+        self.critic_optimizer.step()
+
+        # The critics are constants here: no gradient of their weights is computed.
+        self.critics.requires_grad_(False)
+        pre_tanh = self.actor(features)
+        outputs_pi = self.critics(torch.cat([features, torch.tanh(pre_tanh)], -1))
+        distance = self.head.distance(outputs_pi).mean()
+        actor_loss = distance + self.config.preactivation_penalty * pre_tanh.square().mean()
+        self.actor_optimizer.zero_grad()
+        actor_loss.backward()
+        self.actor_optimizer.step()
+        self.critics.requires_grad_(True)
+
+        polyak_(self._flat_actor_target, self._flat_actor, self.config.tau)
+        polyak_(self._flat_critics_target, self._flat_critics, self.config.tau)
+        return {
+            "train/critic_loss": float(critic_loss.detach()),
+            "train/actor_loss": float(actor_loss.detach()),
+            "train/distance_mean": float(distance.detach()),
+        }
+
+    # ------------------------------------------------------------------- queries
+
+    @torch.no_grad()
+    def act(
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+    ) -> FloatArray:
+        """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B, action_dim) in [-1, 1], no noise."""
+        features = self.features(*map(self._tensor, (observation, achieved_goal, goal)))
+        action: FloatArray = torch.tanh(self.actor(features)).cpu().numpy()
+        return action
+
+    @torch.no_grad()
+    def distance(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        reduce: str = "max",
+    ) -> FloatArray:
+        """Predicted steps under the policy, (B,) float32 in [1, max_distance].
+
+        Args:
+            observation, achieved_goal, goal: (B, ...) rows.
+            reduce: over the ensemble: "max" (what planning trusts), "mean", or "none" (E, B).
+        """
+        inputs = [self._tensor(x) for x in (observation, achieved_goal, goal)]
+        parts = []
+        for observation_, achieved_, goal_ in zip(
+            *(x.split(QUERY_ROWS) for x in inputs), strict=True
+        ):
+            features = self.features(observation_, achieved_, goal_)
+            action = torch.tanh(self.actor(features))
+            parts.append(self.head.distance(self.critics(torch.cat([features, action], -1))))
+        if not parts:
+            return np.zeros(0, np.float32)
+        steps = torch.cat(parts, dim=1)
+        if reduce == "max":
+            steps = steps.amax(0)
+        elif reduce == "mean":
+            steps = steps.mean(0)
+        elif reduce != "none":
+            raise ValueError(f'reduce must be "max", "mean" or "none", got {reduce!r}')
+        result: FloatArray = steps.clamp(1.0, self.config.max_distance).cpu().numpy()
+        return result
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+    # --------------------------------------------------------------- persistence
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on, as (nested) dicts of tensors."""
+        return {
+            "features": self.features.state_dict(),
+            "actor": self.actor.state_dict(),
+            "critics": self.critics.state_dict(),
+            "actor_target": self.actor_target.state_dict(),
+            "critics_target": self.critics_target.state_dict(),
+            "actor_optimizer": self.actor_optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave, in place."""
+        for name in self.state_dict():
+            getattr(self, name).load_state_dict(state[name])

@@ -1,0 +1,91 @@
+"""What actor and critic see of (state, goal): scaled inputs and Fourier features of the pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hierebm.nn.modules import RandomFourierFeatures
+
+# Positions are measured in units of this many top-speed steps before the Fourier features, so
+# that their frequencies follow the world: features of one radian per four steps can bend at a
+# wall, whether the world is 20 or 200 steps wide.
+STEPS_PER_RADIAN = 4.0
+# Beyond about this many steps, the direct displacement says no more than 'far, that way'.
+LOCAL_STEPS = 8.0
+
+
+class GoalFeatures(nn.Module):
+    """Fixed input features of actor and critics; nothing in here is trained.
+
+    Concatenates the scaled observation, the scaled goal, the displacement from achieved goal to
+    goal (squashed, so that the last few steps are resolved in a world of any size) and random
+    Fourier features of the pair (achieved goal, goal). Plain networks are too smooth to represent
+    that two places on the two sides of a wall are far apart; the Fourier features are what keeps
+    short edges from running through walls (Tancik et al. 2020, arXiv 2006.10739).
+
+    Args:
+        obs_dim, goal_dim: lengths of observation and goal.
+        n_fourier: number of frequencies, 0 for none.
+        octaves: multiples of one radian per four steps that the frequencies are spread over.
+        generator: source of the frequencies.
+    """
+
+    observation_shift: Tensor
+    observation_scale: Tensor
+    goal_shift: Tensor
+    goal_scale: Tensor
+    step_scale: Tensor
+
+    def __init__(
+        self,
+        obs_dim: int,
+        goal_dim: int,
+        n_fourier: int,
+        octaves: Sequence[float],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("observation_shift", torch.zeros(obs_dim))
+        self.register_buffer("observation_scale", torch.ones(obs_dim))
+        self.register_buffer("goal_shift", torch.zeros(goal_dim))
+        self.register_buffer("goal_scale", torch.ones(goal_dim))
+        self.register_buffer("step_scale", torch.ones(goal_dim))
+        self.fourier = (
+            RandomFourierFeatures(2 * goal_dim, n_fourier, octaves, generator)
+            if n_fourier
+            else None
+        )
+        self.out_dim = obs_dim + 2 * goal_dim + 2 * n_fourier
+
+    def forward(self, observation: Tensor, achieved_goal: Tensor, goal: Tensor) -> Tensor:
+        """(..., obs_dim), (..., goal_dim), (..., goal_dim) -> (..., out_dim)."""
+        observation = (observation - self.observation_shift) / self.observation_scale
+        displacement = torch.tanh((goal - achieved_goal) / (LOCAL_STEPS * self.step_scale))
+        parts = [observation, (goal - self.goal_shift) / self.goal_scale, displacement]
+        if self.fourier is not None:
+            pair = torch.cat([achieved_goal - self.goal_shift, goal - self.goal_shift], dim=-1)
+            unit = STEPS_PER_RADIAN * self.step_scale
+            parts.append(self.fourier(pair / torch.cat([unit, unit])))
+        return torch.cat(parts, dim=-1)
+
+    def fit(
+        self,
+        observation: tuple[Tensor, Tensor],
+        goal: tuple[Tensor, Tensor],
+        step_scale: Tensor | None = None,
+    ) -> None:
+        """Set the scaling: (shift, scale) of observation and goal, and the size of a step.
+
+        Args:
+            step_scale: (goal_dim,) how far the achieved goal moves in one step at full speed;
+                a dimension that hardly moves counts as moving 1% of its scale.
+        """
+        self.observation_shift.copy_(observation[0])
+        self.observation_scale.copy_(observation[1])
+        self.goal_shift.copy_(goal[0])
+        self.goal_scale.copy_(goal[1])
+        if step_scale is not None:
+            self.step_scale.copy_(torch.maximum(step_scale, 0.01 * self.goal_scale))

@@ -1,0 +1,185 @@
+"""A packed ring of episodes: one row per state, no copy of the next state, no scan to sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+class EpisodeReplay:
+    """Ring buffer of episodes, one column per environment.
+
+    A row is a state: ``observation``, ``achieved_goal``, and, unless it is the last state of its
+    episode, the ``action`` taken there and the ``goal`` that the low level was chasing. The next
+    state of a row is the row after it, so nothing is stored twice. Rows are addressed by a flat
+    index ``slot * n_envs + env``.
+
+    A float32 row costs ``4 * (obs_dim + 2 * goal_dim + action_dim + 1) + 10`` bytes.
+
+    Args:
+        capacity: number of rows over all environments; the oldest rows are overwritten.
+        obs_dim, goal_dim, action_dim: lengths of the flat vectors.
+        n_envs: number of environments that write side by side.
+
+    Raises:
+        ValueError: if ``capacity`` leaves fewer than two rows per environment.
+    """
+
+    def __init__(
+        self, capacity: int, obs_dim: int, goal_dim: int, action_dim: int, n_envs: int = 1
+    ) -> None:
+        self.n_slots = capacity // n_envs
+        if self.n_slots < 2:
+            raise ValueError(
+                f"buffer_size={capacity} leaves {self.n_slots} rows for each of {n_envs} "
+                "environments; it must hold at least two rows each"
+            )
+        self.n_envs = n_envs
+        rows = self.n_slots * n_envs
+        self.observation = np.zeros((rows, obs_dim), np.float32)
+        self.achieved_goal = np.zeros((rows, goal_dim), np.float32)
+        self.goal = np.zeros((rows, goal_dim), np.float32)
+        self.action = np.zeros((rows, action_dim), np.float32)
+        # Path length travelled in goal space since the episode began.
+        self.arc_length = np.zeros(rows, np.float32)
+        self.has_action = np.zeros(rows, np.bool_)
+        # A failure that ends the world for every goal, as opposed to a goal that was reached.
+        self.dead_end = np.zeros(rows, np.bool_)
+        # Absolute time of the last state of the row's episode; -1 while the episode runs.
+        self.episode_end = np.full(rows, -1, np.int64)
+        # Absolute (never wrapping) time of each environment's newest state and of its episode.
+        self.time = np.zeros(n_envs, np.int64)
+        self.episode_start = np.zeros(n_envs, np.int64)
+
+    @property
+    def capacity(self) -> int:
+        """Number of rows."""
+        return self.n_slots * self.n_envs
+
+    @property
+    def n_transitions(self) -> int:
+        """Number of transitions that can be sampled now."""
+        return int(np.count_nonzero(self.has_action))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the arrays."""
+        return sum(array.nbytes for array in self.state_dict().values())
+
+    def add(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        action: FloatArray,
+        next_observation: FloatArray,
+        next_achieved_goal: FloatArray,
+        dead_end: NDArray[np.bool_],
+        ended: NDArray[np.bool_],
+        envs: IntArray | None = None,
+    ) -> None:
+        """Store one transition of each environment in ``envs`` (default: all of them).
+
+        Args:
+            observation, next_observation: (n, obs_dim).
+            achieved_goal, next_achieved_goal, goal: (n, goal_dim); ``goal`` is what the low level
+                was given at this step, not the environment's own goal.
+            action: (n, action_dim).
+            dead_end: (n,) terminated without any goal being reached.
+            ended: (n,) terminated or truncated: the next call starts a new episode.
+            envs: (n,) distinct environment indices.
+        """
+        envs = np.arange(self.n_envs) if envs is None else envs
+        row, next_row = self._flat(self.time[envs], envs), self._flat(self.time[envs] + 1, envs)
+        self.observation[row] = observation
+        self.achieved_goal[row] = achieved_goal
+        self.goal[row] = goal
+        self.action[row] = action
+        self.dead_end[row] = dead_end
+        self.has_action[row] = True
+        self.episode_end[row] = -1
+        self.arc_length[row] *= self.time[envs] > self.episode_start[envs]
+        self.observation[next_row] = next_observation
+        self.achieved_goal[next_row] = next_achieved_goal
+        step = np.linalg.norm(next_achieved_goal - achieved_goal, axis=-1)
+        self.arc_length[next_row] = self.arc_length[row] + step
+        self.has_action[next_row] = False
+        self.episode_end[next_row] = -1
+        self.time[envs] += 1
+        for env in envs[ended]:
+            self._close_episode(int(env))
+
+    def _close_episode(self, env: int) -> None:
+        end = self.time[env]
+        first = max(self.episode_start[env], end - self.n_slots + 1)
+        self.episode_end[self._flat(np.arange(first, end + 1), np.int64(env))] = end
+        self.time[env] += 1
+        self.episode_start[env] = self.time[env]
+        # The slot that the next episode starts in may still hold the oldest row's action.
+        self.has_action[self._flat(self.time[env], np.int64(env))] = False
+
+    def _flat(self, time: Any, env: Any) -> Any:
+        return (time % self.n_slots) * self.n_envs + env
+
+    # ---------------------------------------------------------------- sampling
+
+    def sample_rows(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Draw ``n`` rows that have an action, uniformly with replacement.
+
+        Raises:
+            RuntimeError: if nothing was stored yet.
+        """
+        filled = int(min(self.time.max() + 1, self.n_slots)) * self.n_envs
+        rows = rng.integers(filled, size=n)
+        for _ in range(64):
+            bad = np.flatnonzero(~self.has_action[rows])
+            if not bad.size:
+                return rows
+            rows[bad] = rng.integers(filled, size=bad.size)
+        usable = np.flatnonzero(self.has_action)
+        if not usable.size:
+            raise RuntimeError("the replay buffer holds no transitions yet; collect some first")
+        return rng.choice(usable, size=n)
+
+    def steps_left(self, rows: IntArray) -> IntArray:
+        """(n,) number of states that follow each row in its episode (at least 1)."""
+        slot, env = np.divmod(rows, self.n_envs)
+        now = self.time[env]
+        # Absolute time of the row: the last time at or before `now` that fell into its slot.
+        time = now - (now - slot) % self.n_slots
+        end = self.episode_end[rows]
+        return np.where(end < 0, now, end) - time
+
+    def later(self, rows: IntArray, steps: IntArray) -> IntArray:
+        """(n,) the rows ``steps`` states later; keep ``steps <= steps_left(rows)``."""
+        return (rows + steps * self.n_envs) % self.capacity
+
+    # ------------------------------------------------------------- persistence
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name; :meth:`load_state_dict` restores the buffer bit for bit."""
+        return {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+
+    def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: if an array is missing or has another shape or type.
+        """
+        for name, mine in self.state_dict().items():
+            if name not in arrays:
+                raise ValueError(f"the saved replay buffer has no array {name!r}")
+            theirs = arrays[name]
+            if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
+                raise ValueError(
+                    f"replay array {name!r} is {theirs.shape} {theirs.dtype}, this buffer needs "
+                    f"{mine.shape} {mine.dtype}: load it into an agent with the same spaces, "
+                    "buffer_size and number of environments"
+                )
+        for name, mine in self.state_dict().items():
+            mine[...] = arrays[name]

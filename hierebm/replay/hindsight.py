@@ -1,0 +1,75 @@
+"""Hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495) for distance learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierebm.replay.episodes import EpisodeReplay, FloatArray
+
+ReachedFn = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
+"""(achieved (n, goal_dim), goal (n, goal_dim)) -> (n,) whether the goal counts as reached."""
+
+
+@dataclass(frozen=True)
+class TransitionBatch:
+    """A relabelled minibatch; every array has ``n`` rows, float32 unless said otherwise."""
+
+    observation: FloatArray
+    achieved_goal: FloatArray
+    action: FloatArray
+    next_observation: FloatArray
+    next_achieved_goal: FloatArray
+    goal: FloatArray
+    reached: NDArray[np.bool_]
+    """The next state reaches the (relabelled) goal: one step is left."""
+    dead_end: NDArray[np.bool_]
+    """The episode ended there without reaching any goal: the goal is never reached."""
+
+
+def sample_transitions(
+    replay: EpisodeReplay,
+    n: int,
+    reached: ReachedFn,
+    rng: np.random.Generator,
+    *,
+    future: float = 0.4,
+    random: float = 0.25,
+    horizon: float = 10.0,
+) -> TransitionBatch:
+    """Draw ``n`` transitions and give each a goal from one of three sources.
+
+    * a state that followed in the same episode, geometrically soon (share ``future``): *near*;
+    * a random stored state (share ``random``): *far*;
+    * the goal that the low level was really chasing at that step (the rest): what the planner
+      asks for, walls between included. Without this source a critic believes in short cuts.
+
+    The terminal flag is recomputed for the new goal. Truncation is bootstrapped through.
+
+    Args:
+        horizon: mean number of steps to the future state.
+    """
+    rows = replay.sample_rows(n, rng)
+    next_rows = replay.later(rows, np.ones_like(rows))
+    goal = replay.goal[rows]
+
+    n_future, n_random = round(future * n), round(random * n)
+    ahead = rng.geometric(1.0 / horizon, size=n_future)
+    ahead = np.minimum(ahead, replay.steps_left(rows[:n_future]))
+    goal[:n_future] = replay.achieved_goal[replay.later(rows[:n_future], ahead)]
+    goal[n_future : n_future + n_random] = replay.achieved_goal[replay.sample_rows(n_random, rng)]
+
+    next_achieved_goal = replay.achieved_goal[next_rows]
+    return TransitionBatch(
+        observation=replay.observation[rows],
+        achieved_goal=replay.achieved_goal[rows],
+        action=replay.action[rows],
+        next_observation=replay.observation[next_rows],
+        next_achieved_goal=next_achieved_goal,
+        goal=goal,
+        reached=reached(next_achieved_goal, goal),
+        dead_end=replay.dead_end[rows],
+    )

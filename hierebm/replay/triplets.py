@@ -1,0 +1,55 @@
+"""Between-triplets (s, g, w): two states of one trajectory and a state on the way from s to g."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hierebm.replay.episodes import EpisodeReplay, FloatArray
+
+
+@dataclass(frozen=True)
+class BetweenTriplets:
+    """Positives of the conditional energy E(w | s, g), all in goal space, (n, goal_dim) each."""
+
+    start: FloatArray
+    goal: FloatArray
+    between: FloatArray
+
+
+def sample_between(
+    replay: EpisodeReplay, n: int, rng: np.random.Generator, *, max_steps: int = 100
+) -> BetweenTriplets:
+    """Draw triplets from stored trajectories, w uniformly in *arc length* between s and g.
+
+    Drawing w uniformly in time would over-represent the places where the system is slow: the ends
+    of every path that accelerates and brakes.
+
+    Args:
+        max_steps: longest time between s and g.
+    """
+    rows = replay.sample_rows(n, rng)
+    span = np.minimum(replay.steps_left(rows), max_steps)
+    span = np.maximum(1, np.ceil(rng.random(n) * span)).astype(np.int64)
+    ends = replay.later(rows, span)
+    begin, end = replay.arc_length[rows], replay.arc_length[ends]
+    target = begin + rng.random(n, dtype=np.float32) * (end - begin)
+
+    # Bisection for the last state whose arc length is at most the target.
+    low, high = np.zeros_like(span), span
+    while np.any(high - low > 1):
+        middle = (low + high) // 2
+        below = replay.arc_length[replay.later(rows, middle)] <= target
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    before, after = replay.later(rows, low), replay.later(rows, high)
+    step = replay.arc_length[after] - replay.arc_length[before]
+    fraction = np.clip((target - replay.arc_length[before]) / np.maximum(step, 1e-9), 0.0, 1.0)
+    between = replay.achieved_goal[before] + fraction[:, None] * (
+        replay.achieved_goal[after] - replay.achieved_goal[before]
+    )
+    return BetweenTriplets(
+        start=replay.achieved_goal[rows],
+        goal=replay.achieved_goal[ends],
+        between=between.astype(np.float32),
+    )
