@@ -1,0 +1,7 @@
+"""The errors that callers may want to catch by name."""
+
+from __future__ import annotations
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be loaded as a checkpoint; the message says why and what to do."""
