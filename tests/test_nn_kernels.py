@@ -1,0 +1,212 @@
+"""Hand-written gradients equal float64 autograd's, whatever the shapes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, squared_error_
+from hierebm.nn.modules import MLP, EnsembleMLP, flat_parameters
+
+dims = st.integers(1, 12)
+hidden_layers = st.lists(dims, max_size=3)
+activations = st.sampled_from(["relu", "silu", "tanh"])
+seeds = st.integers(0, 2**31)
+# None is a plain MLP, a number an ensemble of that size.
+members = st.one_of(st.none(), st.integers(1, 4))
+# Rounding of a few chained float32 sums against the same maths in float64.
+FLOAT32 = {"rtol": 2e-4, "atol": 2e-5}
+FLOAT64 = {"rtol": 1e-9, "atol": 1e-11}
+
+
+def make(
+    n_members: int | None, n_in: int, hidden: list[int], n_out: int, activation: str, seed: int
+) -> MLP | EnsembleMLP:
+    generator = torch.Generator().manual_seed(seed)
+    if n_members is None:
+        return MLP(n_in, hidden, n_out, activation, generator)
+    return EnsembleMLP(n_members, n_in, hidden, n_out, activation, generator)
+
+
+def output_of(network: MLP | EnsembleMLP, x: Tensor) -> Tensor:
+    out = network(x)
+    return out if isinstance(network, EnsembleMLP) else out.reshape(1, *out.shape[-2:])
+
+
+def clear_of_kinks(network: MLP | EnsembleMLP, x: Tensor) -> bool:
+    """Whether rounding to float32 leaves every relu on its side of zero."""
+    smallest = []
+    hooks = [
+        layer.register_forward_hook(lambda _, __, z: smallest.append(z.abs().min()))
+        for layer in network.layers[:-1]
+    ]
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return network.activation != "relu" or all(z > 1e-5 for z in smallest)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    n_members=members,
+    n_in=dims,
+    hidden=hidden_layers,
+    n_out=dims,
+    activation=activations,
+    batches=st.lists(st.integers(1, 33), min_size=1, max_size=3),
+    per_member=st.booleans(),
+    columns=st.tuples(st.integers(0, 11), st.integers(1, 12)),
+    double=st.booleans(),
+    seed=seeds,
+)
+def test_passes_equal_float64_autograd(
+    n_members: int | None,
+    n_in: int,
+    hidden: list[int],
+    n_out: int,
+    activation: str,
+    batches: list[int],
+    per_member: bool,
+    columns: tuple[int, int],
+    double: bool,
+    seed: int,
+) -> None:
+    dtype, tolerance = (torch.float64, FLOAT64) if double else (torch.float32, FLOAT32)
+    network = make(n_members, n_in, hidden, n_out, activation, seed)
+    reference = copy.deepcopy(network).double()
+    flat = flat_parameters(network.to(dtype))
+    kernel = DenseKernel(network)
+    generator = torch.Generator().manual_seed(seed)
+    wanted = slice(columns[0] % n_in, columns[0] % n_in + columns[1])
+    # Several batch sizes through one kernel: its buffers shrink and grow.
+    for batch in batches:
+        shape = (n_members or 1, batch, n_in) if per_member else (batch, n_in)
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        grad = torch.randn(n_members or 1, batch, n_out, generator=generator, dtype=torch.float64)
+        assume(double or clear_of_kinks(reference, x))
+        x.requires_grad_()
+        out = output_of(reference, x)
+        expected = torch.autograd.grad(out, [x, *reference.parameters()], grad)
+
+        narrow = x.detach().to(dtype)
+        torch.testing.assert_close(kernel.forward(narrow).double(), out.detach(), **tolerance)
+        flat.grad.fill_(torch.nan)  # gradients are overwritten, not added to
+        grad_x = kernel.backward(grad.to(dtype), input_columns=wanted)
+        torch.testing.assert_close(grad_x.double(), expected[0][..., wanted], **tolerance)
+        flat_expected = torch.cat([g.reshape(-1) for g in expected[1:]])
+        torch.testing.assert_close(flat.grad.double(), flat_expected, **tolerance)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n_members=members, hidden=hidden_layers, activation=activations, batch=dims, seed=seeds)
+def test_input_gradient_alone_touches_no_parameter_gradient(
+    n_members: int | None, hidden: list[int], activation: str, batch: int, seed: int
+) -> None:
+    network = make(n_members, 5, hidden, 3, activation, seed)
+    flat = flat_parameters(network)
+    flat.grad.fill_(7.0)
+    kernel = DenseKernel(network)
+    x = torch.randn(batch, 5, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+    (expected,) = torch.autograd.grad(output_of(network, x).sum(), x)
+    kernel.forward(x.detach())
+    kernel.output_grad.fill_(1.0)
+    grad_x = kernel.backward(parameters=False, input_columns=slice(3, 5))
+    torch.testing.assert_close(grad_x, expected[:, 3:], **FLOAT32)
+    assert (flat.grad == 7.0).all()
+    # The output gradient survives: a second pass from it gives the same.
+    torch.testing.assert_close(
+        kernel.backward(parameters=False, input_columns=slice(3, 5)), grad_x, rtol=0, atol=0
+    )
+
+
+def test_input_may_be_a_window_of_a_wider_buffer() -> None:
+    for n_members in (None, 3):
+        network = make(n_members, 6, [8, 8], 2, "relu", 0)
+        flat = flat_parameters(network)
+        kernel = DenseKernel(network)
+        wide = torch.randn(10, 9, generator=torch.Generator().manual_seed(0))
+        grad = torch.randn(n_members or 1, 10, 2, generator=torch.Generator().manual_seed(1))
+        results = []
+        for x in (wide[:, 2:8], wide[:, 2:8].contiguous()):
+            out = kernel.forward(x).clone()
+            grad_x = kernel.backward(grad, input_columns=slice(None))
+            results.append(torch.cat([out.reshape(-1), grad_x.reshape(-1), flat.grad]))
+        torch.testing.assert_close(results[0], results[1])
+
+
+def test_kernel_and_module_share_their_memory() -> None:
+    network, other = (make(2, 4, [8], 3, "silu", seed) for seed in (0, 1))
+    flat_parameters(network)
+    kernel = DenseKernel(network)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    network.load_state_dict(other.state_dict())
+    torch.testing.assert_close(kernel.forward(x), other(x).detach())
+
+
+def test_a_target_network_needs_no_gradient_buffers() -> None:
+    network = make(2, 4, [8], 3, "relu", 0)
+    kernel = DenseKernel(network, trainable=False)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(kernel.forward(x), network(x).detach())
+    with pytest.raises(ValueError, match="trainable"):
+        kernel.backward(torch.ones(2, 5, 3))
+    with pytest.raises(ValueError, match="flat_parameters"):
+        DenseKernel(network)
+
+
+def test_custom_networks_are_sent_to_the_reference() -> None:
+    class Skip(MLP):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + super().forward(x)
+
+    with pytest.raises(TypeError, match="Skip"):
+        DenseKernel(Skip(3, [4], 3), trainable=False)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4,), (1, 1, 5, 4), (3, 5, 4), ()])
+def test_a_wrong_input_is_named(shape: tuple[int, ...]) -> None:
+    kernel = DenseKernel(make(2, 4, [8], 3, "relu", 0), trainable=False)
+    with pytest.raises(ValueError, match=r"input must be \(B, 4\)"):
+        kernel.forward(torch.zeros(shape))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 20), st.integers(2, 25)),
+    scale=st.sampled_from([0.1, 1.0, 30.0]),
+    weight=st.floats(0.01, 2.0),
+    seed=seeds,
+)
+def test_heads_equal_float64_autograd(
+    shape: tuple[int, int, int], scale: float, weight: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+    target = torch.rand(shape, generator=generator, dtype=torch.float64).softmax(-1)
+    support = torch.arange(1.0, shape[-1] + 1, dtype=torch.float64)
+    grad = torch.empty(shape)
+
+    logits.requires_grad_()
+    loss = -weight * (target * logits.log_softmax(-1)).sum()
+    (expected,) = torch.autograd.grad(loss, logits)
+    narrow = logits.detach().float()
+    got = cross_entropy_(narrow, target.float(), grad=grad, weight=weight)
+    torch.testing.assert_close(got.double(), loss.detach(), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(grad.double(), expected, **FLOAT32)
+
+    mean = logits.softmax(-1) @ support
+    (expected,) = torch.autograd.grad(weight * mean.sum(), logits)
+    got = expected_value_(narrow, support.float(), grad=grad, weight=weight)
+    torch.testing.assert_close(got.double(), mean.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(grad.double(), expected, rtol=1e-3, atol=1e-4)
+
+    loss = weight * (logits - target).square().sum()
+    (expected,) = torch.autograd.grad(loss, logits)
+    got = squared_error_(narrow, target.float(), grad=grad, weight=weight)
+    torch.testing.assert_close(got.double(), loss.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(grad.double(), expected, **FLOAT32)
