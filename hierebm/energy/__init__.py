@@ -1,1 +1,4 @@
-"""hierebm.energy"""
+"""Energy-based models: networks, objectives, negatives, samplers and toy densities.
+
+Nothing here knows of reinforcement learning; torch and numpy are all it needs.
+"""

@@ -1,0 +1,317 @@
+"""Energy networks E(y), E(y | x) and E(y | x, z) with hand-written input gradients.
+
+Low energy means likely. The network is a multilayer perceptron over the normalised inputs and
+random Fourier features of them (Rahimi & Recht 2007; Tancik et al. 2020, arXiv:2006.10739): plain
+MLPs are too smooth for thin data manifolds, sines and cosines at the input are not.
+
+Everything that depends on the condition x or the latent z alone enters the first layer as a sum, so
+it is computed once per condition and not once per candidate y.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FourierMode = Literal["joint", "y", "separate"]
+
+
+class EnergyModel(Protocol):
+    """What the samplers and objectives of this package ask of an energy."""
+
+    def __call__(self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """Energies of y (..., y_dim): shape (...), over broadcast leading dimensions."""
+
+    def energy_and_grad(
+        self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (...) and dE/dy (..., y_dim), without an autograd graph."""
+
+
+def _relu_backward(grad: Tensor, a: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward(grad, a, 0.0)
+
+
+def _softplus_backward(grad: Tensor, a: Tensor) -> Tensor:
+    return torch.ops.aten.softplus_backward(grad, a, 1.0, 20.0)
+
+
+def _tanh_backward(grad: Tensor, a: Tensor) -> Tensor:
+    return torch.ops.aten.tanh_backward(grad, torch.tanh(a))
+
+
+# name -> (activation, vector-Jacobian product as a function of the pre-activation). The fused aten
+# kernels make one pass over memory where the formula written out would make four.
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "silu": (F.silu, torch.ops.aten.silu_backward),
+    "tanh": (torch.tanh, _tanh_backward),
+    "softplus": (F.softplus, _softplus_backward),
+    "relu": (F.relu, _relu_backward),
+}
+
+
+class EnergyMLP(nn.Module):
+    """E(y), E(y | x) or E(y | x, z) as an MLP with random Fourier features.
+
+    Args:
+        y_dim: size of the variable that is scored and sampled.
+        x_dim: size of the condition; 0 for an unconditional energy.
+        z_dim: size of the latent variable; 0 for none.
+        width: units of every hidden layer.
+        depth: hidden layers, at least 1.
+        activation: "silu", "tanh", "softplus" or "relu"; gradient samplers want a smooth one.
+        fourier_features: number of random frequencies (each gives a cosine and a sine); 0 for none.
+        fourier_scale: standard deviation of the frequencies, in radians per unit of *normalised*
+            input. A sequence spreads the frequencies evenly over several scales.
+        fourier_mode: "joint" takes the frequencies over [y, x] together, so that a feature can
+            depend on differences y - x; "y" over y alone; "separate" over y and over x, each alone.
+        spectral_norm: divide every hidden weight matrix by its largest singular value (Miyato et
+            al. 2018, arXiv:1802.05957; power iteration, one step per training forward). The output
+            layer stays free: it sets the unit of energy.
+        generator: source of the initial weights and frequencies.
+
+    Raises:
+        ValueError: a size or name that makes no sense, naming the argument.
+    """
+
+    freq_y: Tensor
+    freq_x: Tensor
+    y_mean: Tensor
+    y_std: Tensor
+    x_mean: Tensor
+    x_std: Tensor
+
+    def __init__(
+        self,
+        y_dim: int,
+        x_dim: int = 0,
+        z_dim: int = 0,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        activation: str = "silu",
+        fourier_features: int = 64,
+        fourier_scale: float | Sequence[float] = 2.0,
+        fourier_mode: FourierMode = "joint",
+        spectral_norm: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if y_dim < 1 or x_dim < 0 or z_dim < 0:
+            raise ValueError(f"y_dim must be >= 1, x_dim and z_dim >= 0; got {y_dim, x_dim, z_dim}")
+        if width < 1 or depth < 1 or fourier_features < 0:
+            raise ValueError("width and depth must be >= 1 and fourier_features >= 0")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation {activation!r} is none of {sorted(_ACTIVATIONS)}")
+        if fourier_mode not in ("joint", "y", "separate"):
+            raise ValueError(f"fourier_mode {fourier_mode!r} is none of 'joint', 'y', 'separate'")
+        scales = list(fourier_scale) if isinstance(fourier_scale, Sequence) else [fourier_scale]
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"fourier_scale must be positive, got {fourier_scale!r}")
+        self.y_dim, self.x_dim, self.z_dim = y_dim, x_dim, z_dim
+        self.fourier_mode = fourier_mode
+        self.config: dict[str, Any] = {
+            "y_dim": y_dim, "x_dim": x_dim, "z_dim": z_dim, "width": width, "depth": depth,
+            "activation": activation, "fourier_features": fourier_features,
+            "fourier_scale": scales, "fourier_mode": fourier_mode, "spectral_norm": spectral_norm,
+        }  # fmt: skip
+        self._act, self._act_backward = _ACTIVATIONS[activation]
+
+        features = fourier_features
+        per_feature = torch.tensor([scales[i % len(scales)] for i in range(features)])
+        self.register_buffer("freq_y", _randn((y_dim, features), generator) * per_feature)
+        self.register_buffer("freq_x", _randn((x_dim, features), generator) * per_feature)
+        for name, size in (("y", y_dim), ("x", x_dim)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+
+        x_inputs = x_dim + (2 * features if fourier_mode == "separate" and x_dim else 0)
+        fan_in = y_dim + 2 * features + x_inputs + z_dim
+        self.y_in = _linear(y_dim + 2 * features, width, fan_in, generator)
+        self.x_in = _linear(x_inputs, width, fan_in, generator, bias=False) if x_dim else None
+        self.z_in = _linear(z_dim, width, fan_in, generator, bias=False) if z_dim else None
+        self.hidden = nn.ModuleList(
+            _linear(width, width, width, generator) for _ in range(depth - 1)
+        )
+        self.out = _linear(width, 1, width, generator)
+        self.spectral_norm = spectral_norm
+        if spectral_norm:
+            for i, layer in enumerate(self._layers()):
+                u = _randn((layer.weight.shape[0],), generator)
+                self.register_buffer(f"singular_{i}", u / u.norm())
+
+    def set_normalisation(
+        self,
+        y_mean: Tensor,
+        y_std: Tensor,
+        x_mean: Tensor | None = None,
+        x_std: Tensor | None = None,
+    ) -> None:
+        """Set the affine input normalisation; y_mean, y_std (y_dim,), x_mean, x_std (x_dim,).
+
+        A standard deviation of zero (a constant coordinate) counts as one.
+        """
+        given = {"y_mean": y_mean, "y_std": y_std, "x_mean": x_mean, "x_std": x_std}
+        for name, value in given.items():
+            if value is None:
+                continue
+            buffer = getattr(self, name)
+            value = torch.as_tensor(value, dtype=buffer.dtype, device=buffer.device)
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} is not finite: clean the data before normalising")
+            if name.endswith("std"):
+                value = torch.where(value > 0, value, torch.ones_like(value))
+            buffer.copy_(value.expand_as(buffer))
+
+    # ------------------------------------------------------------------ forward
+
+    def forward(self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """Energies, over broadcast leading dimensions.
+
+        Args:
+            y: (..., y_dim). The common case is (B, K, y_dim): K candidates for B conditions.
+            x: (..., x_dim), for example (B, 1, x_dim).
+            z: (..., z_dim), in the latent's own units.
+
+        Returns:
+            Energies of shape (...), in nats where the objective makes them so.
+        """
+        a, _, _ = self._first_layer(y, x, z)
+        h = self._act(a)
+        for i, layer in enumerate(self._layers()[1:], start=1):
+            h = self._act(F.linear(h, self._weight(i), layer.bias))
+        return F.linear(h, self.out.weight, self.out.bias).squeeze(-1)
+
+    @torch.no_grad()
+    def energy_and_grad(
+        self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (...) and dE/dy (..., y_dim), by a backward pass written by hand.
+
+        No graph is recorded, sines and cosines of the forward pass serve as each other's
+        derivative, and no gradient of a weight or a condition is ever formed. Shapes are those of
+        ``forward``; the gradient has the shape of the energies plus (y_dim,).
+        """
+        a, cos, sin = self._first_layer(y, x, z)
+        pre_activations = [a]
+        layers = self._layers()
+        weights = [self._weight(i) for i in range(len(layers))]
+        h = self._act(a)
+        for weight, layer in zip(weights[1:], layers[1:], strict=True):
+            a = F.linear(h, weight, layer.bias)
+            pre_activations.append(a)
+            h = self._act(a)
+        energy = F.linear(h, self.out.weight, self.out.bias).squeeze(-1)
+
+        grad = self._act_backward(self.out.weight.expand_as(a), a)
+        for weight, a in zip(reversed(weights[1:]), reversed(pre_activations[:-1]), strict=True):
+            grad = self._act_backward(grad @ weight, a)
+        grad = grad @ weights[0]
+        d, n = self.y_dim, self.freq_y.shape[1]
+        grad_y = grad[..., :d]
+        if cos is not None and sin is not None:
+            # d cos(p)/dp = -sin(p), d sin(p)/dp = cos(p), p = y @ freq_y + ...
+            phase_grad = grad[..., d + n :] * cos - grad[..., d : d + n] * sin
+            grad_y = grad_y + phase_grad @ self.freq_y.T
+        return energy, grad_y / self.y_std
+
+    def autograd_energy_and_grad(
+        self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The reference for ``energy_and_grad``: same result, by autograd."""
+        return autograd_energy_and_grad(self, y, x, z)
+
+    # ------------------------------------------------------------------ pieces
+
+    def _first_layer(
+        self, y: Tensor, x: Tensor | None, z: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Pre-activation of the first layer, and the cosine and sine features of y (or None)."""
+        self._check("y", y, self.y_dim)
+        weight = self._weight(0)
+        y = (y - self.y_mean) / self.y_std
+        condition: Tensor | None = None
+        phase_x: Tensor | None = None
+        if self.x_in is not None:
+            x = (self._check("x", x, self.x_dim) - self.x_mean) / self.x_std
+            if self.fourier_mode != "y" and self.freq_y.shape[1]:
+                phase_x = x @ self.freq_x
+            if self.fourier_mode == "separate" and phase_x is not None:
+                x, phase_x = torch.cat([x, phase_x.cos(), phase_x.sin()], dim=-1), None
+            condition = self.x_in(x)
+        if self.z_in is not None:
+            latent = self.z_in(self._check("z", z, self.z_dim))
+            condition = latent if condition is None else condition + latent
+        cos = sin = None
+        if self.freq_y.shape[1]:
+            phase = y @ self.freq_y
+            if phase_x is not None:
+                phase = phase + phase_x
+                # One condition may serve many y, or one y be scored under many conditions.
+                y = y.expand(*phase.shape[:-1], self.y_dim)
+            cos, sin = phase.cos(), phase.sin()
+            y = torch.cat([y, cos, sin], dim=-1)
+        a = F.linear(y, weight, self.y_in.bias)
+        return (a if condition is None else a + condition), cos, sin
+
+    def _layers(self) -> list[nn.Linear]:
+        return [self.y_in, *cast("list[nn.Linear]", list(self.hidden))]
+
+    def _weight(self, i: int) -> Tensor:
+        """Weight of input layer (0) or hidden layer i, spectrally normalised where asked for."""
+        weight = self._layers()[i].weight
+        if not self.spectral_norm:
+            return weight
+        u = getattr(self, f"singular_{i}")
+        stepping = torch.is_grad_enabled()
+        with torch.no_grad():
+            v = F.normalize(weight.T @ u, dim=0)
+            u_next = F.normalize(weight @ v, dim=0)
+            # Sampling must not move the estimate: only training forwards step the iteration.
+            if self.training and stepping:
+                u.copy_(u_next)
+        return weight / (u_next @ weight @ v)
+
+    @staticmethod
+    def _check(name: str, value: Tensor | None, size: int) -> Tensor:
+        if value is None or value.shape[-1] != size:
+            shape = None if value is None else tuple(value.shape)
+            raise ValueError(f"{name} must have shape (..., {size}), got {shape}")
+        return value
+
+
+def autograd_energy_and_grad(
+    energy: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
+    y: Tensor,
+    x: Tensor | None = None,
+    z: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Energies (...) and dE/dy (..., y_dim) of any differentiable energy, by autograd."""
+    with torch.enable_grad():
+        shape = torch.broadcast_shapes(*(t.shape[:-1] for t in (y, x, z) if t is not None))
+        y = y.detach().expand(*shape, y.shape[-1]).clone().requires_grad_(True)
+        values = energy(y, x, z)
+        (grad,) = torch.autograd.grad(values.sum(), y)
+    return values.detach(), grad
+
+
+def _randn(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    return torch.randn(shape, generator=generator)
+
+
+def _linear(
+    inputs: int, outputs: int, fan_in: int, generator: torch.Generator | None, bias: bool = True
+) -> nn.Linear:
+    """A linear layer uniform in +-1/sqrt(fan_in), drawn from the generator and nothing else."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    bound = 1.0 / math.sqrt(fan_in)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        if bias:
+            layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
