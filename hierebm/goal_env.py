@@ -1,0 +1,335 @@
+"""Any Gymnasium goal environment, single or vectorised, as one batch of true transitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from hierebm.replay.episodes import FloatArray
+
+BoolArray = NDArray[np.bool_]
+KEYS = ("observation", "achieved_goal", "desired_goal")
+
+
+@dataclass(frozen=True)
+class GoalObservation:
+    """A batch of goal observations: (n, obs_dim), (n, goal_dim), (n, goal_dim) float32."""
+
+    observation: FloatArray
+    achieved_goal: FloatArray
+    desired_goal: FloatArray
+
+    def __getitem__(self, index: Any) -> GoalObservation:
+        return GoalObservation(
+            self.observation[index], self.achieved_goal[index], self.desired_goal[index]
+        )
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step of every environment brought; arrays of length n."""
+
+    reached_state: GoalObservation
+    """The true next state, also where the episode ended."""
+    current: GoalObservation
+    """Where to act next: as ``reached_state``, but the first state of a new episode after an end."""
+    reward: FloatArray
+    terminated: BoolArray
+    truncated: BoolArray
+    success: BoolArray
+    """``is_success`` or ``success`` of the info, else whether the goal is reached."""
+    valid: BoolArray
+    """False where the step was the automatic reset of NEXT_STEP mode: no transition happened."""
+
+    @property
+    def ended(self) -> BoolArray:
+        """(n,) the episode ended with this transition."""
+        return (self.terminated | self.truncated) & self.valid
+
+
+class GoalSpaces:
+    """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
+
+    Raises:
+        TypeError, ValueError: what is wrong with a space, by key, and the remedy.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]):
+        if not isinstance(observation_space, spaces.Dict):
+            raise TypeError(
+                f"the observation space is {type(observation_space).__name__}, but a goal "
+                f"environment has a Dict with the keys {', '.join(KEYS)}; wrap the environment "
+                "so that it says which goal it pursues and which one it has achieved"
+            )
+        missing = [key for key in KEYS if key not in observation_space.spaces]
+        if missing:
+            raise ValueError(
+                f"the observation space lacks the key(s) {', '.join(map(repr, missing))}; a goal "
+                f"environment has {', '.join(KEYS)} (it has "
+                f"{', '.join(map(repr, observation_space.spaces))})"
+            )
+        for key in KEYS:
+            if not isinstance(observation_space[key], spaces.Box):
+                raise TypeError(
+                    f"observation_space[{key!r}] is {type(observation_space[key]).__name__}; only "
+                    "Box is supported, e.g. through gymnasium.wrappers.FlattenObservation"
+                )
+        if observation_space["achieved_goal"].shape != observation_space["desired_goal"].shape:
+            raise ValueError(
+                "achieved_goal and desired_goal must have one shape, they have "
+                f"{observation_space['achieved_goal'].shape} and "
+                f"{observation_space['desired_goal'].shape}"
+            )
+        if not isinstance(action_space, spaces.Box):
+            raise TypeError(
+                f"the action space is {type(action_space).__name__}; the low level is DDPG and "
+                "needs a continuous one (Box)"
+            )
+        if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+            raise ValueError(
+                "the action space has infinite bounds; give it finite ones, e.g. with "
+                "gymnasium.wrappers.RescaleAction or ClipAction on a bounded Box"
+            )
+        self.observation_space, self.action_space = observation_space, action_space
+        self.obs_dim = int(np.prod(observation_space["observation"].shape))
+        self.goal_dim = int(np.prod(observation_space["desired_goal"].shape))
+        self.action_dim = int(np.prod(action_space.shape))
+        low, high = action_space.low.reshape(-1), action_space.high.reshape(-1)
+        self._middle = ((high + low) / 2).astype(np.float32)
+        self._half_range = ((high - low) / 2).astype(np.float32)
+
+    def to_env_action(self, action: FloatArray) -> NDArray[Any]:
+        """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""
+        scaled = self._middle + self._half_range * np.clip(action, -1.0, 1.0)
+        shaped = scaled.reshape(len(action), *self.action_space.shape)
+        low, high = self.action_space.low, self.action_space.high  # type: ignore[attr-defined]
+        result: NDArray[Any] = np.clip(shaped, low, high).astype(self.action_space.dtype)
+        return result
+
+    def flatten(self, observation: dict[str, Any]) -> GoalObservation:
+        """A batched Dict observation as flat float32 rows.
+
+        Raises:
+            ValueError: if a value is NaN or infinite; names the key.
+        """
+        arrays = []
+        for key in KEYS:
+            array = np.asarray(observation[key], dtype=np.float32)
+            array = array.reshape(len(array), -1)
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"the environment returned NaN or infinity in observation key {key!r} "
+                    f"(row {int(np.argmax(~np.isfinite(array).all(1)))}); fix the environment. "
+                    "What was learnt so far is intact: agent.save(path) still works"
+                )
+            arrays.append(array.copy())
+        return GoalObservation(*arrays)
+
+    def finite_range(self, key: str) -> tuple[FloatArray, FloatArray] | None:
+        """(middle, half range) of a key's bounds, or None where a bound is infinite or huge."""
+        box = self.observation_space[key]
+        low, high = box.low.reshape(-1), box.high.reshape(-1)  # type: ignore[attr-defined]
+        if not (np.abs(low) < 1e3).all() or not (np.abs(high) < 1e3).all():
+            return None
+        half_range = np.maximum((high - low) / 2, 1e-6)
+        return ((high + low) / 2).astype(np.float32), half_range.astype(np.float32)
+
+
+class GoalEnv:
+    """``n_envs`` goal environments behind one interface, whatever their autoreset mode.
+
+    Args:
+        env: an id, an environment or a vector environment.
+
+    Raises:
+        TypeError, ValueError: if it is no goal environment with continuous, bounded actions, if
+            it has no ``compute_reward``, or if that reward is not sparse.
+    """
+
+    def __init__(self, env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+        self.env: Any = gym.make(env) if isinstance(env, str) else env
+        self.is_vector = isinstance(self.env, VectorEnv)
+        if not self.is_vector and not isinstance(self.env, gym.Env):
+            raise TypeError(
+                "env must be an environment id, a gymnasium.Env or a gymnasium.vector.VectorEnv, "
+                f"not {type(self.env).__name__}"
+            )
+        if self.is_vector:
+            self.n_envs: int = self.env.num_envs
+            self.autoreset = AutoresetMode(
+                self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+            )
+            self.spaces = GoalSpaces(
+                self.env.single_observation_space, self.env.single_action_space
+            )
+        else:
+            self.n_envs, self.autoreset = 1, AutoresetMode.DISABLED
+            self.spaces = GoalSpaces(self.env.observation_space, self.env.action_space)
+        self._compute_reward = _find_compute_reward(self.env)
+        self._batched_reward = self._reward_is_batched()
+        self._resetting = np.zeros(self.n_envs, np.bool_)
+
+    # --------------------------------------------------------------------- steps
+
+    def reset(self, seed: int | None = None) -> GoalObservation:
+        """Reset every environment."""
+        self._resetting[:] = False
+        observation, _ = self.env.reset(seed=seed)
+        return self.spaces.flatten(self._batch(observation))
+
+    def step(self, action: FloatArray) -> StepResult:
+        """Take (n, action_dim) actions in [-1, 1]; environments that ended start anew.
+
+        Raises:
+            ValueError: if an observation or a reward is NaN or infinite.
+        """
+        env_action = self.spaces.to_env_action(action)
+        valid = ~self._resetting
+        if not self.is_vector:
+            observation, reward, terminated, truncated, info = self.env.step(env_action[0])
+            infos = {key: np.array([info[key]]) for key in ("is_success", "success") if key in info}
+            reward = np.array([reward], np.float32)
+            terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
+        else:
+            observation, reward, terminated, truncated, infos = self.env.step(env_action)
+            reward = np.asarray(reward, np.float32)
+        if not np.isfinite(reward).all():
+            raise ValueError(
+                f"the environment returned the reward {reward[~np.isfinite(reward)][0]}; rewards "
+                "must be finite numbers. What was learnt so far is intact: agent.save(path) "
+                "still works"
+            )
+        ended = (terminated | truncated) & valid
+        reached_state = current = self.spaces.flatten(self._batch(observation))
+        self._resetting[:] = False
+        if ended.any():
+            if self.autoreset == AutoresetMode.SAME_STEP:
+                reached_state = self._with_final_rows(current, infos, ended)
+                infos = {**infos, **infos.get("final_info", {})}
+            elif self.autoreset == AutoresetMode.NEXT_STEP:
+                self._resetting[:] = ended
+            else:
+                current = self._reset_rows(current, ended)
+        reached = self.reached(reached_state.achieved_goal, reached_state.desired_goal)
+        return StepResult(
+            reached_state=reached_state,
+            current=current,
+            reward=reward,
+            terminated=np.asarray(terminated, np.bool_),
+            truncated=np.asarray(truncated, np.bool_),
+            success=_success(infos, reached),
+            valid=valid,
+        )
+
+    def _reset_rows(self, current: GoalObservation, ended: BoolArray) -> GoalObservation:
+        if self.is_vector:
+            observation, _ = self.env.reset(options={"reset_mask": ended})
+            fresh = self.spaces.flatten(observation)
+        else:
+            observation, _ = self.env.reset()
+            fresh = self.spaces.flatten(self._batch(observation))
+        return GoalObservation(
+            *(
+                np.where(ended[:, None], getattr(fresh, key), getattr(current, key))
+                for key in KEYS
+            )
+        )
+
+    def _with_final_rows(
+        self, current: GoalObservation, infos: dict[str, Any], ended: BoolArray
+    ) -> GoalObservation:
+        final = infos["final_obs"]
+        rows = np.flatnonzero(ended)
+        if isinstance(final, dict):
+            batch = {key: np.asarray(final[key])[rows] for key in KEYS}
+        else:
+            batch = {key: np.stack([final[row][key] for row in rows]) for key in KEYS}
+        true = self.spaces.flatten(batch)
+        merged = [getattr(current, key).copy() for key in KEYS]
+        for array, key in zip(merged, KEYS, strict=True):
+            array[rows] = getattr(true, key)
+        return GoalObservation(*merged)
+
+    def _batch(self, observation: Any) -> dict[str, Any]:
+        if self.is_vector:
+            return observation  # type: ignore[no-any-return]
+        return {key: np.asarray(observation[key])[None] for key in KEYS}
+
+    # -------------------------------------------------------------------- reward
+
+    def reached(self, achieved_goal: FloatArray, goal: FloatArray) -> BoolArray:
+        """(n, goal_dim), (n, goal_dim) -> (n,): does ``compute_reward`` count the goal as reached?
+
+        Whether the environment pays {-1, 0} or {0, 1}: reached is what is paid for standing
+        exactly on the goal.
+        """
+        reward, best = self._rewards(achieved_goal, goal), self._rewards(goal[:1], goal[:1])
+        result: BoolArray = reward >= best[0] - 1e-6
+        return result
+
+    def check_sparse(self, achieved_goal: FloatArray) -> None:
+        """Raise ValueError if more than two rewards occur between (n, goal_dim) achieved goals."""
+        rewards = self._rewards(achieved_goal, achieved_goal[::-1].copy())
+        values = np.unique(np.append(rewards, self._rewards(achieved_goal[:1], achieved_goal[:1])))
+        if len(values) > 2:
+            raise ValueError(
+                f"compute_reward pays {len(values)} different values for {len(rewards)} pairs of "
+                "goals; the low level learns steps until reached and needs a sparse reward "
+                '(two values): make the environment with reward_type="sparse"'
+            )
+
+    def _rewards(self, achieved_goal: FloatArray, goal: FloatArray) -> FloatArray:
+        shape = self.spaces.observation_space["desired_goal"].shape
+        achieved_goal, goal = achieved_goal.reshape(-1, *shape), goal.reshape(-1, *shape)
+        if self._batched_reward:
+            rewards = self._compute_reward(achieved_goal, goal, {})
+        else:
+            rewards = [
+                self._compute_reward(a, g, {}) for a, g in zip(achieved_goal, goal, strict=True)
+            ]
+        result: FloatArray = np.asarray(rewards, np.float32).reshape(-1)
+        return result
+
+    def _reward_is_batched(self) -> bool:
+        box = self.spaces.observation_space["desired_goal"]
+        # All ones is a goal of any box; three rows tell a batch apart from goal_dim in most cases.
+        goals = np.ones((3, *box.shape), np.float32)  # type: ignore[misc]
+        try:
+            return np.shape(self._compute_reward(goals, goals, {})) == (3,)
+        except Exception:  # whatever an environment raises on a batch, it can still be looped
+            return False
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+
+def _find_compute_reward(env: Any) -> Any:
+    try:
+        if isinstance(env, VectorEnv):
+            if hasattr(env.unwrapped, "compute_reward"):
+                return env.unwrapped.compute_reward
+            return env.get_attr("compute_reward")[0]  # type: ignore[attr-defined]
+        return env.get_wrapper_attr("compute_reward")
+    except AttributeError as error:
+        raise ValueError(
+            "the environment has no compute_reward(achieved_goal, desired_goal, info); hindsight "
+            "relabelling needs it to tell whether another goal was reached. Define it on the "
+            "environment or on a wrapper"
+        ) from error
+
+
+def _success(infos: dict[str, Any], reached: BoolArray) -> BoolArray:
+    for key in ("is_success", "success"):
+        if key in infos:
+            given = np.asarray([bool(value) for value in infos[key]], np.bool_)
+            known = np.asarray(infos.get(f"_{key}", np.ones_like(given)), np.bool_)
+            result: BoolArray = np.where(known, given, reached)
+            return result
+    return reached

@@ -1,0 +1,178 @@
+"""The subgoal graph: places joined by the low level's distances, and the shortest path through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.spatial import cKDTree
+
+from hierebm.planning.places import Places
+from hierebm.planning.plan import Plan
+from hierebm.replay.episodes import FloatArray, IntArray
+
+
+class DistanceModel(Protocol):
+    """What the graph asks of the low level."""
+
+    def distance(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        reduce: str = "max",
+    ) -> FloatArray:
+        """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B,) predicted steps."""
+
+
+@dataclass
+class GraphConfig:
+    """Which pairs of places become edges, and what an edge costs."""
+
+    max_edge: float = 12.0
+    """Longest edge, in predicted steps."""
+    safe_edge: float = 5.0
+    """Predicted steps up to which an edge costs about its length; longer ones cost far more."""
+    neighbours: int = 24
+    """Edges considered out of each place: to its nearest places in goal space."""
+
+    def cost(self, distance: FloatArray) -> FloatArray:
+        """Convex edge cost d (1 + (d / safe_edge)^3); infinite above ``max_edge``.
+
+        A shortest path seeks out underestimated edges. Long edges are the unreliable ones; this
+        prefers many safe ones without cutting a sparse graph apart.
+        """
+        cost = distance * (1.0 + (distance / self.safe_edge) ** 3)
+        return np.where(distance <= self.max_edge, cost, np.inf).astype(np.float32)
+
+
+def candidate_pairs(
+    source: FloatArray, target: FloatArray, neighbours: int, reach: FloatArray
+) -> tuple[IntArray, IntArray]:
+    """Pairs (i, j) that can matter: ``target[j]`` is near ``source[i]`` in goal space.
+
+    Args:
+        source, target: (n, goal_dim), (m, goal_dim).
+        neighbours: at most this many pairs for each source.
+        reach: (goal_dim,) how far the longest edge can go in each dimension; also the unit in
+            which nearness is measured.
+    """
+    k = min(neighbours + 1, len(target))
+    distance, j = cKDTree(target / reach).query(source / reach, k=k, p=np.inf)
+    distance, j = distance.reshape(len(source), k), j.reshape(len(source), k)
+    near = distance <= 1.0
+    i = np.broadcast_to(np.arange(len(source))[:, None], j.shape)
+    return i[near].astype(np.int64), j[near].astype(np.int64)
+
+
+class SubgoalGraph:
+    """Places as nodes 1..n, where we are as node 0, the goal as node n + 1.
+
+    The distances between places and to the goal are computed once; while a plan is followed only
+    the row of the start changes (:meth:`move_start`).
+
+    Args:
+        places: the n subgoal candidates.
+        goal: (goal_dim,).
+        model: gives distances in steps.
+        config: edges and their cost.
+        step_scale: (goal_dim,) how far one step at full speed goes, to leave out pairs that no
+            policy could join within ``max_edge`` steps.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        goal: FloatArray,
+        model: DistanceModel,
+        config: GraphConfig,
+        step_scale: FloatArray,
+    ) -> None:
+        self.places, self.goal, self.model, self.config = places, goal, model, config
+        self._reach = np.asarray(1.5 * config.max_edge * step_scale, np.float32)
+        n = len(places)
+        self.n_nodes = n + 2
+        # distance[i, j] in steps; infinite where no edge was considered.
+        self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
+        self.barred = np.zeros((n + 2, n + 2), np.bool_)
+        targets = np.concatenate([places.achieved_goal, goal[None]])
+        i, j = candidate_pairs(
+            places.achieved_goal, targets, config.neighbours, self._reach
+        )
+        # The goal is a target of every place within reach, however many places are nearer.
+        to_goal = np.flatnonzero(
+            (np.abs(places.achieved_goal - goal) <= self._reach).all(-1)
+        )
+        keep = (i != j) & (j != n)
+        i = np.concatenate([i[keep], to_goal])
+        j = np.concatenate([j[keep], np.full(len(to_goal), n)])
+        self.distance[i + 1, j + 1] = model.distance(
+            places.observation[i], places.achieved_goal[i], targets[j]
+        )
+
+    def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
+        """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
+        self.start = achieved_goal
+        targets = np.concatenate([self.places.achieved_goal, self.goal[None]])
+        near = np.flatnonzero((np.abs(targets - achieved_goal) <= self._reach).all(-1))
+        self.distance[0] = np.inf
+        repeated = (len(near), 1)
+        self.distance[0, near + 1] = self.model.distance(
+            np.tile(observation, repeated), np.tile(achieved_goal, repeated), targets[near]
+        )
+
+    def bar(self, i: int, j: int) -> None:
+        """Take the edge from node i to node j out until :meth:`release`."""
+        self.barred[i, j] = True
+
+    def release(self) -> None:
+        """Let every barred edge back in."""
+        self.barred[:] = False
+
+    @property
+    def costs(self) -> FloatArray:
+        """(n + 2, n + 2) edge costs, infinite where there is no edge."""
+        return np.where(self.barred, np.float32(np.inf), self.config.cost(self.distance))
+
+    def shortest_path(self) -> list[int]:
+        """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none."""
+        costs = self.costs
+        i, j = np.nonzero(np.isfinite(costs))
+        matrix = csr_array((costs[i, j], (i, j)), shape=costs.shape)
+        length, before = dijkstra(matrix, indices=0, return_predecessors=True)
+        last = self.n_nodes - 1
+        if not np.isfinite(length[last]):
+            return []
+        path = [last]
+        while path[-1] != 0:
+            path.append(int(before[path[-1]]))
+        return path[::-1]
+
+    def point(self, node: int) -> FloatArray:
+        """(goal_dim,) the goal-space point of a node other than the start."""
+        if node == self.n_nodes - 1:
+            return self.goal
+        result: FloatArray = self.places.achieved_goal[node - 1]
+        return result
+
+    def largest_component(self) -> int:
+        """Number of places in the largest strongly connected component."""
+        edges = csr_array(np.isfinite(self.costs[1:-1, 1:-1]))
+        _, labels = connected_components(edges, directed=True, connection="strong")
+        return int(np.bincount(labels).max()) if len(labels) else 0
+
+    def to_plan(self, path: list[int]) -> Plan:
+        """The graph as a :class:`Plan`."""
+        edges = np.argwhere(np.isfinite(self.costs))
+        nan: NDArray[np.float32] = np.full(1, np.nan, np.float32)
+        return Plan(
+            nodes=np.concatenate([self.start[None], self.places.achieved_goal, self.goal[None]]),
+            edges=edges,
+            distances=self.distance[edges[:, 0], edges[:, 1]],
+            path=path,
+            energies=np.concatenate([nan, self.places.energy, nan]),
+        )

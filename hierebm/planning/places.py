@@ -1,0 +1,77 @@
+"""Places: points of the goal space with a state that stands for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hierebm.replay import EpisodeReplay
+from hierebm.replay.episodes import FloatArray, IntArray
+
+# A place's observation is the mean over this many stored states around it: what differs between
+# visits (velocity above all) averages out.
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class Places:
+    """n places: (n, obs_dim) observations, (n, goal_dim) achieved goals, (n,) energies or NaN."""
+
+    observation: FloatArray
+    achieved_goal: FloatArray
+    energy: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.achieved_goal)
+
+    def __getitem__(self, index: NDArray[np.generic]) -> Places:
+        return Places(self.observation[index], self.achieved_goal[index], self.energy[index])
+
+
+class PlacePool:
+    """A snapshot of stored states that places are made of, with a k-d tree over goal space.
+
+    Planning asks for distances *from* a place too, so that every point of goal space needs an
+    observation. It is the mean observation of the stored states nearest to it, except that
+    components which merely repeat the achieved goal take the point itself.
+
+    Args:
+        replay: where the states come from.
+        size: how many states to draw, uniformly.
+        rng: source of the draw.
+    """
+
+    def __init__(self, replay: EpisodeReplay, size: int, rng: np.random.Generator) -> None:
+        rows = replay.sample_rows(size, rng)
+        self.rows: IntArray = rows
+        self.observation = replay.observation[rows]
+        self.achieved_goal = replay.achieved_goal[rows]
+        self._tree = cKDTree(self.achieved_goal)
+        self._copies = [
+            (i, j)
+            for i in range(self.observation.shape[1])
+            for j in range(self.achieved_goal.shape[1])
+            if np.allclose(self.observation[:, i], self.achieved_goal[:, j], atol=1e-5)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.achieved_goal)
+
+    def places_at(self, points: FloatArray, energy: FloatArray | None = None) -> Places:
+        """(n, goal_dim) points of goal space -> places there."""
+        points = np.ascontiguousarray(points, np.float32)
+        _, nearest = self._tree.query(points, k=min(NEIGHBOURS, len(self)))
+        observation = self.observation[nearest.reshape(len(points), -1)].mean(1, dtype=np.float32)
+        for i, j in self._copies:
+            observation[:, i] = points[:, j]
+        if energy is None:
+            energy = np.full(len(points), np.nan, np.float32)
+        return Places(observation, points, energy)
+
+    def distance_to_nearest(self, points: FloatArray) -> FloatArray:
+        """(n,) Euclidean distance of each point to the nearest stored state."""
+        distance, _ = self._tree.query(points)
+        return np.asarray(distance, np.float32)

@@ -1,0 +1,78 @@
+"""Stitched positives: shortest paths over replay states are trajectories between any two of them.
+
+Behaviour seldom goes straight from s to g, and never between states of different episodes. A graph
+over stored states, joined by the low level's distances, does both; its paths teach the
+between-energy E(w | s, g) where the way leads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from hierebm.planning.graph import DistanceModel, GraphConfig, candidate_pairs
+from hierebm.planning.places import PlacePool
+from hierebm.replay import BetweenTriplets
+from hierebm.replay.episodes import FloatArray
+
+
+def stitched_between(
+    pool: PlacePool,
+    model: DistanceModel,
+    config: GraphConfig,
+    step_scale: FloatArray,
+    rng: np.random.Generator,
+    *,
+    n_nodes: int = 400,
+    n_sources: int = 50,
+    goals_per_source: int = 20,
+    points_per_path: int = 8,
+) -> BetweenTriplets:
+    """Triplets (s, g, w) with w uniform in arc length on the shortest path from s to g.
+
+    Args:
+        pool: stored states; ``n_nodes`` of them become the graph's nodes.
+        model, config, step_scale: as for :class:`~hierebm.planning.graph.SubgoalGraph`.
+        rng: source of all draws.
+        n_sources, goals_per_source, points_per_path: how many triplets to draw from this graph;
+            pairs without a path give none.
+    """
+    nodes = rng.choice(len(pool), size=min(n_nodes, len(pool)), replace=False)
+    places = pool.places_at(pool.achieved_goal[nodes])
+    points = places.achieved_goal
+    i, j = candidate_pairs(points, points, config.neighbours, 1.5 * config.max_edge * step_scale)
+    keep = i != j
+    i, j = i[keep], j[keep]
+    distance = model.distance(places.observation[i], points[i], points[j])
+    cost = config.cost(distance)
+    edge = np.isfinite(cost)
+    graph = csr_array((cost[edge], (i[edge], j[edge])), shape=(len(points), len(points)))
+
+    sources = rng.choice(len(points), size=min(n_sources, len(points)), replace=False)
+    length, before = dijkstra(graph, indices=sources, return_predecessors=True)
+    starts, goals, betweens = [], [], []
+    for row, source in enumerate(sources):
+        reachable = np.flatnonzero(np.isfinite(length[row]))
+        reachable = reachable[reachable != source]
+        if not reachable.size:
+            continue
+        for goal in rng.choice(reachable, size=goals_per_source):
+            path = [int(goal)]
+            while path[-1] != source:
+                path.append(int(before[row, path[-1]]))
+            betweens.append(along_polyline(points[path], rng.random(points_per_path)))
+            starts.append(np.repeat(points[source][None], points_per_path, 0))
+            goals.append(np.repeat(points[goal][None], points_per_path, 0))
+    if not starts:
+        empty = np.zeros((0, points.shape[1]), np.float32)
+        return BetweenTriplets(empty, empty, empty)
+    return BetweenTriplets(np.concatenate(starts), np.concatenate(goals), np.concatenate(betweens))
+
+
+def along_polyline(points: FloatArray, fractions: FloatArray) -> FloatArray:
+    """Points at the given fractions (m,) of the arc length of a polyline (k, dim): (m, dim)."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
+    arc = np.concatenate([[0.0], np.cumsum(steps)])
+    at = fractions * arc[-1]
+    return np.stack([np.interp(at, arc, column) for column in points.T], -1).astype(np.float32)
