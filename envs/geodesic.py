@@ -1,0 +1,216 @@
+"""Exact shortest paths among axis-aligned walls, by a visibility graph over wall corners.
+
+A shortest path in a polygonal world is a chain of straight pieces that bends only at convex wall
+corners (Lozano-Perez & Wesley, 1979). The corner-to-corner distances are computed once; a query
+then only needs to know which corners its two ends see, which is one vectorised line-of-sight test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csgraph
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+# Walls are shrunk by this much (world units) in line-of-sight tests: a path may touch a corner or
+# run along a wall, and a float32 position that was stopped at a wall must still see along it.
+TOUCH = 1e-5
+# Rows handled at once in line-of-sight tests; keeps the temporaries inside the processor's cache.
+_CHUNK = 8192
+
+
+def maximal_rectangles(walls: BoolArray) -> npt.NDArray[np.int64]:
+    """All maximal rectangles of wall cells that extend a maximal row run or column run.
+
+    They overlap on purpose: two rectangles that merely share an edge would leave a crack along it,
+    through which an exactly aligned line of sight could slip.
+
+    Args:
+        walls: (H, W) bool.
+
+    Returns:
+        (R, 4) integer array of (x0, y0, x1, y1), half-open cell indices, sorted.
+    """
+    along_x = _runs_grown_across(walls)
+    along_y = [(y0, x0, y1, x1) for x0, y0, x1, y1 in _runs_grown_across(walls.T)]
+    found = sorted(set(along_x) | set(along_y))
+    return np.array(found, dtype=np.int64).reshape(-1, 4)
+
+
+def _runs_grown_across(walls: BoolArray) -> list[tuple[int, int, int, int]]:
+    height, width = walls.shape
+    found = []
+    for y in range(height):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], walls[y], [False]]).astype(int)))
+        for x0, x1 in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            y0, y1 = y, y + 1
+            while y0 > 0 and walls[y0 - 1, x0:x1].all():
+                y0 -= 1
+            while y1 < height and walls[y1, x0:x1].all():
+                y1 += 1
+            found.append((x0, y0, x1, y1))
+    assert all(x1 <= width for _, _, x1, _ in found)
+    return found
+
+
+def convex_corners(walls: BoolArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Grid vertices where a wall sticks out, and those where two walls touch diagonally.
+
+    Args:
+        walls: (H, W) bool; everything outside counts as wall.
+
+    Returns:
+        corners (C, 4) integers (x, y, sx, sy): the vertex and the signs of the quadrant that the
+        wall fills; pinches (P, 2) integers (x, y): vertices that nothing can pass through.
+    """
+    padded = np.pad(walls, 1, constant_values=True)
+    quadrants = {
+        (-1, -1): padded[:-1, :-1],
+        (1, -1): padded[:-1, 1:],
+        (-1, 1): padded[1:, :-1],
+        (1, 1): padded[1:, 1:],
+    }
+    count = sum(part.astype(int) for part in quadrants.values())
+    corners = []
+    for (sx, sy), part in quadrants.items():
+        ys, xs = np.nonzero(part & (count == 1))
+        corners.extend((x, y, sx, sy) for x, y in zip(xs.tolist(), ys.tolist(), strict=True))
+    rising = quadrants[-1, -1] & quadrants[1, 1] & (count == 2)
+    falling = quadrants[1, -1] & quadrants[-1, 1] & (count == 2)
+    ys, xs = np.nonzero(rising | falling)
+    return (
+        np.array(sorted(corners), dtype=np.int64).reshape(-1, 4),
+        np.stack([xs, ys], axis=1).astype(np.int64),
+    )
+
+
+def segments_free(a: FloatArray, b: FloatArray, boxes: FloatArray) -> BoolArray:
+    """Whether each straight segment stays out of every box (separating axis test).
+
+    Args:
+        a, b: (B, 2) ends.
+        boxes: (R, 4) as (x0, y0, x1, y1); touching a box from outside is free.
+
+    Returns:
+        (B,) bool.
+    """
+    free = np.ones(len(a), dtype=np.bool_)
+    for begin in range(0, len(a), _CHUNK):
+        rows = slice(begin, begin + _CHUNK)
+        free[rows] = _chunk_free(a[rows], b[rows], boxes)
+    return free
+
+
+def _chunk_free(a: FloatArray, b: FloatArray, boxes: FloatArray) -> BoolArray:
+    mid_x, mid_y = (0.5 * (a + b)).T
+    half_x, half_y = (0.5 * (b - a)).T
+    reach_x, reach_y = np.abs(half_x), np.abs(half_y)
+    cross_mid = mid_x * half_y - mid_y * half_x
+    blocked = np.zeros(len(a), dtype=np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        cx, cy, ex, ey = 0.5 * (x0 + x1), 0.5 * (y0 + y1), 0.5 * (x1 - x0), 0.5 * (y1 - y0)
+        # The box and the segment overlap unless one of three axes separates them: x, y, and the
+        # normal of the segment (scaled by its half length).
+        hit = np.abs(mid_x - cx) < ex + reach_x
+        hit &= np.abs(mid_y - cy) < ey + reach_y
+        offset = cross_mid - (cx * half_y - cy * half_x)
+        hit &= np.abs(offset) < ex * reach_y + ey * reach_x
+        # A segment of length zero has no normal: the first two axes decide alone.
+        hit |= (
+            (reach_x == 0)
+            & (reach_y == 0)
+            & (np.abs(mid_x - cx) < ex)
+            & (np.abs(mid_y - cy) < ey)
+        )
+        blocked |= hit
+    return ~blocked
+
+
+class VisibilityGraph:
+    """Line of sight and shortest-path distances among the walls of a grid.
+
+    Args:
+        walls: (H, W) bool, row 0 at the lowest y.
+        low: (2,) world coordinates of the grid's lower left corner.
+        cell_size: side of a cell in world units.
+    """
+
+    def __init__(self, walls: BoolArray, low: FloatArray, cell_size: float) -> None:
+        rectangles = maximal_rectangles(walls)
+        corners, pinches = convex_corners(walls)
+        self.rectangles: FloatArray = np.tile(low, 2) + cell_size * rectangles
+        inward = np.array([TOUCH, TOUCH, -TOUCH, -TOUCH])
+        plugs = np.tile(low + cell_size * pinches, (1, 2)) + np.array([-1, -1, 1, 1]) * 2 * TOUCH
+        self._boxes: FloatArray = np.concatenate([self.rectangles + inward, plugs])
+        self.corners: FloatArray = low + cell_size * corners[:, :2]
+        self._corner_sign = corners[:, 2:].astype(np.float64)
+        self._corner_distance = self._all_pairs()
+
+    def _all_pairs(self) -> FloatArray:
+        count = len(self.corners)
+        if count == 0:
+            return np.zeros((0, 0))
+        i, j = np.triu_indices(count, 1)
+        free = segments_free(self.corners[i], self.corners[j], self._boxes)
+        weights = np.full((count, count), np.inf)
+        weights[i[free], j[free]] = _length(self.corners[i[free]] - self.corners[j[free]])
+        graph = csgraph.csgraph_from_dense(weights, null_value=np.inf)
+        return np.asarray(csgraph.shortest_path(graph, method="D", directed=False))
+
+    def segment_is_free(self, a: FloatArray, b: FloatArray) -> BoolArray:
+        """(B,) bool: whether the segments a -> b, both (B, 2), cross no wall."""
+        return segments_free(a, b, self._boxes)
+
+    def distance(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """(B,) lengths of the shortest paths between free points (B, 2); inf where there is none."""
+        result = _length(a - b)
+        hidden = np.flatnonzero(~self.segment_is_free(a, b))
+        result[hidden] = self._around_corners(a[hidden], b[hidden])
+        return result
+
+    def distance_table(self, points: FloatArray) -> FloatArray:
+        """(N, N) shortest-path lengths between all pairs of free points (N, 2)."""
+        count = len(points)
+        to_corner = self._to_corners(points)
+        first_leg = _min_plus(to_corner, self._corner_distance)
+        table = _min_plus(first_leg, to_corner.T)
+        i, j = np.triu_indices(count, 1)
+        free = self.segment_is_free(points[i], points[j])
+        i, j = i[free], j[free]
+        table[i, j] = table[j, i] = _length(points[i] - points[j])
+        np.fill_diagonal(table, 0.0)
+        return table
+
+    def _around_corners(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        if len(self.corners) == 0 or len(a) == 0:
+            return np.full(len(a), np.inf)
+        first_leg = _min_plus(self._to_corners(a), self._corner_distance)
+        return np.asarray((first_leg + self._to_corners(b)).min(axis=1))
+
+    def _to_corners(self, points: FloatArray) -> FloatArray:
+        """(B, C) straight distances to the corners a path may bend at, inf for the others."""
+        offset = points[:, None, :] - self.corners
+        # A taut path touches a corner from one of the two quadrants beside its wall: from the
+        # opposite quadrant everything near the corner is in sight and no bend is needed.
+        side = offset * self._corner_sign
+        row, corner = np.nonzero(side[..., 0] * side[..., 1] <= TOUCH)
+        free = segments_free(points[row], self.corners[corner], self._boxes)
+        row, corner = row[free], corner[free]
+        result = np.full(offset.shape[:2], np.inf)
+        result[row, corner] = _length(offset[row, corner])
+        return result
+
+
+def _length(offset: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt(offset[..., 0] ** 2 + offset[..., 1] ** 2))
+
+
+def _min_plus(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Product of (N, K) and (K, M) in the (min, +) semiring."""
+    result = np.full((left.shape[0], right.shape[1]), np.inf)
+    for k in range(right.shape[0]):
+        rows = np.flatnonzero(np.isfinite(left[:, k]))
+        result[rows] = np.minimum(result[rows], left[rows, k, None] + right[k])
+    return result
