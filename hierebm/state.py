@@ -1,0 +1,153 @@
+"""Spaces and random generators as plain values that a checkpoint can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from hierebm.errors import CheckpointError
+
+
+def space_to_json(space: spaces.Space) -> dict[str, Any]:
+    """A Gymnasium space as JSON-serialisable values: Box, Discrete, MultiBinary, Dict of these.
+
+    Raises:
+        TypeError: another kind of space.
+    """
+    if isinstance(space, spaces.Box):
+        return {
+            "type": "Box",
+            "low": _bound_to_json(space.low),
+            "high": _bound_to_json(space.high),
+            "shape": list(space.shape),
+            "dtype": space.dtype.name,
+        }
+    if isinstance(space, spaces.Discrete):
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiBinary):
+        return {"type": "MultiBinary", "n": np.asarray(space.n).tolist()}
+    if isinstance(space, spaces.Dict):
+        return {"type": "Dict", "spaces": {k: space_to_json(v) for k, v in space.items()}}
+    raise TypeError(f"spaces of type {type(space).__name__} cannot be stored in a checkpoint")
+
+
+def space_from_json(value: Mapping[str, Any]) -> spaces.Space:
+    """The space that :func:`space_to_json` described.
+
+    Raises:
+        CheckpointError: the description is damaged.
+    """
+    try:
+        kind = value["type"]
+        if kind == "Box":
+            shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
+            low, high = (_bound_from_json(value[end], shape, dtype) for end in ("low", "high"))
+            return spaces.Box(low, high, shape, dtype.type)
+        if kind == "Discrete":
+            return spaces.Discrete(value["n"], start=value["start"])
+        if kind == "MultiBinary":
+            return spaces.MultiBinary(value["n"])
+        if kind == "Dict":
+            return spaces.Dict({k: space_from_json(v) for k, v in value["spaces"].items()})
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise CheckpointError(
+            f"the stored description of a space is damaged ({error!r})"
+        ) from error
+    raise CheckpointError(f"the stored description of a space is of unknown type {kind!r}")
+
+
+def _bound_to_json(bound: np.ndarray) -> Any:
+    # JSON has no infinities; their names survive.
+    def plain(value: Any) -> Any:
+        return value if np.isfinite(value) else str(value)
+
+    flat = bound.ravel().tolist()
+    if flat and all(value == flat[0] for value in flat):
+        return plain(flat[0])
+    return [plain(value) for value in flat]
+
+
+def _bound_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if isinstance(value, list):
+        return np.array([dtype.type(entry) for entry in value], dtype).reshape(shape)
+    return np.full(shape, dtype.type(value), dtype)
+
+
+def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:
+    """Refuse an env that a checkpoint was not made for.
+
+    Args:
+        stored: the checkpoint's space.
+        given: the env's space.
+        what: its name in the message, e.g. ``"observation_space"``.
+
+    Raises:
+        ValueError: the two differ; the message names the first differing part.
+    """
+    if isinstance(stored, spaces.Dict) and isinstance(given, spaces.Dict):
+        if set(stored) != set(given):
+            raise ValueError(
+                f"{what} has the keys {sorted(given)}, but the checkpoint was trained with "
+                f"{sorted(stored)}; load it with the env that it was trained on"
+            )
+        for key in stored:
+            check_same_space(stored[key], given[key], f"{what}[{key!r}]")
+    elif stored != given:
+        raise ValueError(
+            f"{what} is {given}, but the checkpoint was trained with {stored}; load it with the "
+            "env that it was trained on"
+        )
+
+
+def numpy_generator_state(generator: np.random.Generator) -> dict[str, Any]:
+    """State of a NumPy generator as JSON-serialisable values."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+    return plain(generator.bit_generator.state)
+
+
+def set_numpy_generator_state(generator: np.random.Generator, state: Mapping[str, Any]) -> None:
+    """Put a generator into the state that :func:`numpy_generator_state` returned.
+
+    Raises:
+        CheckpointError: the state is of another kind of generator, or damaged.
+    """
+    kind = type(generator.bit_generator).__name__
+    if state.get("bit_generator") != kind:
+        raise CheckpointError(
+            f"the stored random state is of {state.get('bit_generator')}, the generator is {kind}"
+        )
+    try:
+        generator.bit_generator.state = state
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise CheckpointError(f"the stored random state is damaged ({error!r})") from error
+
+
+def torch_generator_state(generator: Any) -> np.ndarray:
+    """State of a ``torch.Generator`` as a uint8 array, for ``arrays``."""
+    return generator.get_state().numpy().copy()
+
+
+def set_torch_generator_state(generator: Any, state: np.ndarray) -> None:
+    """Put a ``torch.Generator`` into the state that :func:`torch_generator_state` returned.
+
+    Raises:
+        CheckpointError: the state is damaged or of another kind of device.
+    """
+    import torch
+
+    try:
+        if state.dtype != np.uint8:
+            raise TypeError(f"bytes expected, got {state.dtype}")
+        generator.set_state(torch.from_numpy(state.copy()))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the stored random state is damaged ({error})") from error
