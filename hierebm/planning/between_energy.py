@@ -54,7 +54,7 @@ class BetweenEnergy:
     Args:
         goal_dim: length of s, g and w, all points of goal space.
         config: settings.
-        generator: source of initial weights and of sampling noise.
+        generator: source of the initial weights.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class BetweenEnergy:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.config, self.generator, self.device = config, generator, torch.device(device)
+        self.config, self.device = config, torch.device(device)
         self.model = EnergyMLP(
             goal_dim,
             2 * goal_dim,
@@ -135,20 +135,27 @@ class BetweenEnergy:
         return result
 
     def resample(
-        self, candidates: FloatArray, start: FloatArray, goal: FloatArray, n: int
+        self,
+        candidates: FloatArray,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        generator: torch.Generator,
     ) -> tuple[FloatArray, FloatArray]:
         """Draw n different candidates with probability proportional to exp(-E), then refine.
 
         Args:
             candidates: (m, goal_dim) stored states, drawn from q.
             start, goal: (goal_dim,).
+            n: how many.
+            generator: source of the draw and of the Langevin noise.
 
         Returns:
             (n, goal_dim) resampled candidates and (n, goal_dim) the same after Langevin steps.
         """
         energies = torch.from_numpy(self.energy(candidates, start, goal))
         n = min(n, len(candidates))
-        chosen, _ = importance_resample(energies[None], n, self.generator, replace=False)
+        chosen, _ = importance_resample(energies[None], n, generator, replace=False)
         drawn = candidates[chosen[0].numpy()]
         if not self.config.langevin_steps:
             return drawn, drawn
@@ -160,7 +167,7 @@ class BetweenEnergy:
             # Noise of a quarter step at full speed per update: it smooths, it does not travel.
             step_size=0.5 * (0.25 * self.step_scale).square(),
             max_move=0.5 * self.step_scale,
-            generator=self.generator,
+            generator=generator,
         )
         return drawn, refined[0].cpu().numpy()
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hierebm.replay import EpisodeReplay
-from hierebm.replay.episodes import FloatArray, IntArray
+from hierebm.replay.episodes import FloatArray
 
 # A place's observation is the mean over this many stored states around it: what differs between
 # visits (velocity above all) averages out.
@@ -39,16 +39,11 @@ class PlacePool:
     components which merely repeat the achieved goal take the point itself.
 
     Args:
-        replay: where the states come from.
-        size: how many states to draw, uniformly.
-        rng: source of the draw.
+        observation, achieved_goal: (m, obs_dim), (m, goal_dim) stored states.
     """
 
-    def __init__(self, replay: EpisodeReplay, size: int, rng: np.random.Generator) -> None:
-        rows = replay.sample_rows(size, rng)
-        self.rows: IntArray = rows
-        self.observation = replay.observation[rows]
-        self.achieved_goal = replay.achieved_goal[rows]
+    def __init__(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
+        self.observation, self.achieved_goal = observation, achieved_goal
         self._tree = cKDTree(self.achieved_goal)
         self._copies = [
             (i, j)
@@ -56,6 +51,12 @@ class PlacePool:
             for j in range(self.achieved_goal.shape[1])
             if np.allclose(self.observation[:, i], self.achieved_goal[:, j], atol=1e-5)
         ]
+
+    @classmethod
+    def draw(cls, replay: EpisodeReplay, size: int, rng: np.random.Generator) -> PlacePool:
+        """``size`` states of the replay, uniformly with replacement."""
+        rows = replay.sample_rows(size, rng)
+        return cls(replay.observation[rows], replay.achieved_goal[rows])
 
     def __len__(self) -> int:
         return len(self.achieved_goal)

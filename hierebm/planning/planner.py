@@ -42,6 +42,8 @@ class PlanState:
     """Steps that the current subgoal should take."""
     budget: int
     """Steps left for the current subgoal."""
+    rng: np.random.Generator
+    """Source of the draws if this plan has to be made anew."""
     elapsed: int = 0
     """Steps spent on the current subgoal."""
 
@@ -83,7 +85,6 @@ class SubgoalPlanner:
         config: settings.
         step_scale: (goal_dim,) how far one step at full speed goes.
         reached: whether an achieved goal counts as a goal.
-        rng: source of the nodes' draw.
     """
 
     def __init__(
@@ -93,17 +94,23 @@ class SubgoalPlanner:
         config: PlannerConfig,
         step_scale: FloatArray,
         reached: ReachedFn,
-        rng: np.random.Generator,
     ) -> None:
         self.model, self.sampler, self.config = model, sampler, config
-        self.step_scale, self.reached, self.rng = step_scale, reached, rng
+        self.step_scale, self.reached = step_scale, reached
         self.pool: PlacePool | None = None
         self.stats = PlannerStats()
 
     def begin(
-        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
     ) -> PlanState:
         """Plan from (obs_dim,), (goal_dim,) to the final goal (goal_dim,).
+
+        Args:
+            rng: source of the nodes' draw; the plan keeps it.
 
         Raises:
             RuntimeError: if there is no experience to draw places from yet.
@@ -112,10 +119,10 @@ class SubgoalPlanner:
             raise RuntimeError("there is no experience to plan with yet; call learn() first")
         started = time.perf_counter()
         places = self.sampler.sample(
-            achieved_goal, goal, self.config.n_subgoals, self.pool, self.rng
+            achieved_goal, goal, self.config.n_subgoals, self.pool, rng
         )
         graph = SubgoalGraph(places, goal, self.model, self.config, self.step_scale)
-        plan = PlanState(goal, graph, [], origin=0, predicted=0.0, budget=0)
+        plan = PlanState(goal, graph, [], origin=0, predicted=0.0, budget=0, rng=rng)
         self._replan(plan, observation, achieved_goal)
         self.stats.add(
             graph__nodes=len(places),
@@ -148,7 +155,7 @@ class SubgoalPlanner:
                 plan.origin = 0
                 self._replan(plan, observation, achieved_goal)
             if not plan.path:
-                return self.begin(observation, achieved_goal, plan.goal)
+                return self.begin(observation, achieved_goal, plan.goal, plan.rng)
         return plan
 
     def _replan(
@@ -164,8 +171,12 @@ class SubgoalPlanner:
         plan.budget = int(self.config.budget_factor * plan.predicted) + self.config.budget_slack
 
     def show(
-        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
     ) -> Plan:
         """A fresh plan in the form that a person looks at."""
-        plan = self.begin(observation, achieved_goal, goal)
+        plan = self.begin(observation, achieved_goal, goal, rng)
         return plan.graph.to_plan([0, *plan.path] if plan.path else [])

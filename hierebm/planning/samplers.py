@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from hierebm.planning.between_energy import BetweenEnergy
 from hierebm.planning.places import PlacePool, Places
@@ -83,7 +84,10 @@ class EBMSampler:
     ) -> Places:  # noqa: D102
         m = min(len(pool), self.energy.config.candidates)
         candidates = pool.achieved_goal[rng.choice(len(pool), size=m, replace=False)]
-        drawn, refined = self.energy.resample(candidates, start, goal, self.oversampling * n)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        drawn, refined = self.energy.resample(
+            candidates, start, goal, self.oversampling * n, generator
+        )
         # A refined point far from everything visited may be inside a wall.
         ground = pool.distance_to_nearest(refined) <= float(self.energy.step_scale.max())
         points = np.where(ground[:, None], refined, drawn)

@@ -185,6 +185,7 @@ class SequencePlanner:
             for _ in range(2)
         )
         self.energy.load_state_dict(self._trained.state_dict())
+        self.energy.requires_grad_(False)
         self._flat = flat_parameters(self._trained)
         self._flat_average = flat_parameters(self.energy)
         self._optimiser = FlatAdam(self._flat, lr=c.learning_rate)
@@ -193,7 +194,8 @@ class SequencePlanner:
         self._missed = _Ring(c.negatives_capacity, (2, state_dim))
         self._imagined = _Ring(c.negatives_capacity, (2, state_dim))
         self.n_updates = 0
-        # Running energy of a very likely (10%) and of a barely likely (90%) transition.
+        # Running energies: of staying, which a planned transition is charged relative to, and of
+        # barely likely transitions.
         self._likely = self._unlikely = 0.0
         self._lattice: tuple[Tensor, Tensor] | None = None
         self._lattice_update = -1
@@ -230,7 +232,7 @@ class SequencePlanner:
                 log_q(s.unsqueeze(1), s_negative, unit, replayed),
                 c.normaliser_weight,
             )
-            metrics["energy/log_z"] = float(log_z.mean())
+            metrics["energy/log_z"] = float(log_z.detach().mean())
         else:
             loss = squared_energy_loss(positive, negative)
         for name, ring, weight in (
@@ -241,7 +243,7 @@ class SequencePlanner:
                 pair = ring.sample(max(1, len(pairs) // 2), g)
                 wrong = net(pair[:, 0], pair[:, 1])
                 loss = loss + weight * margin_penalty(wrong, wrong.new_tensor(self._unlikely))
-                metrics[f"energy/{name}"] = float(wrong.mean())
+                metrics[f"energy/{name}"] = float(wrong.detach().mean())
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss of the transition energy (objective={c.objective!r}) is {float(loss)} "
@@ -252,13 +254,15 @@ class SequencePlanner:
         self._optimiser.step()
         decay = min(c.average, self.n_updates / (self.n_updates + 10.0))
         polyak_(self._flat_average, self._flat, 1.0 - decay)
-        likely, unlikely = positive.detach().quantile(torch.tensor([0.1, 0.9])).tolist()
+        with torch.no_grad():
+            likely = float(net(s, s).median())
+            unlikely = float(positive.quantile(0.9))
         self._likely = decay * self._likely + (1 - decay) * likely
         self._unlikely = decay * self._unlikely + (1 - decay) * unlikely
         self.n_updates += 1
-        metrics["energy/loss"] = float(loss)
-        metrics["energy/positive"] = float(positive.mean())
-        metrics["energy/negative"] = float(negative.mean())
+        metrics["energy/loss"] = float(loss.detach())
+        metrics["energy/positive"] = float(positive.detach().mean())
+        metrics["energy/negative"] = float(negative.detach().mean())
         return metrics
 
     def add_negatives(self, pairs: Tensor) -> None:
@@ -295,7 +299,7 @@ class SequencePlanner:
                 if n_states is not None and level == c.levels - 1:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
-            x = self._langevin(x, length, g)
+            x = self._langevin(x, length, level, g)
         energies, cost = self._costs(x, length)
         best = cost.view(batch, -1).argmin(1) + torch.arange(batch) * c.chains
         x, energies, length = x[best], energies[best], length[best]
@@ -353,12 +357,19 @@ class SequencePlanner:
             self._lattice = states, self._pair_energies(states, states)
             self._lattice_update = self.n_updates
         states, table = self._lattice
+        # No transition is free: an energy below the likeliest is noise, and would be repeated.
         fee = c.state_cost - self._likely
-        first = self._pair_energies(start, states) + fee
-        last = self._pair_energies(goal, states, backward=True) + fee
+        table, first, last = (
+            (energies + fee).clamp(min=0.1 * c.state_cost)
+            for energies in (
+                table,
+                self._pair_energies(start, states),
+                self._pair_energies(goal, states, backward=True),
+            )
+        )
         if wanted is None:
             direct = self.energy.energy_and_grad(start, goal)[0] + fee
-            length = least_costs(direct, first, table + fee, last, c.max_transitions).argmin(1) + 1
+            length = least_costs(direct, first, table, last, c.max_transitions).argmin(1) + 1
         else:
             length = torch.full((len(start),), min(wanted, c.max_transitions))
         picked = sample_sequences(first, table, last, length, n, c.lattice_temperature, g)
@@ -382,30 +393,33 @@ class SequencePlanner:
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
         energies = torch.zeros(len(x), x.shape[1] - 1)
         energies[row, t] = self.energy.energy_and_grad(x[row, t], x[row, t + 1])[0]
-        bend = c.acceleration_weight * bending(x / self.energy.step_scale, length)[0]
+        bend = c.acceleration_weight * 4.0 ** (c.levels - 1)
+        bend = bend * bending(x / self.energy.step_scale, length)[0]
         return energies, energies.sum(1) + (c.state_cost - self._likely) * length + bend
 
-    def _langevin(self, x: Tensor, length: Tensor, g: torch.Generator) -> Tensor:
+    def _langevin(self, x: Tensor, length: Tensor, level: int, g: torch.Generator) -> Tensor:
         """Annealed Langevin dynamics of the inner states of all chains, preconditioned.
 
         ds = -h P grad + sqrt(2 h temperature P) noise, in units of transitions; P is the covariance
         of a random walk with both ends held (:func:`stiffness_inverse`).
         """
         c, unit, size = self.config, self.energy.step_scale, x.shape[1]
+        # Twice as many states are half as far apart: a quarter of the energy, and of its noise.
+        bend = c.acceleration_weight * 4.0**level
         if size < 3:
             return x
         used = valid_transitions(length, size)
         row, t = used.nonzero(as_tuple=True)
-        tables = [stiffness_inverse(int(n), size, c.acceleration_weight) for n in range(1, size)]
+        tables = [stiffness_inverse(int(n), size, bend) for n in range(1, size)]
         covariance = torch.stack([p for p, _ in tables])[length - 1]
         root = torch.stack([r for _, r in tables])[length - 1]
         x = x.clone()
         for step in range(c.langevin_steps):
             _, to_first, to_second = self.energy.energy_and_grad(x[row, t], x[row, t + 1])
-            gradient = c.acceleration_weight * bending(x / unit, length)[1]
+            gradient = bend * bending(x / unit, length)[1]
             gradient[row, t] += to_first * unit
             gradient[row, t + 1] += to_second * unit
-            h, temperature = c.langevin_step_size, c.temperature
+            h, temperature = c.langevin_step_size, c.temperature / 4.0**level
             temperature *= max(0.0, 1.0 - (step + 1) / (0.75 * c.langevin_steps))
             move = -h * covariance @ gradient[:, 1:-1]
             # A wall's gradient is steep: no state jumps further than half a transition.

@@ -1,0 +1,409 @@
+"""What every agent does around its algorithm: the learning loop, predicting, saving, loading."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import asdict, fields, replace
+from typing import Any, ClassVar, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from hierebm.callbacks import (
+    BaseCallback,
+    CallbackList,
+    ConvertCallback,
+    MaybeCallback,
+    ProgressBarCallback,
+)
+from hierebm.errors import CheckpointError
+from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.logger import Logger, configure
+from hierebm.replay.episodes import FloatArray
+from hierebm.serialization import (
+    load_checkpoint,
+    numpy_generator_state,
+    save_checkpoint,
+    set_numpy_generator_state,
+    space_from_json,
+    space_to_json,
+)
+
+Self = TypeVar("Self", bound="GoalAgent")
+EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+
+
+class GoalAgent(ABC):
+    """Base of the agents; subclasses say how to act, what to store and how to train.
+
+    Args:
+        config: all settings; its class is the subclass's ``config_class``.
+        env: an environment id, a goal environment or a vector of them; can be given to
+            :meth:`learn` instead.
+        seed: makes runs repeat bit for bit on one machine; None draws a seed.
+        tensorboard_log: folder of TensorBoard runs; None writes nothing.
+        device: where the networks live.
+        verbose: 1 prints a table of metrics while learning.
+        overrides: fields of the config by name, e.g. ``batch_size=512``.
+
+    Raises:
+        TypeError: for an override that is no field of the config; names the nearest ones.
+    """
+
+    config_class: ClassVar[type[Any]]
+    default_log_name: ClassVar[str]
+
+    def __init__(
+        self,
+        config: Any = None,
+        *,
+        env: EnvLike | None = None,
+        seed: int | None = None,
+        tensorboard_log: str | os.PathLike[str] | None = None,
+        device: str | torch.device = "cpu",
+        verbose: int = 0,
+        **overrides: Any,
+    ) -> None:
+        self.config = _override(self.config_class() if config is None else config, overrides)
+        self.device = torch.device(device)
+        self.tensorboard_log, self.verbose = tensorboard_log, verbose
+        self.num_timesteps = 0
+        self.n_updates = 0
+        self.logger: Logger = Logger()
+        self.env: GoalEnv | None = None
+        self.spaces: GoalSpaces | None = None
+        self._observation: GoalObservation | None = None
+        self._episodes: deque[tuple[float, int, bool]] = deque(maxlen=100)
+        self.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        if env is not None:
+            self.set_env(env)
+
+    # ------------------------------------------------------- what subclasses define
+
+    @abstractmethod
+    def _build(self, spaces: GoalSpaces) -> None:
+        """Make the networks; called once, when the spaces are known."""
+
+    @abstractmethod
+    def _attach(self, env: GoalEnv) -> None:
+        """Make what depends on the environment (the replay buffer); called by ``set_env``."""
+
+    @abstractmethod
+    def _act(self, observation: GoalObservation) -> FloatArray:
+        """(n, action_dim) exploring actions in [-1, 1]."""
+
+    @abstractmethod
+    def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
+        """Remember what happened."""
+
+    @abstractmethod
+    def _train(self) -> None:
+        """Learn from what was stored, as often as the config says; log metrics."""
+
+    # ------------------------------------------------------------------- learning
+
+    def learn(
+        self: Self,
+        env: EnvLike | None = None,
+        total_timesteps: int | None = None,
+        callback: MaybeCallback = None,
+        log_interval: int = 10,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learn by acting in the environment.
+
+        Args:
+            env: id, environment or vector environment; None keeps the one set before.
+            total_timesteps: environment steps (over all environments); default: the config's.
+            callback: a callback, a list of them, or a function (locals, globals) -> bool; False
+                stops the training.
+            log_interval: episodes between two rows of the log.
+            tb_log_name: name of the run's folder.
+            reset_num_timesteps: False continues the step count and the log of the last call.
+            progress_bar: show a progress bar.
+
+        Raises:
+            ValueError, TypeError: an environment that is none this agent can learn in, NaN
+                observations or rewards; the message says what to do. What was learnt is kept.
+        """
+        if env is not None:
+            self.set_env(env)
+        if self.env is None:
+            raise ValueError("no environment: learn(env) or set_env(env) first")
+        target = self.config.total_timesteps if total_timesteps is None else total_timesteps
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        else:
+            target += self.num_timesteps
+        self.logger = configure(
+            self.tensorboard_log,
+            tb_log_name or self.default_log_name,
+            reset_num_timesteps,
+            self.verbose,
+        )
+        callbacks = _as_callback(callback, progress_bar)
+        callbacks.init_callback(self)
+        callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
+        try:
+            self._run(target, callbacks, log_interval)
+        finally:
+            callbacks.on_training_end()
+            self.logger.close()
+        return self
+
+    def _run(self, target: int, callbacks: BaseCallback, log_interval: int) -> None:
+        assert self.env is not None
+        if self._observation is None:
+            self._observation = self.env.reset(seed=int(self.rng.integers(2**31)))
+            self._episode_reward = np.zeros(self.env.n_envs)
+            self._episode_length = np.zeros(self.env.n_envs, np.int64)
+            self.env.check_sparse(
+                np.concatenate([self._observation.achieved_goal, self._observation.desired_goal])
+            )
+        started, started_at, logged, finished = time.perf_counter(), self.num_timesteps, 0, 0
+        callbacks.on_rollout_start()
+        while self.num_timesteps < target:
+            before = self._observation
+            action = self._act(before)
+            step = self.env.step(action)
+            self._store(before, action, step)
+            self._observation = step.current
+            self.num_timesteps += int(step.valid.sum())
+            finished += self._count_episodes(step)
+            callbacks.update_locals({"infos": step, "actions": action, "self": self})
+            if not callbacks.on_step():
+                break
+            callbacks.on_rollout_end()
+            self._train()
+            callbacks.on_rollout_start()
+            if finished - logged >= log_interval:
+                logged = finished
+                self._log(started, started_at)
+        callbacks.on_rollout_end()
+        self._log(started, started_at)
+
+    def _count_episodes(self, step: StepResult) -> int:
+        self._episode_reward += np.where(step.valid, step.reward, 0.0)
+        self._episode_length += step.valid
+        for row in np.flatnonzero(step.ended):
+            self._episodes.append(
+                (
+                    float(self._episode_reward[row]),
+                    int(self._episode_length[row]),
+                    bool(step.success[row]),
+                )
+            )
+            self._episode_reward[row] = 0.0
+            self._episode_length[row] = 0
+        return int(step.ended.sum())
+
+    def _log(self, started: float, started_at: int) -> None:
+        elapsed = max(time.perf_counter() - started, 1e-9)
+        if self._episodes:
+            rewards, lengths, successes = zip(*self._episodes, strict=True)
+            self.logger.record("rollout/ep_rew_mean", float(np.mean(rewards)))
+            self.logger.record("rollout/ep_len_mean", float(np.mean(lengths)))
+            self.logger.record("rollout/success_rate", float(np.mean(successes)))
+        self.logger.record("time/fps", int((self.num_timesteps - started_at) / elapsed))
+        self.logger.record("time/time_elapsed", round(elapsed, 1))
+        self.logger.record("time/total_timesteps", self.num_timesteps)
+        self.logger.record("train/n_updates", self.n_updates)
+        self.logger.dump(self.num_timesteps)
+
+    # ------------------------------------------------------------------ predicting
+
+    def predict(
+        self,
+        observation: dict[str, NDArray[Any]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], Any]:
+        """The action for an observation, or for a batch of them.
+
+        Args:
+            observation: a Dict observation, or one with a leading batch dimension.
+            state: what the last call returned; None at first.
+            episode_start: (n,) True where a new episode begins.
+            deterministic: False adds the exploration noise.
+
+        Returns:
+            The action, batched as the observation, and the state for the next call.
+
+        Raises:
+            RuntimeError: if the agent knows no environment yet.
+        """
+        if self.spaces is None:
+            raise RuntimeError("the agent knows no spaces yet: learn(env) or load(path) first")
+        box = self.spaces.observation_space["desired_goal"]
+        single = np.ndim(observation["desired_goal"]) == len(box.shape or ())
+        if single:
+            observation = {key: np.asarray(value)[None] for key, value in observation.items()}
+        batch = self.spaces.flatten(observation)
+        n = len(batch.observation)
+        start = np.zeros(n, np.bool_) if episode_start is None else np.asarray(episode_start)
+        action, state = self._predict(batch, state, np.broadcast_to(start, n), deterministic)
+        scaled = self.spaces.to_env_action(action)
+        return (scaled[0] if single else scaled), state
+
+    @abstractmethod
+    def _predict(
+        self,
+        observation: GoalObservation,
+        state: Any,
+        episode_start: NDArray[np.bool_],
+        deterministic: bool,
+    ) -> tuple[FloatArray, Any]:
+        """As :meth:`predict`, on flat rows and with actions in [-1, 1]."""
+
+    # ------------------------------------------------------------------ environment
+
+    def set_env(self, env: EnvLike) -> None:
+        """Learn in this environment from now on; its spaces must be those seen before.
+
+        Raises:
+            ValueError: if the spaces differ.
+        """
+        goal_env = GoalEnv(env)
+        if self.spaces is None:
+            self.spaces = goal_env.spaces
+            self._build(self.spaces)
+        else:
+            for name in ("observation_space", "action_space"):
+                mine, theirs = getattr(self.spaces, name), getattr(goal_env.spaces, name)
+                if mine != theirs:
+                    raise ValueError(
+                        f"the {name} of this environment, {theirs}, is not the one that the agent "
+                        f"was made for, {mine}"
+                    )
+        if self.env is None or goal_env.env is not self.env.env:
+            self.env = goal_env
+            self._observation = None
+            self._attach(goal_env)
+
+    def get_env(self) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | None:
+        """The environment that was set, as it was given."""
+        return None if self.env is None else self.env.env
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start all random streams of the agent anew from this seed."""
+        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) if seed is None else seed
+        self.rng = np.random.default_rng(self.seed)
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    # ------------------------------------------------------------------ persistence
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Any]:
+        """Networks and optimisers as nested dicts of tensors."""
+
+    @abstractmethod
+    def _load_tensors(self, tensors: dict[str, Any]) -> None:
+        """Restore what :meth:`_tensors` gave."""
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        pass
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything but the replay buffer to one file, atomically.
+
+        Raises:
+            OSError: if it cannot be written; a file that was there before is untouched.
+            RuntimeError: if there is nothing to save because no environment was seen.
+        """
+        if self.spaces is None:
+            raise RuntimeError("nothing to save: the agent has seen no environment yet")
+        save_checkpoint(
+            path,
+            config=asdict(self.config),
+            tensors={**self._tensors(), "generator": self.generator.get_state()},
+            arrays=self._arrays(),
+            meta={
+                "agent": type(self).__name__,
+                "num_timesteps": self.num_timesteps,
+                "n_updates": self.n_updates,
+                "seed": self.seed,
+                "rng": numpy_generator_state(self.rng),
+                "observation_space": space_to_json(self.spaces.observation_space),
+                "action_space": space_to_json(self.spaces.action_space),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls: type[Self],
+        path: str | os.PathLike[str],
+        env: EnvLike | None = None,
+        device: str | torch.device = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Read an agent from a file that :meth:`save` wrote; no code in the file is run.
+
+        Args:
+            path: the file.
+            env: where to go on learning; not needed to predict.
+            device: where the networks live.
+            kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config.
+
+        Raises:
+            CheckpointError: if the file is damaged, or of another agent.
+        """
+        checkpoint = load_checkpoint(path, map_location=device)
+        meta = checkpoint.meta
+        if meta.get("agent") != cls.__name__:
+            raise CheckpointError(
+                f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
+                f"{cls.__name__}; load it with that class"
+            )
+        names = {f.name for f in fields(cls.config_class)}
+        config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
+        agent = cls(config, seed=0, device=device, **kwargs)
+        agent.set_random_seed(int(meta["seed"]))
+        agent.spaces = GoalSpaces(
+            space_from_json(meta["observation_space"]), space_from_json(meta["action_space"])
+        )
+        agent._build(agent.spaces)
+        tensors = checkpoint.tensors
+        agent.generator.set_state(tensors.pop("generator").cpu())
+        agent._load_tensors(tensors)
+        agent._load_arrays(checkpoint.arrays)
+        agent.num_timesteps, agent.n_updates = int(meta["num_timesteps"]), int(meta["n_updates"])
+        set_numpy_generator_state(agent.rng, meta["rng"])
+        if env is not None:
+            agent.set_env(env)
+        return agent
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({json.dumps(asdict(self.config))})"
+
+
+def _as_callback(callback: MaybeCallback, progress_bar: bool) -> BaseCallback:
+    if not isinstance(callback, BaseCallback):
+        if callable(callback):
+            callback = ConvertCallback(callback)
+        else:
+            callback = CallbackList(list(callback or []))
+    return CallbackList([callback, ProgressBarCallback()]) if progress_bar else callback
+
+
+def _override(config: Any, overrides: dict[str, Any]) -> Any:
+    names = [f.name for f in fields(config)]
+    for name in overrides:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise TypeError(f"{name!r} is no setting of {type(config).__name__}{hint}")
+    return replace(config, **overrides)

@@ -1,0 +1,246 @@
+"""DDPGHERAgent: the low level alone, one policy for every goal."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hierebm.agents.base import GoalAgent
+from hierebm.control import DDPGConfig, DistanceDDPG
+from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.replay import EpisodeReplay, sample_transitions
+from hierebm.replay.episodes import FloatArray
+from hierebm.serialization import load_checkpoint, save_checkpoint
+
+# Warm-up actions are held for this many steps on average: a system with momentum reaches its top
+# speed, which sets the scale of one step, and goes somewhere.
+WARM_UP_HOLD = 8.0
+
+
+@dataclass
+class DDPGHERConfig(DDPGConfig):
+    """Settings of :class:`DDPGHERAgent`; the networks' come from :class:`DDPGConfig`."""
+
+    total_timesteps: int = 20_000
+    """Environment steps of a call of ``learn`` that does not say how many."""
+    buffer_size: int = 1_000_000
+    """States that the replay buffer holds; memory is taken as it fills."""
+    batch_size: int = 256
+    """Transitions in an update."""
+    learning_starts: int = 1000
+    """Steps with random actions before learning begins."""
+    train_freq: int = 2
+    """Environment steps between updates, counted over all environments."""
+    gradient_steps: int = 1
+    """Updates each time."""
+    action_noise: float = 0.2
+    """Standard deviation of the exploration noise; actions are in [-1, 1]."""
+    random_actions: float = 0.1
+    """Share of steps on which the action is uniformly random."""
+    her_future: float = 0.4
+    """Share of goals taken from the same episode's future."""
+    her_random: float = 0.25
+    """Share of goals taken from anywhere in the buffer; the rest keep the goal that was chased."""
+    her_horizon: float = 10.0
+    """Mean number of steps to a goal from the future."""
+
+
+class DDPGHERAgent(GoalAgent):
+    """Goal-conditioned DDPG with hindsight and an ensemble of distance critics.
+
+    Sources: Lillicrap et al. 2016 (arXiv 1509.02971), Andrychowicz et al. 2017 (arXiv 1707.01495),
+    Eysenbach et al. 2019 (arXiv 1906.05253). The arguments are those of
+    :class:`~hierebm.agents.base.GoalAgent`.
+    """
+
+    config_class: ClassVar[type[Any]] = DDPGHERConfig
+    default_log_name: ClassVar[str] = "DDPGHER"
+    config: DDPGHERConfig
+
+    def _build(self, spaces: GoalSpaces) -> None:
+        self.low_level = DistanceDDPG(
+            spaces.obs_dim,
+            spaces.goal_dim,
+            spaces.action_dim,
+            self.config,
+            self.generator,
+            self.device,
+        )
+        self._ready = False
+
+    def _attach(self, env: GoalEnv) -> None:
+        spaces = env.spaces
+        self.replay_buffer = EpisodeReplay(
+            self.config.buffer_size,
+            spaces.obs_dim,
+            spaces.goal_dim,
+            spaces.action_dim,
+            env.n_envs,
+        )
+        self._warm_up_action = np.zeros((env.n_envs, spaces.action_dim), np.float32)
+        self._trained_at = self.num_timesteps
+        self._stored = 0
+
+    # ------------------------------------------------------------------- learning
+
+    def _chased_goal(self, observation: GoalObservation) -> FloatArray:
+        """(n, goal_dim) what the low level pursues: here, the environment's own goal."""
+        return observation.desired_goal
+
+    def _act(self, observation: GoalObservation) -> FloatArray:
+        n = len(observation.observation)
+        self._goal = self._chased_goal(observation)
+        if not self._ready:
+            new = self.rng.random(n) < 1.0 / WARM_UP_HOLD
+            if self._stored == 0:
+                new[:] = True
+            fresh = self.rng.uniform(-1.0, 1.0, self._warm_up_action.shape).astype(np.float32)
+            self._warm_up_action = np.where(new[:, None], fresh, self._warm_up_action)
+            return self._warm_up_action
+        action = self.low_level.act(observation.observation, observation.achieved_goal, self._goal)
+        return self._with_noise(action)
+
+    def _with_noise(self, action: FloatArray) -> FloatArray:
+        noise = self.rng.normal(0.0, self.config.action_noise, action.shape)
+        uniform = self.rng.uniform(-1.0, 1.0, action.shape)
+        randomise = self.rng.random((len(action), 1)) < self.config.random_actions
+        noisy = np.where(randomise, uniform, np.clip(action + noise, -1.0, 1.0))
+        result: FloatArray = noisy.astype(np.float32)
+        return result
+
+    def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
+        envs = np.flatnonzero(step.valid)
+        after = step.reached_state[envs]
+        assert self.env is not None
+        at_goal = self.env.reached(after.achieved_goal, after.desired_goal)
+        self.replay_buffer.add(
+            before.observation[envs],
+            before.achieved_goal[envs],
+            self._goal[envs],
+            action[envs],
+            after.observation,
+            after.achieved_goal,
+            # An episode that ends at its own goal says nothing about other goals.
+            dead_end=step.terminated[envs] & ~at_goal,
+            ended=step.ended[envs],
+            envs=envs,
+        )
+        self._stored += len(envs)
+
+    def _train(self) -> None:
+        if not self._ready:
+            self._trained_at = self.num_timesteps
+            if self._stored < self.config.learning_starts:
+                return
+            self._fit_scales()
+            self._ready = True
+        assert self.env is not None
+        c = self.config
+        while self.num_timesteps - self._trained_at >= c.train_freq:
+            self._trained_at += c.train_freq
+            for _ in range(c.gradient_steps):
+                batch = sample_transitions(
+                    self.replay_buffer,
+                    c.batch_size,
+                    self.env.reached,
+                    self.rng,
+                    future=c.her_future,
+                    random=c.her_random,
+                    horizon=c.her_horizon,
+                )
+                for key, value in self.low_level.update(batch).items():
+                    self.logger.record_mean(key, value)
+                self.n_updates += 1
+
+    def _fit_scales(self) -> None:
+        """Scale inputs by the spaces' bounds, or by what the warm-up saw where they are infinite."""
+        assert self.spaces is not None
+        rows = self.replay_buffer.sample_rows(10_000, self.rng)
+        replay, spaces = self.replay_buffer, self.spaces
+        next_rows = replay.later(rows, np.ones_like(rows))
+        goals = np.concatenate([replay.achieved_goal[rows], replay.goal[rows]])
+        ranges = []
+        for key, seen in (("observation", replay.observation[rows]), ("desired_goal", goals)):
+            given = spaces.finite_range(key)
+            ranges.append(given or (seen.mean(0), np.maximum(2.0 * seen.std(0), 1e-6)))
+        self.goal_range = ranges[1]
+        moved = np.abs(replay.achieved_goal[next_rows] - replay.achieved_goal[rows])
+        self.step_scale = np.maximum(
+            np.quantile(moved, 0.95, axis=0), 0.01 * self.goal_range[1]
+        ).astype(np.float32)
+        observation_range, goal_range = (
+            (torch.from_numpy(shift), torch.from_numpy(scale)) for shift, scale in ranges
+        )
+        self.low_level.features.fit(
+            observation_range, goal_range, torch.from_numpy(self.step_scale)
+        )
+
+    # ----------------------------------------------------------------- predicting
+
+    def _predict(
+        self,
+        observation: GoalObservation,
+        state: Any,
+        episode_start: NDArray[np.bool_],
+        deterministic: bool,
+    ) -> tuple[FloatArray, Any]:
+        action = self.low_level.act(
+            observation.observation, observation.achieved_goal, observation.desired_goal
+        )
+        return (action if deterministic else self._with_noise(action)), state
+
+    # ---------------------------------------------------------------- persistence
+
+    def _tensors(self) -> dict[str, Any]:
+        return {"low_level": self.low_level.state_dict()}
+
+    def _load_tensors(self, tensors: dict[str, Any]) -> None:
+        self.low_level.load_state_dict(tensors["low_level"])
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        if not self._ready:
+            return {}
+        return {
+            "step_scale": self.step_scale,
+            "goal_shift": self.goal_range[0],
+            "goal_scale": self.goal_range[1],
+        }
+
+    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._ready = "step_scale" in arrays
+        if self._ready:
+            self.step_scale = arrays["step_scale"]
+            self.goal_range = (arrays["goal_shift"], arrays["goal_scale"])
+
+    def save_replay_buffer(self, path: str | os.PathLike[str]) -> None:
+        """Write the experience to one file, atomically. Raises OSError, RuntimeError."""
+        if self.env is None:
+            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
+        save_checkpoint(path, arrays=self._experience(), meta={"agent": "replay buffer"})
+
+    def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:
+        """Restore what :meth:`save_replay_buffer` wrote; set the environment first.
+
+        Raises:
+            RuntimeError: if no environment is set.
+            CheckpointError, ValueError: if the file is damaged or of another shape.
+        """
+        if self.env is None:
+            raise RuntimeError("set_env(env) before load_replay_buffer(path)")
+        self._load_experience(load_checkpoint(path).arrays)
+
+    def _experience(self) -> dict[str, NDArray[Any]]:
+        arrays = {f"replay/{k}": v for k, v in self.replay_buffer.state_dict().items()}
+        arrays["stored"] = np.array(self._stored)
+        return arrays
+
+    def _load_experience(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self.replay_buffer.load_state_dict(
+            {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
+        )
+        self._stored = int(arrays["stored"])

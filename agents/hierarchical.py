@@ -1,0 +1,251 @@
+"""HierarchicalEBMAgent: subgoals from an energy, a graph over them, a low level that chases them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
+from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.places import PlacePool
+from hierebm.planning.plan import Plan
+from hierebm.planning.planner import PlannerConfig, PlanState, SubgoalPlanner
+from hierebm.planning.samplers import (
+    EBMSampler,
+    FarthestPointSampler,
+    ReplaySampler,
+    SubgoalSampler,
+)
+from hierebm.planning.stitching import stitched_between
+from hierebm.replay import BetweenTriplets, sample_between
+from hierebm.replay.episodes import FloatArray
+
+
+@dataclass
+class HierarchicalEBMConfig(PlannerConfig, EnergyConfig, DDPGHERConfig):
+    """Settings of :class:`HierarchicalEBMAgent`: those of all its parts, by plain name."""
+
+    subgoal_sampler: str = "ebm"
+    """"ebm" (energy between state and goal), "replay" (SORB) or "farthest" (spread out evenly)."""
+    pool_size: int = 4000
+    """Stored states, redrawn before each round of energy training, that subgoals are made of."""
+    direct_episodes: float = 0.2
+    """Share of training episodes in which the low level chases the final goal all the way."""
+
+
+class HierarchicalEBMAgent(DDPGHERAgent):
+    """A distance-learning low level under a planner whose subgoals come from an energy.
+
+    While it explores, the agent trains (1) actor and distance critics on relabelled transitions
+    and (2) the energy E(w | s, g) on what its own trajectories, and shortest paths over its stored
+    states, went through on the way from s to g. To act, it draws subgoals from the energy, joins
+    them into a graph by the critics' distances, and chases the nodes of the shortest path. The
+    arguments are those of :class:`~hierebm.agents.base.GoalAgent`.
+    """
+
+    config_class: ClassVar[type[Any]] = HierarchicalEBMConfig
+    default_log_name: ClassVar[str] = "HierarchicalEBM"
+    config: HierarchicalEBMConfig
+
+    def _build(self, spaces: GoalSpaces) -> None:
+        super()._build(spaces)
+        self.energy = BetweenEnergy(spaces.goal_dim, self.config, self.generator, self.device)
+        empty = np.zeros((0, spaces.goal_dim), np.float32)
+        self._stitched = BetweenTriplets(empty, empty, empty)
+        self._pool: PlacePool | None = None
+        self._energy_trained_at = 0
+
+    def _attach(self, env: GoalEnv) -> None:
+        super()._attach(env)
+        self._plans: list[PlanState | None] = [None] * env.n_envs
+        self._direct = self.rng.random(env.n_envs) < self.config.direct_episodes
+        self._energy_trained_at = self.num_timesteps
+        if self._ready:
+            self._make_planner()
+
+    def _make_planner(self) -> None:
+        samplers: dict[str, SubgoalSampler] = {
+            "ebm": EBMSampler(self.energy),
+            "replay": ReplaySampler(),
+            "farthest": FarthestPointSampler(),
+        }
+        if self.config.subgoal_sampler not in samplers:
+            raise ValueError(
+                f"subgoal_sampler must be one of {sorted(samplers)}, "
+                f"got {self.config.subgoal_sampler!r}"
+            )
+        self.planner = SubgoalPlanner(
+            self.low_level,
+            samplers[self.config.subgoal_sampler],
+            self.config,
+            self.step_scale,
+            self._reached,
+        )
+        self.planner.pool = self._pool
+
+    def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> NDArray[np.bool_]:
+        if self.env is not None:
+            return self.env.reached(achieved_goal, goal)
+        # A loaded agent without environment: within a step and a half counts as there.
+        return (np.abs(achieved_goal - goal) <= 1.5 * self.step_scale).all(-1)
+
+    # ------------------------------------------------------------------- learning
+
+    def _chased_goal(self, observation: GoalObservation) -> FloatArray:
+        if self._pool is None:
+            return observation.desired_goal
+        goals = observation.desired_goal.copy()
+        for env in np.flatnonzero(~self._direct):
+            plan = self._plans[env]
+            if plan is None or not np.array_equal(plan.goal, observation.desired_goal[env]):
+                plan = self.planner.begin(*_row(observation, int(env)), self.rng)
+                self._plans[env] = plan
+            goals[env] = plan.subgoal
+        return goals
+
+    def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
+        super()._store(before, action, step)
+        after = step.reached_state
+        for env in np.flatnonzero(step.valid):
+            if step.ended[env]:
+                self._plans[env] = None
+                self._direct[env] = self.rng.random() < self.config.direct_episodes
+            elif (plan := self._plans[env]) is not None:
+                self._plans[env] = self.planner.step(
+                    plan, after.observation[env], after.achieved_goal[env]
+                )
+
+    def _train(self) -> None:
+        super()._train()
+        due = self.num_timesteps - self._energy_trained_at >= self.config.energy_train_freq
+        if self._ready and due:
+            self._energy_trained_at = self.num_timesteps
+            self._train_energy()
+            for key, value in self.planner.stats.pop().items():
+                self.logger.record_mean(key, value)
+
+    def _fit_scales(self) -> None:
+        super()._fit_scales()
+        shift, scale = (torch.from_numpy(x) for x in self.goal_range)
+        self.energy.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
+        self._make_planner()
+
+    def _train_energy(self) -> None:
+        """Redraw the pool, stitch new paths over it, and fit the energy to what lies between."""
+        c = self.config
+        self._pool = self.planner.pool = PlacePool.draw(self.replay_buffer, c.pool_size, self.rng)
+        fresh = stitched_between(self._pool, self.low_level, c, self.step_scale, self.rng)
+        self._stitched = _append(self._stitched, fresh, c.stitched_buffer)
+        n_stitched = round(c.stitched_share * c.energy_batch_size)
+        for _ in range(c.energy_gradient_steps):
+            rows = self.rng.integers(len(self._stitched.start), size=n_stitched)
+            raw = sample_between(self.replay_buffer, c.energy_batch_size - n_stitched, self.rng)
+            batch = BetweenTriplets(
+                np.concatenate([self._stitched.start[rows], raw.start]),
+                np.concatenate([self._stitched.goal[rows], raw.goal]),
+                np.concatenate([self._stitched.between[rows], raw.between]),
+            )
+            drawn = self.rng.integers(
+                len(self._pool), size=(c.energy_batch_size, c.energy_negatives)
+            )
+            metrics = self.energy.update(batch, self._pool.achieved_goal[drawn])
+            for key, value in metrics.items():
+                self.logger.record_mean(key, value)
+
+    # ----------------------------------------------------------------- predicting
+
+    def _predict(
+        self,
+        observation: GoalObservation,
+        state: Any,
+        episode_start: NDArray[np.bool_],
+        deterministic: bool,
+    ) -> tuple[FloatArray, Any]:
+        if self._pool is None:
+            return super()._predict(observation, state, episode_start, deterministic)
+        n = len(observation.observation)
+        plans: list[PlanState | None] = [None] * n if state is None else list(state)
+        goals = np.empty_like(observation.desired_goal)
+        for i in range(n):
+            plan = plans[i]
+            if (
+                plan is None
+                or episode_start[i]
+                or not np.array_equal(plan.goal, observation.desired_goal[i])
+            ):
+                plan = self.planner.begin(*_row(observation, i), self._plan_rng())
+            else:
+                plan = self.planner.step(
+                    plan, observation.observation[i], observation.achieved_goal[i]
+                )
+            plans[i] = plan
+            goals[i] = plan.subgoal
+        action = self.low_level.act(observation.observation, observation.achieved_goal, goals)
+        return (action if deterministic else self._with_noise(action)), plans
+
+    def _plan_rng(self) -> np.random.Generator:
+        # A stream of its own for every plan: predicting neither depends on nor disturbs learning.
+        return np.random.default_rng(self.seed)
+
+    def plan(self, observation: dict[str, NDArray[Any]]) -> Plan:
+        """The plan for one Dict observation: nodes, edges with distances, path, energies.
+
+        Raises:
+            RuntimeError: if the agent has not learnt enough to plan yet.
+        """
+        if self.spaces is None or self._pool is None:
+            raise RuntimeError("the agent cannot plan yet: learn(env) first")
+        batch = self.spaces.flatten({k: np.asarray(v)[None] for k, v in observation.items()})
+        return self.planner.show(*_row(batch, 0), self._plan_rng())
+
+    # ---------------------------------------------------------------- persistence
+
+    def _tensors(self) -> dict[str, Any]:
+        return {**super()._tensors(), "energy": self.energy.state_dict()}
+
+    def _load_tensors(self, tensors: dict[str, Any]) -> None:
+        super()._load_tensors(tensors)
+        self.energy.load_state_dict(tensors["energy"])
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = super()._arrays()
+        if self._pool is not None:
+            arrays["pool/observation"] = self._pool.observation
+            arrays["pool/achieved_goal"] = self._pool.achieved_goal
+        return arrays
+
+    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        super()._load_arrays(arrays)
+        if "pool/achieved_goal" in arrays:
+            self._pool = PlacePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
+        if self._ready:
+            self._make_planner()
+
+    def _experience(self) -> dict[str, NDArray[Any]]:
+        arrays = super()._experience()
+        arrays.update({f"stitched/{k}": v for k, v in vars(self._stitched).items()})
+        return arrays
+
+    def _load_experience(self, arrays: dict[str, NDArray[Any]]) -> None:
+        super()._load_experience(arrays)
+        self._stitched = BetweenTriplets(
+            *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between"))
+        )
+
+
+def _row(observation: GoalObservation, i: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    return observation.observation[i], observation.achieved_goal[i], observation.desired_goal[i]
+
+
+def _append(old: BetweenTriplets, new: BetweenTriplets, limit: int) -> BetweenTriplets:
+    return BetweenTriplets(
+        *(
+            np.concatenate([getattr(old, name), getattr(new, name)])[-limit:]
+            for name in ("start", "goal", "between")
+        )
+    )
