@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hierebm.energy.kernels import ACTIVATIONS, BoundEnergy, Layers, Workspace
+
 FourierMode = Literal["joint", "y", "separate"]
 
 
@@ -31,28 +33,6 @@ class EnergyModel(Protocol):
         self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Energies (...) and dE/dy (..., y_dim), without an autograd graph."""
-
-
-def _relu_backward(grad: Tensor, a: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward(grad, a, 0.0)
-
-
-def _softplus_backward(grad: Tensor, a: Tensor) -> Tensor:
-    return torch.ops.aten.softplus_backward(grad, a, 1.0, 20.0)
-
-
-def _tanh_backward(grad: Tensor, a: Tensor) -> Tensor:
-    return torch.ops.aten.tanh_backward(grad, torch.tanh(a))
-
-
-# name -> (activation, vector-Jacobian product as a function of the pre-activation). The fused aten
-# kernels make one pass over memory where the formula written out would make four.
-_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "silu": (F.silu, torch.ops.aten.silu_backward),
-    "tanh": (torch.tanh, _tanh_backward),
-    "softplus": (F.softplus, _softplus_backward),
-    "relu": (F.relu, _relu_backward),
-}
 
 
 class EnergyMLP(nn.Module):
@@ -106,8 +86,8 @@ class EnergyMLP(nn.Module):
             raise ValueError(f"y_dim must be >= 1, x_dim and z_dim >= 0; got {y_dim, x_dim, z_dim}")
         if width < 1 or depth < 1 or fourier_features < 0:
             raise ValueError("width and depth must be >= 1 and fourier_features >= 0")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation {activation!r} is none of {sorted(_ACTIVATIONS)}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation {activation!r} is none of {sorted(ACTIVATIONS)}")
         if fourier_mode not in ("joint", "y", "separate"):
             raise ValueError(f"fourier_mode {fourier_mode!r} is none of 'joint', 'y', 'separate'")
         scales = list(fourier_scale) if isinstance(fourier_scale, Sequence) else [fourier_scale]
@@ -120,7 +100,8 @@ class EnergyMLP(nn.Module):
             "activation": activation, "fourier_features": fourier_features,
             "fourier_scale": scales, "fourier_mode": fourier_mode, "spectral_norm": spectral_norm,
         }  # fmt: skip
-        self._act, self._act_backward = _ACTIVATIONS[activation]
+        self._activation = ACTIVATIONS[activation]
+        self._workspace = Workspace()
 
         features = fourier_features
         per_feature = torch.tensor([scales[i % len(scales)] for i in range(features)])
@@ -181,10 +162,21 @@ class EnergyMLP(nn.Module):
         Returns:
             Energies of shape (...), in nats where the objective makes them so.
         """
-        a, _, _ = self._first_layer(y, x, z)
-        h = self._act(a)
+        if not torch.is_grad_enabled():
+            return self._bound_call(y, x, z, with_grad=False)[0]
+        y = (self._check("y", y, self.y_dim) - self.y_mean) / self.y_std
+        condition, phase_x = self._condition(x, z)
+        if self.freq_y.shape[1]:
+            phase = y @ self.freq_y
+            if phase_x is not None:
+                phase = phase + phase_x
+                # One condition may serve many y, or one y be scored under many conditions.
+                y = y.expand(*phase.shape[:-1], self.y_dim)
+            y = torch.cat([y, phase.cos(), phase.sin()], dim=-1)
+        a = F.linear(y, self._weight(0), self.y_in.bias)
+        h = self._activation.function(a if condition is None else a + condition)
         for i, layer in enumerate(self._layers()[1:], start=1):
-            h = self._act(F.linear(h, self._weight(i), layer.bias))
+            h = self._activation.function(F.linear(h, self._weight(i), layer.bias))
         return F.linear(h, self.out.weight, self.out.bias).squeeze(-1)
 
     @torch.no_grad()
@@ -193,32 +185,48 @@ class EnergyMLP(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Energies (...) and dE/dy (..., y_dim), by a backward pass written by hand.
 
-        No graph is recorded, sines and cosines of the forward pass serve as each other's
-        derivative, and no gradient of a weight or a condition is ever formed. Shapes are those of
-        ``forward``; the gradient has the shape of the energies plus (y_dim,).
+        No graph is recorded, and no gradient of a weight or a condition is ever formed. Shapes are
+        those of ``forward``; the gradient has the shape of the energies plus (y_dim,).
         """
-        a, cos, sin = self._first_layer(y, x, z)
-        pre_activations = [a]
-        layers = self._layers()
-        weights = [self._weight(i) for i in range(len(layers))]
-        h = self._act(a)
-        for weight, layer in zip(weights[1:], layers[1:], strict=True):
-            a = F.linear(h, weight, layer.bias)
-            pre_activations.append(a)
-            h = self._act(a)
-        energy = F.linear(h, self.out.weight, self.out.bias).squeeze(-1)
+        energy, grad = self._bound_call(y, x, z, with_grad=True)
+        return energy, cast(Tensor, grad)
 
-        grad = self._act_backward(self.out.weight.expand_as(a), a)
-        for weight, a in zip(reversed(weights[1:]), reversed(pre_activations[:-1]), strict=True):
-            grad = self._act_backward(grad @ weight, a)
-        grad = grad @ weights[0]
+    @torch.no_grad()
+    def bind(self, x: Tensor | None = None, z: Tensor | None = None) -> BoundEnergy:
+        """The energy of y alone under fixed x and z, prepared for many evaluations.
+
+        x (B or 1, K or 1, x_dim) and z alike, or with fewer leading dimensions; the result takes y
+        (B, K, y_dim). It holds until the weights change.
+        """
+        condition, phase_x = self._condition(x, z)
+        modules = self._layers()
+        first, *rest = [self._weight(i).T for i in range(len(modules))]
         d, n = self.y_dim, self.freq_y.shape[1]
-        grad_y = grad[..., :d]
-        if cos is not None and sin is not None:
-            # d cos(p)/dp = -sin(p), d sin(p)/dp = cos(p), p = y @ freq_y + ...
-            phase_grad = grad[..., d + n :] * cos - grad[..., d : d + n] * sin
-            grad_y = grad_y + phase_grad @ self.freq_y.T
-        return energy, grad_y / self.y_std
+        freq = self.freq_y / self.y_std[:, None]
+        y_weight = first[:d] / self.y_std[:, None]
+        phase = -(self.y_mean @ freq)
+        bias = self.y_in.bias - self.y_mean @ y_weight
+        return BoundEnergy(
+            Layers(
+                freq=freq,
+                phase=_as_grid(phase if phase_x is None else phase + phase_x),
+                y_weight=y_weight,
+                cos_weight=first[d : d + n],
+                sin_weight=first[d + n :],
+                first_bias=_as_grid(bias if condition is None else bias + condition),
+                weights=rest,
+                biases=[m.bias for m in modules[1:]],
+                out_weight=self.out.weight.T,
+                out_bias=self.out.bias,
+                activation=self._activation,
+                freq_t=freq.T,
+                y_weight_t=y_weight.T,
+                cos_weight_t=first[d : d + n].T,
+                sin_weight_t=first[d + n :].T,
+                weights_t=[w.T for w in rest],
+            ),
+            self._workspace,
+        )
 
     def autograd_energy_and_grad(
         self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
@@ -228,13 +236,8 @@ class EnergyMLP(nn.Module):
 
     # ------------------------------------------------------------------ pieces
 
-    def _first_layer(
-        self, y: Tensor, x: Tensor | None, z: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Pre-activation of the first layer, and the cosine and sine features of y (or None)."""
-        self._check("y", y, self.y_dim)
-        weight = self._weight(0)
-        y = (y - self.y_mean) / self.y_std
+    def _condition(self, x: Tensor | None, z: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What x and z add to the first pre-activation, and x to the Fourier phases."""
         condition: Tensor | None = None
         phase_x: Tensor | None = None
         if self.x_in is not None:
@@ -247,17 +250,22 @@ class EnergyMLP(nn.Module):
         if self.z_in is not None:
             latent = self.z_in(self._check("z", z, self.z_dim))
             condition = latent if condition is None else condition + latent
-        cos = sin = None
-        if self.freq_y.shape[1]:
-            phase = y @ self.freq_y
-            if phase_x is not None:
-                phase = phase + phase_x
-                # One condition may serve many y, or one y be scored under many conditions.
-                y = y.expand(*phase.shape[:-1], self.y_dim)
-            cos, sin = phase.cos(), phase.sin()
-            y = torch.cat([y, cos, sin], dim=-1)
-        a = F.linear(y, weight, self.y_in.bias)
-        return (a if condition is None else a + condition), cos, sin
+        return condition, phase_x
+
+    @torch.no_grad()
+    def _bound_call(
+        self, y: Tensor, x: Tensor | None, z: Tensor | None, with_grad: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """One evaluation through ``bind``, for any number of leading dimensions."""
+        self._check("y", y, self.y_dim)
+        lead = torch.broadcast_shapes(*(t.shape[:-1] for t in (y, x, z) if t is not None))
+        if len(lead) > 2:  # the kernel knows conditions times candidates: make it one long row
+            y = y.expand(*lead, y.shape[-1]).flatten(0, -2)
+            x = None if x is None else x.expand(*lead, x.shape[-1]).flatten(0, -2)
+            z = None if z is None else z.expand(*lead, z.shape[-1]).flatten(0, -2)
+        bound = self.bind(x, z)
+        energy, grad = bound.energy_and_grad(y) if with_grad else (bound(y), None)
+        return energy.view(lead), None if grad is None else grad.view(*lead, self.y_dim)
 
     def _layers(self) -> list[nn.Linear]:
         return [self.y_in, *cast("list[nn.Linear]", list(self.hidden))]
@@ -298,6 +306,11 @@ def autograd_energy_and_grad(
         values = energy(y, x, z)
         (grad,) = torch.autograd.grad(values.sum(), y)
     return values.detach(), grad
+
+
+def _as_grid(t: Tensor) -> Tensor:
+    """View t (c,), (K, c) or (B, K, c) with three dimensions."""
+    return t.view((1,) * (3 - t.ndim) + t.shape)
 
 
 def _randn(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
