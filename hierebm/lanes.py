@@ -216,7 +216,7 @@ def open_lanes(
     if env_kwargs and not isinstance(env, str):
         raise ValueError("env_kwargs needs env to be an env id; pass an env made with them instead")
     if isinstance(env, str):
-        made = _make(env, min(n_episodes, _MAX_LANES), dict(env_kwargs or {}))
+        made = make_env(env, n_episodes, env_kwargs)
         try:
             yield VectorLanes(made) if isinstance(made, VectorEnv) else SingleLane(made)
         finally:
@@ -232,12 +232,19 @@ def open_lanes(
         )
 
 
-def _make(env_id: str, num_envs: int, kwargs: dict[str, Any]) -> gym.Env | VectorEnv:
+def make_env(
+    env_id: str, n_episodes: int, env_kwargs: Mapping[str, Any] | None = None
+) -> gym.Env | VectorEnv:
+    """Make an env by id for ``n_episodes`` episodes, as a native vector env if there is one."""
     module, _, name = env_id.rpartition(":")
     if module:
         import_module(module)
-    if gym.spec(name).vector_entry_point is not None:
-        return gym.make_vec(
-            env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs
-        )
-    return gym.make(env_id, **kwargs)
+    kwargs = dict(env_kwargs or {})
+    if gym.spec(name).vector_entry_point is None:
+        return gym.make(env_id, **kwargs)
+    return gym.make_vec(
+        env_id,
+        num_envs=min(n_episodes, _MAX_LANES),
+        vectorization_mode="vector_entry_point",
+        **kwargs,
+    )
