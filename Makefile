@@ -1,0 +1,42 @@
+# `make demo` and `make test` need Python 3.10+ and nothing else: they make their own virtual
+# environment in $(VENV) and install the package there as a user would get it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find hierebm envs agents -name '*.py' -o -name py.typed) setup.cfg pyproject.toml
+# Threads of OpenMP that wait must sleep: spinning makes two runs side by side 5-10 times slower.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: demo test lint types unit benchmark clean
+
+demo: $(VENV)/.installed
+	$(BIN)/hierebm demo --out demo
+
+test: lint types unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers cannot follow the folder mapping of an editable install: check the installed copy.
+types: $(VENV)/.test
+	cd $(VENV) && bin/mypy --config-file ../setup.cfg -p hierebm
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python $(SOURCES) constraints.txt README.md
+	rm -rf build hierebm.egg-info
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --force-reinstall --no-deps .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[render]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache

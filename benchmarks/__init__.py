@@ -1,0 +1,1 @@
+"""Benchmarks: every figure that the README quotes comes from ``python -m benchmarks NAME``."""

@@ -1,0 +1,132 @@
+"""Run one benchmark: ``python -m benchmarks NAME [--quick] [--seeds N] [--out DIR]``.
+
+Prints its table and writes ``DIR/NAME.json`` and a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: waiting threads must sleep, or two runs on one machine ruin both.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+BENCHMARKS = {
+    "learning": "curves and final success: flat, hierarchical and sequence agents",
+    "subgoals": "success against node budget: energy subgoals and replay sampling",
+    "energy": "energies, objectives and samplers on toy densities",
+    "speed": "the update against its reference and against Stable-Baselines3",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, run, print, write."""
+    names = "\n".join(f"  {name:10} {text}" for name, text in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__.splitlines()[0],
+        epilog=f"benchmarks:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="a small version, within 5 minutes")
+    parser.add_argument("--seeds", type=int, default=None, help="seeds (default: the benchmark's)")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="output folder")
+    args = parser.parse_args(argv)
+    if not (Path(__file__).parent / f"{args.name}.py").exists():
+        parser.error(f"benchmark {args.name!r} is not in this checkout")
+    args.out.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    run = import_module(f"benchmarks.{args.name}").run
+    rows = run(quick=args.quick, seeds=args.seeds, out=args.out)
+    print(table(rows))
+    report = {
+        "benchmark": args.name,
+        "commit": commit(),
+        "machine": machine(),
+        "seeds": args.seeds,
+        "quick": args.quick,
+        "wall_s": round(time.perf_counter() - started, 1),
+        "rows": rows,
+    }
+    path = args.out / f"{args.name}.json"
+    path.write_text(json.dumps(_finite(report), indent=1) + "\n")
+    print(f"\nwrote {path}")
+    return 0
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as an aligned text table; columns in order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns] + [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths)) for line in cells]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    if isinstance(value, (list, tuple)):
+        return "-".join(_cell(v) for v in value)
+    return str(value)
+
+
+def commit() -> str | None:
+    """The checked-out commit, with ``+`` where the working tree differs from it."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if dirty else "")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    import torch
+
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
