@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from hierebm.agents.base import GoalAgent
-from hierebm.control import DDPGConfig, DistanceDDPG
+from hierebm.control import DDPGConfig, make_ddpg
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.replay import EpisodeReplay, sample_transitions
 from hierebm.replay.episodes import FloatArray
@@ -26,6 +26,8 @@ WARM_UP_HOLD = 8.0
 class DDPGHERConfig(DDPGConfig):
     """Settings of :class:`DDPGHERAgent`; the networks' come from :class:`DDPGConfig`."""
 
+    kernels: bool | None = None
+    """Hand-written forward and backward passes (True), autograd (False), or the faster (None)."""
     total_timesteps: int = 20_000
     """Environment steps of a call of ``learn`` that does not say how many."""
     buffer_size: int = 1_000_000
@@ -63,13 +65,14 @@ class DDPGHERAgent(GoalAgent):
     config: DDPGHERConfig
 
     def _build(self, spaces: GoalSpaces) -> None:
-        self.low_level = DistanceDDPG(
+        self.low_level = make_ddpg(
             spaces.obs_dim,
             spaces.goal_dim,
             spaces.action_dim,
             self.config,
             self.generator,
             self.device,
+            kernels=self.config.kernels,
         )
         self._ready = False
 

@@ -141,9 +141,10 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self._pool = self.planner.pool = PlacePool.draw(self.replay_buffer, c.pool_size, self.rng)
         fresh = stitched_between(self._pool, self.low_level, c, self.step_scale, self.rng)
         self._stitched = _append(self._stitched, fresh, c.stitched_buffer)
-        n_stitched = round(c.stitched_share * c.energy_batch_size)
+        # An untrained critic may not join any two states yet.
+        n_stitched = round(c.stitched_share * c.energy_batch_size) * bool(len(self._stitched.start))
         for _ in range(c.energy_gradient_steps):
-            rows = self.rng.integers(len(self._stitched.start), size=n_stitched)
+            rows = self.rng.integers(max(1, len(self._stitched.start)), size=n_stitched)
             raw = sample_between(self.replay_buffer, c.energy_batch_size - n_stitched, self.rng)
             batch = BetweenTriplets(
                 np.concatenate([self._stitched.start[rows], raw.start]),

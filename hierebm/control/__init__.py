@@ -2,5 +2,14 @@
 
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
 from hierebm.control.distance import CategoricalHead, DistanceHead, ScalarHead
+from hierebm.control.fast import FastDistanceDDPG, make_ddpg
 
-__all__ = ["CategoricalHead", "DDPGConfig", "DistanceDDPG", "DistanceHead", "ScalarHead"]
+__all__ = [
+    "CategoricalHead",
+    "DDPGConfig",
+    "DistanceDDPG",
+    "DistanceHead",
+    "FastDistanceDDPG",
+    "ScalarHead",
+    "make_ddpg",
+]

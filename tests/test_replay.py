@@ -1,0 +1,153 @@
+"""The episode ring, relabelling and between-triplets against a plain list of episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hierebm.replay import EpisodeReplay, sample_between, sample_transitions
+from hierebm.replay.episodes import FloatArray
+
+
+def _reached(achieved: FloatArray, goal: FloatArray) -> np.ndarray:
+    return np.linalg.norm(achieved - goal, axis=-1) < 0.5
+
+
+def _fill(
+    replay: EpisodeReplay, n_steps: int, p_end: float, rng: np.random.Generator
+) -> list[list[int]]:
+    """Step all environments; the observation is a running number. Returns the episodes' numbers."""
+    count = 0
+    n = replay.n_envs
+    current = np.arange(n)
+    count = n
+    episodes: list[list[int]] = [[int(c)] for c in current]
+    finished = []
+    for _ in range(n_steps):
+        following = np.arange(count, count + n)
+        count += n
+        ended = rng.random(n) < p_end
+        as_rows = lambda x: np.repeat(x[:, None], 2, 1).astype(np.float32)  # noqa: E731
+        replay.add(
+            current[:, None].astype(np.float32),
+            as_rows(current),
+            as_rows(-current),
+            current[:, None].astype(np.float32),
+            following[:, None].astype(np.float32),
+            as_rows(following),
+            dead_end=np.zeros(n, bool),
+            ended=ended,
+        )
+        for env in range(n):
+            episodes[env].append(int(following[env]))
+            if ended[env]:
+                finished.append(episodes[env])
+                following[env] = count
+                count += 1
+                episodes[env] = [int(following[env])]
+        current = following
+    return finished + episodes
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    capacity=st.integers(8, 200),
+    n_envs=st.integers(1, 3),
+    n_steps=st.integers(1, 150),
+    p_end=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_rows_and_their_followers_are_those_of_the_episodes(
+    capacity: int, n_envs: int, n_steps: int, p_end: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    replay = EpisodeReplay(capacity, 1, 2, 1, n_envs)
+    episodes = _fill(replay, n_steps, p_end, rng)
+    place = {number: (e, i) for e, episode in enumerate(episodes) for i, number in enumerate(episode)}
+    rows = replay.sample_rows(64, rng)
+    left = replay.steps_left(rows)
+    ahead = rng.integers(0, left + 1)
+    later = replay.later(rows, ahead)
+    for row, steps, follower, rest in zip(rows, ahead, later, left, strict=True):
+        episode, i = place[int(replay.observation[row, 0])]
+        assert int(replay.observation[follower, 0]) == episodes[episode][i + steps]
+        assert rest == len(episodes[episode]) - 1 - i
+        assert rest >= 1
+        assert replay.action[row, 0] == replay.observation[row, 0]
+        assert (replay.goal[row] == -replay.achieved_goal[row]).all()
+
+
+def test_every_stored_transition_can_be_drawn() -> None:
+    rng = np.random.default_rng(0)
+    replay = EpisodeReplay(60, 1, 2, 1, 2)
+    _fill(replay, 200, 0.2, rng)
+    drawn = set(replay.sample_rows(5000, rng).tolist())
+    assert drawn == set(np.flatnonzero(replay.has_action).tolist())
+    assert len(drawn) == replay.n_transitions
+
+
+def test_an_empty_buffer_says_so() -> None:
+    with pytest.raises(RuntimeError, match="no transitions yet"):
+        EpisodeReplay(10, 1, 2, 1).sample_rows(1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="buffer_size"):
+        EpisodeReplay(3, 1, 2, 1, n_envs=2)
+
+
+def _walk(length: int = 60, speed: float = 0.3) -> EpisodeReplay:
+    replay = EpisodeReplay(1000, 1, 2, 1)
+    for t in range(length):
+        replay.add(
+            *(np.full((1, d), t * speed, np.float32) for d in (1, 2, 2, 1)),
+            *(np.full((1, d), (t + 1) * speed, np.float32) for d in (1, 2)),
+            dead_end=np.zeros(1, bool),
+            ended=np.array([t == length - 1]),
+        )
+    return replay
+
+
+def test_relabelling_takes_the_shares_asked_for_and_recomputes_the_terminal_flag() -> None:
+    rng = np.random.default_rng(1)
+    replay = _walk()
+    batch = sample_transitions(replay, 1000, _reached, rng, future=0.5, random=0.2, horizon=3.0)
+    assert (batch.reached == _reached(batch.next_achieved_goal, batch.goal)).all()
+    ahead = batch.goal[:500, 0] - batch.achieved_goal[:500, 0]
+    assert (ahead > 0).all()
+    assert np.median(ahead) < 1.2, "geometric with mean 3 steps of 0.3"
+    assert (batch.goal[700:] == batch.achieved_goal[700:]).all(), "the goal that was chased"
+    assert batch.reached[:500].mean() > 0.2
+
+
+def test_between_points_are_uniform_in_arc_length_not_in_time() -> None:
+    """A path that creeps at its ends and runs in the middle."""
+    replay = EpisodeReplay(1000, 1, 2, 1)
+    speeds = np.concatenate([np.full(40, 0.01), np.full(20, 1.0), np.full(40, 0.01)])
+    x = np.concatenate([[0.0], np.cumsum(speeds)])
+    for t in range(len(speeds)):
+        replay.add(
+            *(np.full((1, d), x[t], np.float32) for d in (1, 2, 2, 1)),
+            *(np.full((1, d), x[t + 1], np.float32) for d in (1, 2)),
+            dead_end=np.zeros(1, bool),
+            ended=np.array([t == len(speeds) - 1]),
+        )
+    triplets = sample_between(replay, 20_000, np.random.default_rng(0), max_steps=100)
+    s, g, w = (a[:, 0] for a in (triplets.start, triplets.goal, triplets.between))
+    assert ((w >= s - 1e-4) & (w <= g + 1e-4)).all()
+    far = (g - s) > 15.0
+    fraction = ((w - s) / (g - s))[far]
+    share, _ = np.histogram(fraction, bins=5, range=(0, 1))
+    assert (np.abs(share / share.sum() - 0.2) < 0.03).all()
+
+
+def test_the_buffer_resumes_bit_for_bit() -> None:
+    rng = np.random.default_rng(0)
+    replay = EpisodeReplay(50, 1, 2, 1, 2)
+    _fill(replay, 70, 0.1, rng)
+    saved = {k: v.copy() for k, v in replay.state_dict().items()}
+    other = EpisodeReplay(50, 1, 2, 1, 2)
+    other.load_state_dict(saved)
+    a, b = (r.sample_rows(100, np.random.default_rng(3)) for r in (replay, other))
+    assert (a == b).all() and (replay.steps_left(a) == other.steps_left(b)).all()
+    with pytest.raises(ValueError, match="buffer_size"):
+        EpisodeReplay(60, 1, 2, 1, 2).load_state_dict(saved)
