@@ -351,7 +351,8 @@ class PlanFigureCallback(BaseCallback):
         self.observations: list[Any] = []
         self.walls: Any = None
         self._last = 0
-        self._failed = False
+        self._drawn = self._failed = False
+        self._not_ready: RuntimeError | None = None
 
     def _on_training_start(self) -> None:
         from hierebm.plots import walls_of
@@ -377,7 +378,10 @@ class PlanFigureCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._draw()
-        self.logger.dump(self.num_timesteps)
+        if self._drawn:
+            self.logger.dump(self.num_timesteps)
+        elif self._not_ready is not None:
+            warnings.warn(f"no plan was drawn: {self._not_ready}", RuntimeWarning, stacklevel=2)
 
     def _draw(self) -> None:
         from hierebm.plots import plan_figures
@@ -386,11 +390,15 @@ class PlanFigureCallback(BaseCallback):
             for i, observation in enumerate(self.observations):
                 for name, figure in plan_figures(self.model, observation, self.walls).items():
                     self.logger.record_figure(f"plan/{name}_{i}", figure)
+                    self._drawn = True
+        except RuntimeError as error:
+            # What an agent says that has not learnt enough to plan yet.
+            self._not_ready = error
         # A picture is not worth a training run.
         except Exception as error:
-            if not self._failed and getattr(self.model, "num_timesteps", 0) > self.freq:
-                self._failed = True
+            if not self._failed:
                 warnings.warn(f"plans are not drawn: {error!r}", RuntimeWarning, stacklevel=2)
+            self._failed = True
 
 
 def _warn_not_written(path: Path, error: OSError) -> None:
