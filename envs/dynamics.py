@@ -18,7 +18,7 @@ ACCELERATION = np.float32(0.04)
 MAX_SPEED = np.float32(0.2)
 """Top speed per axis and step: the fixed point of v = (1 - DRAG) v + ACCELERATION."""
 MARGIN = np.float32(1e-4)
-"""Distance kept from a wall that stopped the point."""
+"""Distance kept from the faces of walls: no position is ever on one."""
 
 Float32Array = npt.NDArray[np.float32]
 _KEEP = np.float32(1.0) - DRAG
@@ -32,8 +32,8 @@ def advance(
     v' = (1 - DRAG) v + ACCELERATION a and p' = p + v'. A wall zeroes the velocity component that
     runs into it and lets the other one slide. A step is shorter than half a cell on either axis,
     so it crosses at most one cell boundary per axis; the two crossings are taken in the order in
-    which the straight line meets them. Hence neither that line nor either axis move from p to p'
-    crosses a wall, and no corner is cut.
+    which the straight line meets them. Hence neither that line from p to p' nor the two axis moves
+    in that order cross a wall: no corner is cut.
 
     Args:
         position: (B, 2) float32 in free space.
@@ -61,14 +61,22 @@ def advance(
 
     # Fractions of the step at which the boundaries are met, compared without dividing.
     boundary = layout.low + layout.cell_size * np.maximum(old, new)
-    gap, speed = np.abs(boundary - position), np.abs(moved)
-    x_first = gap[:, 0] * speed[:, 1] <= gap[:, 1] * speed[:, 0]
+    gap, reach = (
+        np.abs(boundary - position),
+        np.abs(np.subtract(target, position, dtype=np.float64)),
+    )
+    x_first = gap[:, 0] * reach[:, 1] <= gap[:, 1] * reach[:, 0]
     # The later crossing starts from wherever the earlier one ended: beyond it, or stopped before.
     stop_x = np.where(x_first | wall_above, wall_beside, wall_across)
     stop_y = np.where(x_first & ~wall_beside, wall_across, wall_above)
     stopped = np.stack([stop_x, stop_y], axis=1)
 
-    face_low = layout.low + layout.cell_size * old
-    inside = np.clip(target, face_low + MARGIN, face_low + layout.cell_size - MARGIN)
-    position = np.where(stopped, inside.astype(np.float32), target)
-    return position, np.where(stopped, np.float32(0.0), moved)
+    # Stay clear of the walls around the cell that the point ends in, and of what stopped it.
+    final = np.where(stopped, old, new)
+    fx, fy = (final.T + 1).astype(np.intp)
+    beside_low, beside_high = layout.walls_beside
+    cell = fy * width + fx
+    low = layout.low + layout.cell_size * final
+    high = low + layout.cell_size - MARGIN * (stopped | beside_high[cell])
+    inside = np.clip(target, low + MARGIN * (stopped | beside_low[cell]), high)
+    return inside.astype(np.float32), np.where(stopped, np.float32(0.0), moved)

@@ -73,7 +73,7 @@ def convex_corners(walls: BoolArray) -> tuple[npt.NDArray[np.int64], npt.NDArray
         (1, 1): padded[1:, 1:],
     }
     count = sum(part.astype(int) for part in quadrants.values())
-    corners = []
+    corners: list[tuple[int, int, int, int]] = []
     for (sx, sy), part in quadrants.items():
         ys, xs = np.nonzero(part & (count == 1))
         corners.extend((x, y, sx, sy) for x, y in zip(xs.tolist(), ys.tolist(), strict=True))
@@ -119,10 +119,7 @@ def _chunk_free(a: FloatArray, b: FloatArray, boxes: FloatArray) -> BoolArray:
         hit &= np.abs(offset) < ex * reach_y + ey * reach_x
         # A segment of length zero has no normal: the first two axes decide alone.
         hit |= (
-            (reach_x == 0)
-            & (reach_y == 0)
-            & (np.abs(mid_x - cx) < ex)
-            & (np.abs(mid_y - cy) < ey)
+            (reach_x == 0) & (reach_y == 0) & (np.abs(mid_x - cx) < ex) & (np.abs(mid_y - cy) < ey)
         )
         blocked |= hit
     return ~blocked
@@ -164,7 +161,7 @@ class VisibilityGraph:
         return segments_free(a, b, self._boxes)
 
     def distance(self, a: FloatArray, b: FloatArray) -> FloatArray:
-        """(B,) lengths of the shortest paths between free points (B, 2); inf where there is none."""
+        """(B,) lengths of the shortest paths between free points (B, 2); inf where none is."""
         result = _length(a - b)
         hidden = np.flatnonzero(~self.segment_is_free(a, b))
         result[hidden] = self._around_corners(a[hidden], b[hidden])

@@ -64,12 +64,12 @@ LAYOUTS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "###########..",
             ".............",
             ".............",
+            ".............",
             "..###########",
             ".............",
             ".............",
+            ".............",
             "###########..",
-            ".............",
-            ".............",
             ".............",
             ".............",
         ),
@@ -157,6 +157,28 @@ class Layout:
         return padded
 
     @cached_property
+    def walls_beside(self) -> tuple[BoolArray, BoolArray]:
+        """Whether a cell's neighbours on the low and on the high side of (x, y) are walls.
+
+        Two arrays ((H + 2) * (W + 2), 2), rows as in ``padded_walls.ravel()``.
+        """
+        walls = self.padded_walls
+        low = np.stack([np.roll(walls, 1, axis=1), np.roll(walls, 1, axis=0)], axis=-1)
+        high = np.stack([np.roll(walls, -1, axis=1), np.roll(walls, -1, axis=0)], axis=-1)
+        return low.reshape(-1, 2), high.reshape(-1, 2)
+
+    def inside_cell(self, points: FloatArray, margin: float) -> FloatArray:
+        """Free points (B, 2), moved by at most ``margin`` so that they keep it from any wall."""
+        cell = np.floor((points - self.low) / self.cell_size)
+        x, y = (cell.T + 1).astype(np.intp)
+        low = self.low + self.cell_size * cell
+        beside_low, beside_high = (
+            side[y * self.padded_walls.shape[1] + x] for side in self.walls_beside
+        )
+        high = low + self.cell_size - margin * beside_high
+        return np.clip(points, low + margin * beside_low, high)
+
+    @cached_property
     def free_cells(self) -> npt.NDArray[np.int64]:
         """(N, 2) integer (x, y) indices of the free cells."""
         ys, xs = np.nonzero(~self.walls)
@@ -214,7 +236,7 @@ class Layout:
         return np.asarray(self.padded_walls[y, x])
 
     def segment_is_free(self, a: npt.ArrayLike, b: npt.ArrayLike) -> BoolArray:
-        """Whether the straight segments a -> b, (..., 2) each, cross no wall; returns (...) bool."""
+        """Whether the straight segments a -> b, (..., 2) each, cross no wall: (...) bool."""
         a, b = _paired(a, b)
         shape = a.shape[:-1]
         a, b = a.reshape(-1, 2), b.reshape(-1, 2)

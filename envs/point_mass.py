@@ -142,7 +142,7 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
             if self.render_mode == "human":
                 self.render()
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """Draw the world: (H, W, 3) uint8 in "rgb_array" mode; a window in "human" mode.
 
         Raises:

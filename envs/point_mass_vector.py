@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -128,7 +128,7 @@ class PointMassGoalVectorEnv(
             self._rngs[index] = rng
         return rng
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The random number generator of every sub-environment."""
         return tuple(self._rng(index) for index in range(self.num_envs))
@@ -332,7 +332,7 @@ class PointMassGoalVectorEnv(
             if index not in skip:
                 trail.append(_as_point(self._position[index]))
 
-    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """One frame (H, W, 3) uint8 for every sub-environment.
 
         Raises:

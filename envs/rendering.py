@@ -27,7 +27,6 @@ _SUPERSAMPLE = 2
 _FLOOR = (250, 249, 246)
 _GRID = (238, 236, 230)
 _WALL = (62, 68, 82)
-_EDGE = (62, 68, 82)
 _GOAL = (31, 158, 110)
 _START = (150, 156, 168)
 _TRAIL = (86, 140, 214)
@@ -56,7 +55,8 @@ class Renderer:
         self._canvas_size = (int(width), int(height))
         # Even division keeps the frame's shape a whole number of pixels.
         self.shape = (int(height) // _SUPERSAMPLE, int(width) // _SUPERSAMPLE, 3)
-        self._background = self._draw_background(layout)
+        self._floor = self._draw_floor(layout)
+        self._walls = self._draw_walls(layout)
         self._window: Any = None
         self._clock: Any = None
 
@@ -110,14 +110,16 @@ class Renderer:
         goal: npt.NDArray[np.float32],
         subgoals: Sequence[Sequence[float]] | npt.NDArray[Any] | None,
     ) -> Any:
-        canvas = self._background.copy()
+        canvas = self._floor.copy()
         overlay = pygame.Surface(self._canvas_size, pygame.SRCALPHA)
-        dot = max(5.0, 0.07 * self._scale)
-        line = max(2, round(0.022 * self._scale))
+        dot = max(10.0, 0.07 * self._scale)
+        line = max(4, round(0.022 * self._scale))
         radius = self._radius * self._scale
 
+        # The disc goes under the walls: what it covers beyond a wall is nowhere to stand.
         pygame.draw.circle(overlay, (*_GOAL, 58), self._pixel(goal), radius)
         pygame.draw.circle(overlay, (*_GOAL, 255), self._pixel(goal), radius, width=line)
+        overlay.blit(self._walls, (0, 0))
         pygame.draw.circle(overlay, (*_GOAL, 255), self._pixel(goal), 0.55 * dot)
         here = trail[-1]
         if subgoals is not None and len(subgoals):
@@ -162,20 +164,21 @@ class Renderer:
         corners = [self._pixel(point) for point in (tip, neck + side, neck - side)]
         pygame.draw.polygon(surface, (*_POINT, 255), corners)
 
-    def _draw_background(self, layout: Layout) -> Any:
+    def _draw_floor(self, layout: Layout) -> Any:
         width, height = self._canvas_size
         surface = pygame.Surface(self._canvas_size)
-        surface.fill(_EDGE)
-        inner = (self._frame, self._frame, width - 2 * self._frame, height - 2 * self._frame)
-        pygame.draw.rect(surface, _FLOOR, inner)
+        surface.fill(_FLOOR)
         for x in np.arange(layout.low[0], layout.high[0], layout.cell_size)[1:]:
             left, _ = self._pixel((x, 0.0))
-            pygame.draw.line(
-                surface, _GRID, (left, self._frame), (left, height - self._frame - 1), 2
-            )
+            pygame.draw.line(surface, _GRID, (left, 0), (left, height), 2)
         for y in np.arange(layout.low[1], layout.high[1], layout.cell_size)[1:]:
             _, top = self._pixel((0.0, y))
-            pygame.draw.line(surface, _GRID, (self._frame, top), (width - self._frame - 1, top), 2)
+            pygame.draw.line(surface, _GRID, (0, top), (width, top), 2)
+        return surface
+
+    def _draw_walls(self, layout: Layout) -> Any:
+        surface = pygame.Surface(self._canvas_size, pygame.SRCALPHA)
+        pygame.draw.rect(surface, _WALL, surface.get_rect(), width=self._frame)
         for x0, y0, x1, y1 in layout.wall_rectangles:
             left, top = self._pixel((x0, y1))
             right, bottom = self._pixel((x1, y0))

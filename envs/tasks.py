@@ -148,16 +148,14 @@ class TaskSampler:
                 f"{where} = ({x:g}, {y:g}) lies outside the world "
                 f"[{low[0]:g}, {high[0]:g}] x [{low[1]:g}, {high[1]:g}]."
             )
-        # The world's edge is a wall like any other: step off it.
-        x = min(max(x, low[0] + _INSET), high[0] - _INSET)
-        y = min(max(y, low[1] + _INSET), high[1] - _INSET)
-        point = _float32_point(x, y)
-        if self.layout.in_wall(point):
+        # The world's edge is a wall like any other, and nothing stands exactly on a wall's face.
+        inner = np.clip([[x, y]], low + _INSET, high - _INSET)
+        if self.layout.in_wall(inner[0]):
             raise ValueError(
                 f"{where} = ({x:g}, {y:g}) lies in a wall of layout {self.layout.name!r}: "
                 f"choose a point for which env.unwrapped.in_wall(point) is False."
             )
-        return point
+        return _float32_point(*self.layout.inside_cell(inner, _INSET)[0].tolist())
 
     def _sample_in_range(
         self,

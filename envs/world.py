@@ -58,7 +58,7 @@ class PointMassWorld:
         given = {"start": start, "goal": goal, "distance": distance}
         self._default_task = self._sampler.task_range(given, where="arguments")
 
-    def _build_spaces(self) -> tuple[spaces.Dict, spaces.Box]:
+    def _build_spaces(self) -> tuple[Any, Any]:
         low = self.layout.low.astype(np.float32)
         high = self.layout.high.astype(np.float32)
         speed = np.full(2, MAX_SPEED, dtype=np.float32)
@@ -121,7 +121,7 @@ class PointMassWorld:
         return self.layout.in_wall(points)
 
     def segment_is_free(self, a: npt.ArrayLike, b: npt.ArrayLike) -> BoolArray:
-        """Whether the straight segments a -> b, (..., 2) each, cross no wall; returns (...) bool."""
+        """Whether the straight segments a -> b, (..., 2) each, cross no wall: (...) bool."""
         return self.layout.segment_is_free(a, b)
 
     def shortest_path_distance(self, a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
