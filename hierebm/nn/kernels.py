@@ -64,12 +64,66 @@ _ACTIVATIONS: dict[
 }
 
 
+class _Member:
+    """Passes of one network: weights (in, out), biases (out,), everything two-dimensional.
+
+    The owner provides the buffers, so that members of an ensemble can share scratch memory.
+    """
+
+    def __init__(
+        self,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        weight_grads: list[Tensor],
+        bias_grads: list[Tensor],
+        activation: str,
+    ) -> None:
+        self._weights, self._biases = weights, biases
+        self._weight_grads, self._bias_grads = weight_grads, bias_grads
+        self._activate, self._activation_backward, _ = _ACTIVATIONS[activation]
+
+    def use(self, z: list[Tensor], h: list[Tensor], delta: list[Tensor], ones: Tensor) -> None:
+        """Work in ``z`` and ``delta`` (B, width) per layer, ``h`` per hidden layer, ones (1, B)."""
+        self._z, self._h, self._delta, self._ones = z, h, delta, ones
+
+    def forward(self, x: Tensor) -> None:
+        """Fill ``z`` and ``h`` for the input ``x`` (B, in)."""
+        self._input = x
+        last = len(self._weights) - 1
+        for i, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
+            torch.addmm(bias, x, weight, out=self._z[i])
+            if i < last:
+                self._activate(self._z[i], self._h[i])
+                x = self._h[i]
+
+    def backward(self, delta: Tensor, parameters: bool) -> Tensor:
+        """Take dL/dz of the last layer down to the first, and return that (B, width)."""
+        for i in range(len(self._weights) - 1, -1, -1):
+            if parameters:
+                h = self._h[i - 1] if i > 0 else self._input
+                torch.mm(h.t(), delta, out=self._weight_grads[i])
+                torch.mm(self._ones, delta, out=self._bias_grads[i])
+            if i > 0:
+                below = self._delta[i - 1]
+                torch.mm(delta, self._weights[i].t(), out=below)
+                self._activation_backward(below, self._z[i - 1])
+                delta = below
+        return delta
+
+    def input_grad(self, delta: Tensor, columns: slice) -> Tensor:
+        """dL/dx of the wanted columns from dL/dz of the first layer, (B, columns)."""
+        return delta @ self._weights[0][columns].t()
+
+
 class DenseKernel:
     """Hand-written passes through an :class:`MLP` (then E = 1) or an :class:`EnsembleMLP`.
 
     It reads the module's parameters and writes their ``.grad`` in place, so the module, its
     ``state_dict`` and an optimiser on its flat tensor all see the same memory. Buffers grow to the
     largest batch seen; what ``forward`` and ``backward`` return lives in them until the next call.
+
+    An ensemble is worked through member by member: a member's weights and activations stay in the
+    second-level cache from its first product to its last, which is faster than batched products.
 
     Args:
         module: network with every ``parameter.grad`` allocated
@@ -90,68 +144,74 @@ class DenseKernel:
             )
         self.trainable = trainable
         self.n_members = module.n_members if isinstance(module, EnsembleMLP) else 1
-        # nn.Linear stores (out, in), the ensemble (E, in, out).
-        self._transposed = isinstance(module, MLP)
-        self._weights: list[Tensor] = []
-        self._biases: list[Tensor] = []
-        self._weight_grads: list[Tensor] = []
-        self._bias_grads: list[Tensor] = []
-        for child in module.layers:
-            layer = cast("nn.Linear | EnsembleLinear", child)
-            weight, bias = layer.weight.detach(), layer.bias.detach()
-            if self._transposed:
-                weight, bias = weight.t().unsqueeze(0), bias.view(1, 1, -1)
-            self._weights.append(weight)
-            self._biases.append(bias)
-            if trainable:
-                if layer.weight.grad is None or layer.bias.grad is None:
-                    raise ValueError(
-                        "the module has no gradient buffers: call flat_parameters(module) first"
-                    )
-                weight_grad = layer.weight.grad
-                self._weight_grads.append(
-                    weight_grad.unsqueeze(0) if self._transposed else weight_grad
-                )
-                self._bias_grads.append(layer.bias.grad.view_as(bias))
-        self.in_dim, self.out_dim = self._weights[0].shape[1], self._weights[-1].shape[2]
-        self._activate, self._activation_backward, self._keep_z = _ACTIVATIONS[module.activation]
-        self._input = torch.empty(0)
+        layers = [cast("nn.Linear | EnsembleLinear", layer) for layer in module.layers]
+        if trainable and any(p.grad is None for p in module.parameters()):
+            raise ValueError(
+                "the module has no gradient buffers: call flat_parameters(module) first"
+            )
+
+        def of_member(tensor: Tensor | None, e: int) -> Tensor:
+            # nn.Linear stores (out, in) and (out,), EnsembleLinear (E, in, out) and (E, 1, out).
+            assert tensor is not None
+            if isinstance(module, MLP):
+                return tensor.detach().t()
+            return tensor.detach()[e]
+
+        self._members = [
+            _Member(
+                [of_member(layer.weight, e) for layer in layers],
+                [of_member(layer.bias, e).view(-1) for layer in layers],
+                [of_member(layer.weight.grad, e) for layer in layers] if trainable else [],
+                [of_member(layer.bias.grad, e).view(1, -1) for layer in layers]
+                if trainable
+                else [],
+                module.activation,
+            )
+            for e in range(self.n_members)
+        ]
+        self._like = layers[0].weight.detach()
+        self._widths = [layer.bias.shape[-1] for layer in layers]
+        self.in_dim = of_member(layers[0].weight, 0).shape[0]
+        self._keep_z = _ACTIVATIONS[module.activation][2]
         self._input_shared = True
         self._batch = self._capacity = -1
 
+    @torch.inference_mode(False)  # the buffers outlive the caller's mode
     def _resize(self, batch: int) -> None:
         """Point the working views at ``batch`` rows, growing the memory behind if it is short.
 
         Memory is kept when the batch shrinks: fresh pages cost more than the arithmetic of a
         small network, and queries come in batches of many sizes.
         """
-        widths = [w.shape[2] for w in self._weights]
+        *hidden, out = self._widths
         if batch > self._capacity:
             self._capacity = batch
-            sizes = [self.n_members * batch * w for w in widths]
-            like = self._weights[0]
-            self._z_memory = [like.new_empty(n) for n in sizes]
-            if self._keep_z:
-                self._h_memory = [like.new_empty(n) for n in sizes[:-1]]
-            self._delta_memory = [like.new_empty(n) for n in sizes]
-            self._ones_memory = like.new_ones(self.n_members * batch)
+            per_member, like = sum(hidden) * batch, self._like
+            self._z_memory = like.new_empty(self.n_members, per_member)
+            self._h_memory = torch.empty_like(self._z_memory) if self._keep_z else self._z_memory
+            self._delta_memory = like.new_empty(per_member)
+            self._out_memory = like.new_empty(2, self.n_members * batch * out)
+            self._ones_memory = like.new_ones(1, batch)
 
-        def views(memory: list[Tensor]) -> list[Tensor]:
+        def per_layer(memory: Tensor) -> list[Tensor]:
+            used = memory[: sum(hidden) * batch]
             return [
-                m[: self.n_members * batch * w].view(self.n_members, batch, w)
-                for m, w in zip(memory, widths, strict=False)
+                part.view(batch, w)
+                for part, w in zip(used.split([batch * w for w in hidden]), hidden, strict=True)
             ]
 
         self._batch = batch
-        self._z = views(self._z_memory)
-        self._h = views(self._h_memory) if self._keep_z else self._z[:-1]
-        self._delta = views(self._delta_memory)
-        self._ones = self._ones_memory[: self.n_members * batch].view(self.n_members, 1, batch)
+        self._output, self.output_grad = (
+            m[: self.n_members * batch * out].view(self.n_members, batch, out)
+            for m in self._out_memory
+        )
+        delta = per_layer(self._delta_memory)
+        for e, member in enumerate(self._members):
+            z, h = per_layer(self._z_memory[e]), per_layer(self._h_memory[e])
+            member.use([*z, self._output[e]], h, delta, self._ones_memory[:, :batch])
 
-    @property
-    def output_grad(self) -> Tensor:
-        """(E, B, out) buffer to write dL/d(output) of the last ``forward`` into."""
-        return self._delta[-1]
+    output_grad: Tensor
+    """(E, B, out) buffer to write dL/d(output) of the last ``forward`` into."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (E, B, out) for ``x`` (B, in), shared, or (E, B, in).
@@ -168,14 +228,9 @@ class DenseKernel:
         self._input_shared = x.dim() == 2
         if x.shape[-2] != self._batch:
             self._resize(x.shape[-2])
-        h = self._input = x.expand(self.n_members, -1, -1) if self._input_shared else x
-        last = len(self._weights) - 1
-        for i, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
-            torch.baddbmm(bias, h, weight, out=self._z[i])
-            if i < last:
-                self._activate(self._z[i], self._h[i])
-                h = self._h[i]
-        return self._z[last]
+        for e, member in enumerate(self._members):
+            member.forward(x if self._input_shared else x[e])
+        return self._output
 
     def backward(
         self,
@@ -199,26 +254,16 @@ class DenseKernel:
         """
         if parameters and not self.trainable:
             raise ValueError("this kernel was made with trainable=False")
-        delta = self._delta[-1] if grad is None else grad
-        for i in range(len(self._weights) - 1, -1, -1):
-            if parameters:
-                self._parameter_gradients(i, delta)
-            if i > 0:
-                torch.bmm(delta, self._weights[i].transpose(1, 2), out=self._delta[i - 1])
-                delta = self._delta[i - 1]
-                self._activation_backward(delta, self._z[i - 1])
+        grad = self.output_grad if grad is None else grad
+        grad_inputs = []
+        for e, member in enumerate(self._members):
+            delta = member.backward(grad[e], parameters)
+            if input_columns is not None:
+                grad_inputs.append(member.input_grad(delta, input_columns))
         if input_columns is None:
             return None
-        grad_input = torch.bmm(delta, self._weights[0][:, input_columns].transpose(1, 2))
-        return grad_input.sum(0) if self._input_shared else grad_input
-
-    def _parameter_gradients(self, i: int, delta: Tensor) -> None:
-        h = self._input if i == 0 else self._h[i - 1]
-        if self._transposed:
-            torch.bmm(delta.transpose(1, 2), h, out=self._weight_grads[i])
-        else:
-            torch.bmm(h.transpose(1, 2), delta, out=self._weight_grads[i])
-        torch.bmm(self._ones, delta, out=self._bias_grads[i])
+        stacked = torch.stack(grad_inputs)
+        return stacked.sum(0) if self._input_shared else stacked
 
 
 # Heads: each writes dL/d(output) into ``grad`` and returns the loss, without a graph. ``weight``
@@ -237,11 +282,11 @@ def cross_entropy_(logits: Tensor, target: Tensor, *, grad: Tensor, weight: floa
     Returns:
         -weight * sum(target * log softmax(logits)), a scalar.
     """
-    # sum(target) = 1, so that -sum(target * log p) = sum over rows of lse - target . logits.
-    loss = torch.logsumexp(logits, -1).sum() - torch.dot(target.reshape(-1), logits.reshape(-1))
-    torch.softmax(logits, -1, out=grad)
-    grad.sub_(target).mul_(weight)
-    return loss.mul_(weight)
+    torch.log_softmax(logits, -1, out=grad)
+    loss = torch.dot(target.reshape(-1), grad.reshape(-1)).mul_(-weight)
+    # sum(target) = 1, so that the slope is softmax - target.
+    grad.exp_().sub_(target).mul_(weight)
+    return loss
 
 
 def squared_error_(value: Tensor, target: Tensor, *, grad: Tensor, weight: float) -> Tensor:
@@ -266,7 +311,7 @@ def expected_value_(logits: Tensor, support: Tensor, *, grad: Tensor, weight: fl
         (...,) means softmax(logits) . support.
     """
     torch.softmax(logits, -1, out=grad)
-    mean = torch.mv(grad.view(-1, support.shape[0]), support).view(logits.shape[:-1])
+    mean = grad @ support
     # d mean / d logit_k = p_k (support_k - mean)
     grad.mul_((support - mean.unsqueeze(-1)).mul_(weight))
     return mean

@@ -261,6 +261,36 @@ class FlatAdam(torch.optim.Adam):
         except RuntimeError:  # torch before 2.4 has no fused Adam on the CPU
             super().__init__([flat], lr=lr, betas=betas, eps=eps)
 
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Descend ``flat.grad`` once; ``closure`` as in torch's optimisers."""
+        group = self.param_groups[0]
+        flat = group["params"][0]
+        state = self.state.get(flat)
+        # The parent's way around its many options costs as much as the arithmetic of a small
+        # network; it still makes the first step, which creates the state.
+        if closure is not None or not state or not group["fused"] or flat.device.type != "cpu":
+            with torch.inference_mode(False):  # the state outlives the caller's mode
+                return super().step(closure)
+        beta1, beta2 = group["betas"]
+        state["step"].add_(1)
+        torch._fused_adam_(
+            [flat],
+            [flat.grad],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+        return None
+
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Zero the flat gradient in place; ``set_to_none`` would cut the views and is refused."""
         if set_to_none:

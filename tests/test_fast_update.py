@@ -1,0 +1,180 @@
+"""The update with hand-written kernels learns what the autograd update learns."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.fast import FastDistanceDDPG, make_ddpg
+from hierebm.replay import TransitionBatch
+
+OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 3
+
+CONFIGS = {
+    "categorical": DDPGConfig(hidden_sizes=(32, 24), max_distance=12, fourier_features=6),
+    "scalar": DDPGConfig(
+        hidden_sizes=(32, 24), critic="scalar", n_critics=1, max_distance=12, fourier_features=6
+    ),
+    "one layer, no features": DDPGConfig(
+        hidden_sizes=(32,), n_critics=2, max_distance=5, fourier_features=0
+    ),
+}
+
+
+def make(config: DDPGConfig, kernels: bool | None, seed: int = 0) -> DistanceDDPG:
+    generator = torch.Generator().manual_seed(seed)
+    return make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, kernels=kernels)
+
+
+def batches(n: int, rows: int = 48, seed: int = 0) -> list[TransitionBatch]:
+    rng = np.random.default_rng(seed)
+
+    def normal(width: int) -> np.ndarray:
+        return rng.normal(size=(rows, width)).astype(np.float32)
+
+    return [
+        TransitionBatch(
+            observation=normal(OBS_DIM),
+            achieved_goal=normal(GOAL_DIM),
+            action=np.tanh(normal(ACTION_DIM)),
+            next_observation=normal(OBS_DIM),
+            next_achieved_goal=normal(GOAL_DIM),
+            goal=normal(GOAL_DIM),
+            # Some rows are both: reached wins.
+            reached=rng.random(rows) < 0.2,
+            dead_end=rng.random(rows) < 0.2,
+        )
+        for _ in range(n)
+    ]
+
+
+def parameters(agent: DistanceDDPG) -> torch.Tensor:
+    networks = (agent.actor, agent.critics, agent.actor_target, agent.critics_target)
+    return torch.cat([p.detach().reshape(-1) for n in networks for p in n.parameters()])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_many_updates_equal_the_reference(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    start = parameters(reference)
+    assert torch.equal(start, parameters(fast))
+    for i, batch in enumerate(batches(60)):
+        expected, metrics = reference.update(batch), fast.update(batch)
+        assert metrics.keys() == expected.keys()
+        for key in expected:
+            assert metrics[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-4), (i, key)
+    moved = (parameters(reference) - start).abs().max()
+    difference = (parameters(reference) - parameters(fast)).abs().max()
+    # Rounding differs and Adam divides by small roots; the learning itself is far larger.
+    assert difference < 0.01 * moved
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_update_is_exact_to_rounding(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    (batch,) = batches(1)
+    expected, metrics = reference.update(batch), fast.update(batch)
+    assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    for network in ("actor", "critics"):
+        for p, q in zip(
+            getattr(reference, network).parameters(),
+            getattr(fast, network).parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_seeded_updates_repeat_bit_for_bit() -> None:
+    first, second = (make(CONFIGS["categorical"], kernels=True) for _ in range(2))
+    for batch in batches(5):
+        assert first.update(batch) == second.update(batch)
+    assert torch.equal(parameters(first), parameters(second))
+
+
+def test_the_two_updates_may_take_turns_on_one_agent() -> None:
+    mixed, fast = (make(CONFIGS["categorical"], kernels=True) for _ in range(2))
+    for i, batch in enumerate(batches(6)):
+        if i % 2:
+            DistanceDDPG.update(mixed, batch)
+        else:
+            mixed.update(batch)
+        fast.update(batch)
+    torch.testing.assert_close(parameters(mixed), parameters(fast), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_either_resumes_what_the_other_saved(kernels: bool) -> None:
+    source, resumed = (
+        make(CONFIGS["categorical"], not kernels),
+        make(CONFIGS["categorical"], kernels, 1),
+    )
+    *before, last = batches(4)
+    for batch in before:
+        source.update(batch)
+    resumed.load_state_dict(copy.deepcopy(source.state_dict()))
+    expected, metrics = source.update(last), resumed.update(last)
+    assert metrics == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(parameters(resumed), parameters(source), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("reduce", ["max", "mean", "none"])
+@pytest.mark.parametrize("rows", [0, 1, 256, 600])
+def test_queries_equal_the_reference(reduce: str, rows: int) -> None:
+    config = CONFIGS["categorical"]
+    reference, fast = make(config, kernels=False), make(config, kernels=True)
+    for batch in batches(3):
+        reference.update(batch)
+    fast.load_state_dict(reference.state_dict())
+    query = batches(1, rows=max(rows, 1), seed=1)[0]
+    arrays = [x[:rows] for x in (query.observation, query.achieved_goal, query.goal)]
+    expected = reference.distance(*arrays, reduce=reduce)
+    distance = fast.distance(*arrays, reduce=reduce)
+    assert distance.shape == expected.shape
+    np.testing.assert_allclose(distance, expected, rtol=1e-5)
+    # The answer is the caller's: later queries and updates leave it alone.
+    kept = distance.copy()
+    fast.update(batches(1, seed=2)[0])
+    fast.distance(*(np.flip(x, 0).copy() for x in arrays), reduce=reduce)
+    np.testing.assert_array_equal(distance, kept)
+
+
+def test_updates_of_changing_batch_size_and_queries_in_between() -> None:
+    config = CONFIGS["scalar"]
+    reference, fast = make(config, kernels=False), make(config, kernels=True)
+    for rows in (8, 48, 3, 48):
+        (batch,) = batches(1, rows=rows, seed=rows)
+        assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-4, abs=1e-5)
+        fast.distance(batch.observation, batch.achieved_goal, batch.goal)
+    torch.testing.assert_close(parameters(fast), parameters(reference), rtol=1e-3, atol=1e-5)
+
+
+def test_the_flag_chooses() -> None:
+    config = CONFIGS["categorical"]
+    assert type(make(config, kernels=None)) is FastDistanceDDPG
+    assert type(make(config, kernels=True)) is FastDistanceDDPG
+    assert type(make(config, kernels=False)) is DistanceDDPG
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(ValueError, match="CPU"):
+        make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, "meta", kernels=True)
+
+
+def test_an_unknown_reduction_is_named() -> None:
+    agent = make(CONFIGS["categorical"], kernels=True)
+    (batch,) = batches(1)
+    with pytest.raises(ValueError, match="median"):
+        agent.distance(batch.observation, batch.achieved_goal, batch.goal, reduce="median")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_takes_the_reference_path_and_learns_the_same() -> None:
+    config = CONFIGS["categorical"]
+    generator = torch.Generator().manual_seed(0)
+    cuda = make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, "cuda")
+    assert type(cuda) is DistanceDDPG
+    fast = make(config, kernels=True)
+    for batch in batches(5):
+        assert cuda.update(batch) == pytest.approx(fast.update(batch), rel=1e-2)
