@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.replay.episodes import FloatArray
@@ -315,7 +315,10 @@ def _find_compute_reward(env: Any) -> Any:
         if isinstance(env, VectorEnv):
             if hasattr(env.unwrapped, "compute_reward"):
                 return env.unwrapped.compute_reward
-            return env.get_attr("compute_reward")[0]  # type: ignore[attr-defined]
+            if isinstance(env.unwrapped, SyncVectorEnv):
+                return env.unwrapped.envs[0].get_wrapper_attr("compute_reward")
+            # Workers in other processes: ask all of them, they agree.
+            return lambda *args: env.call("compute_reward", *args)[0]
         return env.get_wrapper_attr("compute_reward")
     except AttributeError as error:
         raise ValueError(

@@ -1,0 +1,143 @@
+"""Any goal environment becomes true transitions; every bad one gets one clear error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import hierebm  # noqa: F401
+from hierebm.goal_env import GoalEnv
+from tests.toys import LineGoal
+
+
+def _with_spaces(observation: Any = None, action: Any = None, **kwargs: Any) -> LineGoal:
+    env = LineGoal(**kwargs)
+    if observation is not None:
+        env.observation_space = observation
+    if action is not None:
+        env.action_space = action
+    return env
+
+
+BOX = spaces.Box(-1.0, 1.0, (1,))
+
+
+@pytest.mark.parametrize(
+    ("env", "error", "words"),
+    [
+        (_with_spaces(BOX), TypeError, ["Dict", "desired_goal"]),
+        (_with_spaces(spaces.Dict(observation=BOX)), ValueError, ["achieved_goal", "desired_goal"]),
+        (
+            _with_spaces(
+                spaces.Dict(observation=spaces.Discrete(3), achieved_goal=BOX, desired_goal=BOX)
+            ),
+            TypeError,
+            ["'observation'", "Discrete", "Box"],
+        ),
+        (
+            _with_spaces(
+                spaces.Dict(
+                    observation=BOX, achieved_goal=spaces.Box(0, 1, (2,)), desired_goal=BOX
+                )
+            ),
+            ValueError,
+            ["(2,)", "(1,)"],
+        ),
+        (_with_spaces(action=spaces.Discrete(2)), TypeError, ["Discrete", "continuous"]),
+        (
+            _with_spaces(action=spaces.Box(-np.inf, np.inf, (1,))),
+            ValueError,
+            ["infinite", "RescaleAction"],
+        ),
+        ("CartPole-v1", TypeError, ["Dict"]),
+        (3, TypeError, ["gymnasium.Env"]),
+    ],
+)
+def test_wrong_spaces_get_one_clear_error(env: Any, error: type[Exception], words: list) -> None:
+    with pytest.raises(error) as caught:
+        GoalEnv(env)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_an_environment_without_compute_reward_is_told_what_it_is_for() -> None:
+    class NoReward(LineGoal):
+        @property
+        def compute_reward(self) -> Any:  # type: ignore[override]
+            raise AttributeError("compute_reward")
+
+    with pytest.raises(ValueError, match=r"compute_reward\(achieved_goal, desired_goal, info\)"):
+        GoalEnv(NoReward())
+
+
+def test_a_dense_reward_is_refused() -> None:
+    env = GoalEnv(gym.make("PointMassGoal-v0", reward_type="dense"))
+    with pytest.raises(ValueError, match='reward_type="sparse"'):
+        env.check_sparse(np.random.default_rng(0).random((8, 2)).astype(np.float32))
+
+
+@pytest.mark.parametrize("pays_one", [False, True])
+@pytest.mark.parametrize("batched", [False, True])
+def test_reached_is_what_is_paid_for_standing_on_the_goal(pays_one: bool, batched: bool) -> None:
+    env = GoalEnv(LineGoal(pays_one=pays_one, batched=batched))
+    achieved = np.array([[0.0], [0.0], [0.5]], np.float32)
+    goal = np.array([[0.05], [0.3], [0.5]], np.float32)
+    assert env.reached(achieved, goal).tolist() == [True, False, True]
+    env.check_sparse(np.linspace(-1, 1, 9, dtype=np.float32)[:, None])
+
+
+def test_actions_are_scaled_to_the_bounds() -> None:
+    env = GoalEnv(LineGoal())
+    scaled = env.spaces.to_env_action(np.array([[-1.0], [0.0], [1.0], [7.0]], np.float32))
+    assert np.allclose(scaled[:, 0], [-0.2, 0.1, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_every_autoreset_mode_gives_the_same_true_transitions(mode: AutoresetMode) -> None:
+    """Each transition's next state follows from its state, and no reset row is one."""
+    n, steps = 3, 90
+    vector = SyncVectorEnv([LineGoal for _ in range(n)], autoreset_mode=mode)
+    env = GoalEnv(vector)
+    rng = np.random.default_rng(0)
+    current = env.reset(seed=0)
+    counted, ends = np.zeros(n, int), np.zeros(n, int)
+    for _ in range(steps):
+        action = rng.uniform(-1, 1, (n, 1)).astype(np.float32)
+        moved = env.spaces.to_env_action(action)
+        step = env.step(action)
+        for i in np.flatnonzero(step.valid):
+            expected = np.clip(current.achieved_goal[i] + moved[i], -1, 1)
+            assert np.allclose(step.reached_state.achieved_goal[i], expected, atol=1e-5)
+            assert step.reached_state.desired_goal[i] == current.desired_goal[i]
+            counted[i] += 1
+        assert (step.ended == (step.valid & step.truncated)).all()
+        ends += step.ended
+        for i in np.flatnonzero(step.ended):
+            assert counted[i] % 20 == 0
+        current = step.current
+    assert (ends == counted // 20).all() and (ends >= 4).all()
+
+
+def test_native_and_synchronous_vector_environments_agree() -> None:
+    results = []
+    for how in ("sync", "vector_entry_point"):
+        env = GoalEnv(gym.make_vec("PointMassGoal-v0", num_envs=2, vectorization_mode=how))
+        env.reset(seed=1)
+        action = np.full((2, 2), 0.7, np.float32)
+        results.append(np.stack([env.step(action).reached_state.observation for _ in range(30)]))
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("key", ["observation", "achieved_goal", "desired_goal", "reward"])
+def test_nan_is_named_with_its_key(key: str) -> None:
+    line = LineGoal()
+    line.break_at = (5, key)
+    env = GoalEnv(line)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=rf"{key}.*agent\.save\(path\)"):
+        for _ in range(10):
+            env.step(np.zeros((1, 1), np.float32))

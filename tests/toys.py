@@ -1,0 +1,59 @@
+"""Small goal environments for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class LineGoal(gym.Env[dict[str, Any], np.ndarray]):
+    """A point on a line that moves by its action; reward {-1, 0} or {0, 1}; never terminates."""
+
+    def __init__(self, pays_one: bool = False, batched: bool = True, limit: int = 20) -> None:
+        box = spaces.Box(-1.0, 1.0, (1,), np.float64)
+        self.observation_space = spaces.Dict(
+            observation=spaces.Box(-np.inf, np.inf, (2,), np.float64),
+            achieved_goal=box,
+            desired_goal=box,
+        )
+        self.action_space = spaces.Box(-0.2, 0.4, (1,), np.float32)
+        self.pays_one, self.batched, self.limit = pays_one, batched, limit
+        self.break_at: tuple[int, str] | None = None
+        self.total_steps = 0
+
+    def _observe(self) -> dict[str, Any]:
+        observation = {
+            "observation": np.array([self.x, self.x**2]),
+            "achieved_goal": np.array([self.x]),
+            "desired_goal": np.array([self.goal]),
+        }
+        if self.break_at and self.total_steps >= self.break_at[0]:
+            key = self.break_at[1]
+            if key in observation:
+                observation[key] = observation[key] * np.nan
+        return observation
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict]:
+        super().reset(seed=seed)
+        self.x, self.goal = self.np_random.uniform(-1.0, 1.0, 2)
+        self.t = 0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict]:
+        assert self.action_space.contains(action), action
+        self.x = float(np.clip(self.x + action[0], -1.0, 1.0))
+        self.t += 1
+        self.total_steps += 1
+        reward = float(self.compute_reward(np.array([self.x]), np.array([self.goal]), {}))
+        if self.break_at and self.total_steps >= self.break_at[0] and self.break_at[1] == "reward":
+            reward = float("nan")
+        return self._observe(), reward, False, self.t >= self.limit, {}
+
+    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> Any:
+        if not self.batched and achieved.ndim > 1:
+            raise ValueError("one at a time, please")
+        near = np.abs(achieved - desired).max(-1) <= 0.1
+        return near.astype(np.float64) - (0.0 if self.pays_one else 1.0)
