@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from hierebm.planning.places import Places
 from hierebm.planning.plan import Plan
 from hierebm.replay.episodes import FloatArray, IntArray
+from hierebm.replay.hindsight import ReachedFn
 
 
 class DistanceModel(Protocol):
@@ -37,16 +38,19 @@ class GraphConfig:
     """Longest edge, in predicted steps."""
     safe_edge: float = 5.0
     """Predicted steps up to which an edge costs about its length; longer ones cost far more."""
+    hop_cost: float = 2.0
+    """Steps added to every edge: a subgoal counts as reached at its rim, the next edge is counted
+    from its centre, and a way over many near subgoals would look shorter than it is."""
     neighbours: int = 24
     """Edges considered out of each place: to its nearest places in goal space."""
 
     def cost(self, distance: FloatArray) -> FloatArray:
-        """Convex edge cost d (1 + (d / safe_edge)^3); infinite above ``max_edge``.
+        """Convex edge cost d (1 + (d / safe_edge)^3) + hop_cost; infinite above ``max_edge``.
 
         A shortest path seeks out underestimated edges. Long edges are the unreliable ones; this
         prefers many safe ones without cutting a sparse graph apart.
         """
-        cost = distance * (1.0 + (distance / self.safe_edge) ** 3)
+        cost = distance * (1.0 + (distance / self.safe_edge) ** 3) + self.hop_cost
         return np.where(distance <= self.max_edge, cost, np.inf).astype(np.float32)
 
 
@@ -82,6 +86,8 @@ class SubgoalGraph:
         config: edges and their cost.
         step_scale: (goal_dim,) how far one step at full speed goes, to leave out pairs that no
             policy could join within ``max_edge`` steps.
+        reached: whether an achieved goal counts as a goal; an edge that leads to where we already
+            are is none.
     """
 
     def __init__(
@@ -91,8 +97,10 @@ class SubgoalGraph:
         model: DistanceModel,
         config: GraphConfig,
         step_scale: FloatArray,
+        reached: ReachedFn,
     ) -> None:
         self.places, self.goal, self.model, self.config = places, goal, model, config
+        self.reached = reached
         self._reach = np.asarray(1.5 * config.max_edge * step_scale, np.float32)
         n = len(places)
         self.n_nodes = n + 2
@@ -107,7 +115,7 @@ class SubgoalGraph:
         to_goal = np.flatnonzero(
             (np.abs(places.achieved_goal - goal) <= self._reach).all(-1)
         )
-        keep = (i != j) & (j != n)
+        keep = (j != n) & ~reached(places.achieved_goal[i], targets[j])
         i = np.concatenate([i[keep], to_goal])
         j = np.concatenate([j[keep], np.full(len(to_goal), n)])
         self.distance[i + 1, j + 1] = model.distance(
@@ -118,7 +126,11 @@ class SubgoalGraph:
         """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
         self.start = achieved_goal
         targets = np.concatenate([self.places.achieved_goal, self.goal[None]])
-        near = np.flatnonzero((np.abs(targets - achieved_goal) <= self._reach).all(-1))
+        here = np.tile(achieved_goal, (len(targets), 1))
+        near = (np.abs(targets - here) <= self._reach).all(-1)
+        # The final goal is always worth going to: the episode says when it is reached.
+        near &= ~self.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
+        near = np.flatnonzero(near)
         self.distance[0] = np.inf
         repeated = (len(near), 1)
         self.distance[0, near + 1] = self.model.distance(

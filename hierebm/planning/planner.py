@@ -121,7 +121,9 @@ class SubgoalPlanner:
         places = self.sampler.sample(
             achieved_goal, goal, self.config.n_subgoals, self.pool, rng
         )
-        graph = SubgoalGraph(places, goal, self.model, self.config, self.step_scale)
+        graph = SubgoalGraph(
+            places, goal, self.model, self.config, self.step_scale, self.reached
+        )
         plan = PlanState(goal, graph, [], origin=0, predicted=0.0, budget=0, rng=rng)
         self._replan(plan, observation, achieved_goal)
         self.stats.add(

@@ -1,0 +1,224 @@
+"""Graph, stitching, samplers and the committed planner, on a world whose distances are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.graph import GraphConfig, SubgoalGraph, candidate_pairs
+from hierebm.planning.places import PlacePool, Places
+from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
+from hierebm.planning.samplers import EBMSampler, ReplaySampler, farthest_points
+from hierebm.planning.stitching import along_polyline, stitched_between
+from hierebm.replay import BetweenTriplets
+from hierebm.replay.episodes import FloatArray
+
+STEP = np.array([0.2, 0.2], np.float32)
+
+
+class WallWorld:
+    """Steps on the plane [0, 4]^2 with a wall at x = 2 that is open only above y = 3."""
+
+    def distance(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        reduce: str = "max",
+    ) -> FloatArray:
+        gap = np.array([2.0, 3.0])
+        straight = np.linalg.norm(goal - achieved_goal, axis=-1)
+        around = np.linalg.norm(achieved_goal - gap, axis=-1) + np.linalg.norm(goal - gap, axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (2.0 - achieved_goal[:, 0]) / (goal[:, 0] - achieved_goal[:, 0])
+        height = achieved_goal[:, 1] + t * (goal[:, 1] - achieved_goal[:, 1])
+        crosses = (achieved_goal[:, 0] < 2) != (goal[:, 0] < 2)
+        steps = np.where(crosses & ~(height > 3), around, straight) / 0.2
+        return np.clip(steps, 1.0, 30.0).astype(np.float32)
+
+
+def _pool(n: int = 1500) -> PlacePool:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 4, (n, 2)).astype(np.float32)
+    velocity = rng.normal(0, 0.1, (n, 2)).astype(np.float32)
+    return PlacePool(np.concatenate([points, velocity], 1), points)
+
+
+def _reached(achieved: FloatArray, goal: FloatArray) -> np.ndarray:
+    return np.linalg.norm(achieved - goal, axis=-1) <= 0.3
+
+
+START, GOAL = np.array([1.0, 0.5], np.float32), np.array([3.0, 0.5], np.float32)
+
+
+def test_a_place_repeats_the_point_and_averages_the_rest() -> None:
+    places = _pool().places_at(np.array([[1.0, 1.0], [2.5, 3.5]], np.float32))
+    assert (places.observation[:, :2] == places.achieved_goal).all()
+    assert (np.abs(places.observation[:, 2:]) < 0.1).all()
+    assert np.isnan(places.energy).all()
+
+
+def test_candidate_pairs_are_the_near_ones() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.uniform(0, 4, (2, 40, 2)).astype(np.float32)
+    i, j = candidate_pairs(a, b, neighbours=1000, reach=np.array([0.7, 0.3], np.float32))
+    near = (np.abs(a[:, None] - b[None]) <= [0.7, 0.3]).all(-1)
+    assert set(zip(i.tolist(), j.tolist())) == set(map(tuple, np.argwhere(near).tolist()))
+    few, _ = candidate_pairs(a, b, neighbours=2, reach=np.array([9.0, 9.0], np.float32))
+    assert (np.bincount(few) == 3).all()
+
+
+def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
+    pool = _pool()
+    rows = np.random.default_rng(2).choice(len(pool), 200, replace=False)
+    places = pool.places_at(pool.achieved_goal[rows])
+    graph = SubgoalGraph(places, GOAL, WallWorld(), GraphConfig(), STEP, _reached)
+    graph.move_start(np.zeros(4, np.float32), START)
+    path = graph.shortest_path()
+    assert path[0] == 0 and path[-1] == graph.n_nodes - 1
+    plan = graph.to_plan(path)
+    assert (plan.nodes[0] == START).all() and (plan.nodes[-1] == GOAL).all()
+    true = WallWorld().distance(np.zeros((1, 4)), START[None], GOAL[None])[0]
+    assert true <= plan.length <= 1.1 * true
+    assert plan.path_points[:, 1].max() > 2.9
+    costs = sum(graph.costs[i, j] for i, j in zip(path, path[1:]))
+    brute = graph.costs.astype(np.float64)
+    for k in range(graph.n_nodes):  # Floyd-Warshall
+        brute = np.minimum(brute, brute[:, k : k + 1] + brute[k : k + 1])
+    assert costs == pytest.approx(brute[0, -1], rel=1e-5)
+    assert graph.largest_component() == 200
+
+
+def test_a_barred_edge_is_avoided_until_released() -> None:
+    places = _pool().places_at(np.array([[1.0, 2.0], [1.2, 2.0]], np.float32))
+    graph = SubgoalGraph(
+        places,
+        np.array([1.0, 3.0], np.float32),
+        WallWorld(),
+        GraphConfig(max_edge=8.0),
+        STEP,
+        _reached,
+    )
+    graph.move_start(np.zeros(4, np.float32), np.array([1.0, 1.0], np.float32))
+    assert graph.shortest_path() == [0, 1, 3]
+    graph.bar(1, 3)
+    assert graph.shortest_path() == [0, 2, 3]
+    graph.bar(2, 3)
+    assert graph.shortest_path() == []
+    graph.release()
+    assert graph.shortest_path() == [0, 1, 3]
+
+
+def test_stitched_points_lie_on_the_way_around() -> None:
+    triplets = stitched_between(
+        _pool(), WallWorld(), GraphConfig(), STEP, np.random.default_rng(0), n_nodes=300
+    )
+    zeros = np.zeros((len(triplets.start), 4), np.float32)
+    d = WallWorld().distance
+    through = d(zeros, triplets.start, triplets.between) + d(zeros, triplets.between, triplets.goal)
+    direct = d(zeros, triplets.start, triplets.goal)
+    far = (direct > 8) & (direct < 29)
+    assert far.sum() > 1000
+    assert np.median((through / direct)[far]) < 1.1
+
+
+def test_along_polyline_is_uniform_in_arc_length() -> None:
+    line = np.array([[0, 0], [1, 0], [1, 3]], np.float32)
+    points = along_polyline(line, np.array([0.0, 0.25, 0.5, 1.0]))
+    assert np.allclose(points, [[0, 0], [1, 0], [1, 1], [1, 3]])
+
+
+def test_farthest_points_spread() -> None:
+    points = np.random.default_rng(0).uniform(0, 1, (500, 2)).astype(np.float32)
+    chosen = points[farthest_points(points, 20, first=3)]
+    gaps = np.linalg.norm(chosen[:, None] - chosen[None], axis=-1) + 9 * np.eye(20)
+    assert gaps.min() > 0.15
+    assert (chosen[0] == points[3]).all()
+
+
+def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:
+    rng = np.random.default_rng(0)
+    energy = BetweenEnergy(2, EnergyConfig(energy_width=32, energy_lr=3e-3), torch.Generator().manual_seed(0))
+    two = torch.full((2,), 2.0)
+    energy.fit_scale(two, two, torch.from_numpy(STEP))
+    triplets = stitched_between(
+        pool, WallWorld(), GraphConfig(), STEP, rng, n_sources=200, n_nodes=300
+    )
+    for _ in range(steps):
+        rows = rng.integers(len(triplets.start), size=128)
+        batch = BetweenTriplets(
+            triplets.start[rows], triplets.goal[rows], triplets.between[rows]
+        )
+        energy.update(batch, pool.achieved_goal[rng.integers(len(pool), size=(128, 16))])
+    return energy
+
+
+def test_the_energy_draws_subgoals_on_the_way_and_replay_does_not() -> None:
+    pool = _pool()
+    energy = _train_energy(pool)
+    d = WallWorld().distance
+    detours = {}
+    for name, sampler in (("ebm", EBMSampler(energy)), ("replay", ReplaySampler())):
+        places = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0))
+        assert isinstance(places, Places) and len(places) == 32
+        zeros = np.zeros((32, 4), np.float32)
+        start, goal = np.tile(START, (32, 1)), np.tile(GOAL, (32, 1))
+        w = places.achieved_goal
+        detours[name] = np.median(d(zeros, start, w) + d(zeros, w, goal)) / float(
+            d(zeros[:1], START[None], GOAL[None])[0]
+        )
+    assert detours["ebm"] < 1.06 < 1.12 < detours["replay"], detours
+
+
+def _planner(**kwargs: float) -> SubgoalPlanner:
+    planner = SubgoalPlanner(
+        WallWorld(), ReplaySampler(), PlannerConfig(n_subgoals=150, **kwargs), STEP, _reached
+    )
+    planner.pool = _pool()
+    return planner
+
+
+def test_a_perfect_follower_arrives_and_no_subgoal_is_dropped_on_the_way() -> None:
+    planner = _planner()
+    at, zeros = START.copy(), np.zeros(4, np.float32)
+    plan = planner.begin(zeros, at, GOAL, np.random.default_rng(0))
+    subgoals, steps = [plan.subgoal], 0
+    while not _reached(at[None], GOAL[None])[0]:
+        step = plan.subgoal - at
+        at = at + step * min(1.0, 0.2 / max(float(np.linalg.norm(step)), 1e-9))
+        plan = planner.step(plan, zeros, at.astype(np.float32))
+        if not np.array_equal(plan.subgoal, subgoals[-1]):
+            subgoals.append(plan.subgoal)
+        steps += 1
+        assert steps < 60
+    stats = planner.stats.pop()
+    assert stats["subgoal/reached_rate"] == 1.0
+    assert abs(stats["subgoal/distance_error"]) < 3.0
+    true = WallWorld().distance(zeros[None], START[None], GOAL[None])[0]
+    assert steps <= 1.25 * true
+    assert len(subgoals) <= 20
+
+
+def test_a_follower_that_is_stuck_is_given_other_subgoals() -> None:
+    planner = _planner()
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0))
+    first = plan.subgoal
+    kept, seen = 0, {tuple(first)}
+    for t in range(120):
+        if np.array_equal(plan.subgoal, first) and kept == t:
+            kept += 1
+        plan = planner.step(plan, zeros, START)
+        seen.add(tuple(plan.subgoal))
+    assert 6 <= kept <= 2 * 12 + 4, "kept until its budget of about twice its steps was spent"
+    assert len(seen) >= 5
+    assert planner.stats.pop()["subgoal/reached_rate"] == 0.0
+
+
+def test_planning_without_experience_says_so() -> None:
+    planner = _planner()
+    planner.pool = None
+    with pytest.raises(RuntimeError, match=r"learn\(\)"):
+        planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
