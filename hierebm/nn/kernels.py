@@ -26,19 +26,23 @@ from torch import Tensor, nn
 
 from hierebm.nn.modules import MLP, EnsembleLinear, EnsembleMLP
 
-_aten = torch.ops.aten
+# The overloads themselves: looking them up on every call costs as much as the arithmetic.
+_relu_grad = torch.ops.aten.threshold_backward.grad_input
+_silu_out = torch.ops.aten.silu.out
+_silu_grad = torch.ops.aten.silu_backward.grad_input
+_tanh_grad = torch.ops.aten.tanh_backward.grad_input
 
 
 def _relu_backward(grad: Tensor, value: Tensor) -> None:
-    _aten.threshold_backward.grad_input(grad, value, 0, grad_input=grad)
+    _relu_grad(grad, value, 0, grad_input=grad)
 
 
 def _silu_backward(grad: Tensor, value: Tensor) -> None:
-    _aten.silu_backward.grad_input(grad, value, grad_input=grad)
+    _silu_grad(grad, value, grad_input=grad)
 
 
 def _tanh_backward(grad: Tensor, value: Tensor) -> None:
-    _aten.tanh_backward.grad_input(grad, value, grad_input=grad)
+    _tanh_grad(grad, value, grad_input=grad)
 
 
 def _relu(z: Tensor, h: Tensor) -> None:
@@ -46,7 +50,7 @@ def _relu(z: Tensor, h: Tensor) -> None:
 
 
 def _silu(z: Tensor, h: Tensor) -> None:
-    _aten.silu.out(z, out=h)
+    _silu_out(z, out=h)
 
 
 def _tanh(z: Tensor, h: Tensor) -> None:
@@ -80,39 +84,41 @@ class _Member:
     ) -> None:
         self._weights, self._biases = weights, biases
         self._weight_grads, self._bias_grads = weight_grads, bias_grads
+        # Views are made once: making one costs as much as an elementwise pass over a layer.
+        self._weights_t = [w.t() for w in weights]
         self._activate, self._activation_backward, _ = _ACTIVATIONS[activation]
 
     def use(self, z: list[Tensor], h: list[Tensor], delta: list[Tensor], ones: Tensor) -> None:
         """Work in ``z`` and ``delta`` (B, width) per layer, ``h`` per hidden layer, ones (1, B)."""
         self._z, self._h, self._delta, self._ones = z, h, delta, ones
+        self._h_t = [h_i.t() for h_i in h]
 
     def forward(self, x: Tensor) -> None:
         """Fill ``z`` and ``h`` for the input ``x`` (B, in)."""
         self._input = x
-        last = len(self._weights) - 1
-        for i, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
-            torch.addmm(bias, x, weight, out=self._z[i])
-            if i < last:
-                self._activate(self._z[i], self._h[i])
-                x = self._h[i]
+        for i, h in enumerate(self._h):
+            torch.addmm(self._biases[i], x, self._weights[i], out=self._z[i])
+            self._activate(self._z[i], h)
+            x = h
+        torch.addmm(self._biases[-1], x, self._weights[-1], out=self._z[-1])
 
     def backward(self, delta: Tensor, parameters: bool) -> Tensor:
         """Take dL/dz of the last layer down to the first, and return that (B, width)."""
         for i in range(len(self._weights) - 1, -1, -1):
             if parameters:
-                h = self._h[i - 1] if i > 0 else self._input
-                torch.mm(h.t(), delta, out=self._weight_grads[i])
+                h_t = self._h_t[i - 1] if i > 0 else self._input.t()
+                torch.mm(h_t, delta, out=self._weight_grads[i])
                 torch.mm(self._ones, delta, out=self._bias_grads[i])
             if i > 0:
                 below = self._delta[i - 1]
-                torch.mm(delta, self._weights[i].t(), out=below)
+                torch.mm(delta, self._weights_t[i], out=below)
                 self._activation_backward(below, self._z[i - 1])
                 delta = below
         return delta
 
     def input_grad(self, delta: Tensor, columns: slice) -> Tensor:
         """dL/dx of the wanted columns from dL/dz of the first layer, (B, columns)."""
-        return delta @ self._weights[0][columns].t()
+        return torch.mm(delta, self._weights_t[0][:, columns])
 
 
 class DenseKernel:
