@@ -135,11 +135,16 @@ def test_queries_equal_the_reference(reduce: str, rows: int) -> None:
     distance = fast.distance(*arrays, reduce=reduce)
     assert distance.shape == expected.shape
     np.testing.assert_allclose(distance, expected, rtol=1e-5)
+    actions = fast.act(*arrays)
+    np.testing.assert_allclose(actions, reference.act(*arrays), rtol=1e-4, atol=1e-6)
     # The answer is the caller's: later queries and updates leave it alone.
-    kept = distance.copy()
+    kept, kept_actions = distance.copy(), actions.copy()
     fast.update(batches(1, seed=2)[0])
-    fast.distance(*(np.flip(x, 0).copy() for x in arrays), reduce=reduce)
+    flipped = [np.flip(x, 0).copy() for x in arrays]
+    fast.distance(*flipped, reduce=reduce)
+    fast.act(*flipped)
     np.testing.assert_array_equal(distance, kept)
+    np.testing.assert_array_equal(actions, kept_actions)
 
 
 def test_updates_of_changing_batch_size_and_queries_in_between() -> None:

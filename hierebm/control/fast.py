@@ -51,6 +51,8 @@ class FastDistanceDDPG(DistanceDDPG):
         super().__init__(obs_dim, goal_dim, action_dim, config, generator, device)
         self._n_features, self._n_inputs = self.features.out_dim, self.features.out_dim + action_dim
         self._actor_kernel = DenseKernel(self.actor)
+        # Its own buffers: acting on few rows between updates would resize the others each time.
+        self._acting_kernel = DenseKernel(self.actor, trainable=False)
         self._critics_kernel = DenseKernel(self.critics)
         self._actor_target_kernel = DenseKernel(self.actor_target, trainable=False)
         self._critics_target_kernel = DenseKernel(self.critics_target, trainable=False)
@@ -155,6 +157,15 @@ class FastDistanceDDPG(DistanceDDPG):
         return outputs.mean()
 
     # ------------------------------------------------------------------- queries
+
+    @torch.inference_mode()
+    def act(
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+    ) -> FloatArray:
+        """(B, ...) rows -> (B, action_dim) in [-1, 1], no noise; see the parent."""
+        features = self.features(*map(self._tensor, (observation, achieved_goal, goal)))
+        action: FloatArray = torch.tanh(self._acting_kernel.forward(features)[0]).numpy()
+        return action
 
     @torch.inference_mode()
     def distance(
