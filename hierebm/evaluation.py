@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from hierebm.lanes import Lanes, open_lanes
+from hierebm.lanes import Lanes, goal_ends, hold_rows, open_lanes
 
 
 class Policy(Protocol):
@@ -273,7 +273,7 @@ def _run_episodes(
     waiting = np.zeros(n, bool)
 
     observation = lanes.reset(seed, options)
-    starts, goals = _ends(observation, n)
+    starts, goals = goal_ends(observation, n)
     states: Any = None
     first = np.ones(n, bool)
     while (counts < targets).any():
@@ -326,25 +326,19 @@ def _run_episodes(
                 counts[i] += 1
                 rewards[i], lengths[i], success[i], reported[i] = 0.0, 0, False, False
                 waiting[i] = in_rounds
-        observation, first = step.observation, step.first
-        if in_rounds and (waiting | (counts >= targets)).all() and (counts < targets).any():
+        # A lane with nothing left to do keeps its observation: agents plan where an episode starts.
+        idle = waiting | (counts >= targets)
+        observation = hold_rows(step.observation, observation, idle)
+        first = step.first & ~idle
+        if in_rounds and idle.all() and (counts < targets).any():
             observation, first = lanes.reset(None, options), np.ones(n, bool)
             waiting[:] = False
         if first.any():
-            new_starts, new_goals = _ends(observation, n)
+            new_starts, new_goals = goal_ends(observation, n)
             if starts is not None and new_starts is not None:
                 starts = np.where(first[:, None], new_starts, starts)
             if goals is not None and new_goals is not None:
                 goals = np.where(first[:, None], new_goals, goals)
-
-
-def _ends(observation: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Copies of (achieved goal, desired goal), (n, goal_dim) each, where there are any."""
-    if not isinstance(observation, Mapping):
-        return None, None
-    ends = (observation.get(key) for key in ("achieved_goal", "desired_goal"))
-    start, goal = (None if end is None else np.array(end).reshape(n, -1) for end in ends)
-    return start, goal
 
 
 def _monitored(info: Mapping[str, Any], reward: float, length: int) -> tuple[float, int]:

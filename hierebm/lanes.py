@@ -196,6 +196,25 @@ def _lane_info(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
     return info
 
 
+def goal_ends(observation: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Copies of (achieved goal, desired goal), (n, goal_dim) each, where there are any."""
+    if not isinstance(observation, Mapping):
+        return None, None
+    ends = (observation.get(key) for key in ("achieved_goal", "desired_goal"))
+    start, goal = (None if end is None else np.array(end).reshape(n, -1) for end in ends)
+    return start, goal
+
+
+def hold_rows(new: Any, old: Any, rows: np.ndarray) -> Any:
+    """A batched observation with some rows (n,) as they were."""
+    if not rows.any():
+        return new
+    if isinstance(new, Mapping):
+        return {key: hold_rows(value, old[key], rows) for key, value in new.items()}
+    new, old = np.asarray(new), np.asarray(old)
+    return np.where(rows.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+
+
 @contextmanager
 def open_lanes(
     env: str | gym.Env | VectorEnv, n_episodes: int, env_kwargs: Mapping[str, Any] | None
