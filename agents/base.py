@@ -17,21 +17,15 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.callbacks import (
-    BaseCallback,
-    CallbackList,
-    ConvertCallback,
-    MaybeCallback,
-    ProgressBarCallback,
-)
+from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
 from hierebm.errors import CheckpointError
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.logger import Logger, configure
 from hierebm.replay.episodes import FloatArray
-from hierebm.serialization import (
-    load_checkpoint,
+from hierebm.serialization import load_checkpoint, save_checkpoint
+from hierebm.state import (
+    check_same_space,
     numpy_generator_state,
-    save_checkpoint,
     set_numpy_generator_state,
     space_from_json,
     space_to_json,
@@ -97,6 +91,10 @@ class GoalAgent(ABC):
         """Make what depends on the environment (the replay buffer); called by ``set_env``."""
 
     @abstractmethod
+    def _begin(self, env: GoalEnv) -> None:
+        """All environments were reset and begin an episode."""
+
+    @abstractmethod
     def _act(self, observation: GoalObservation) -> FloatArray:
         """(n, action_dim) exploring actions in [-1, 1]."""
 
@@ -151,7 +149,7 @@ class GoalAgent(ABC):
             reset_num_timesteps,
             self.verbose,
         )
-        callbacks = _as_callback(callback, progress_bar)
+        callbacks = make_callback(callback, progress_bar)
         callbacks.init_callback(self)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:
@@ -165,6 +163,7 @@ class GoalAgent(ABC):
         assert self.env is not None
         if self._observation is None:
             self._observation = self.env.reset(seed=int(self.rng.integers(2**31)))
+            self._begin(self.env)
             self._episode_reward = np.zeros(self.env.n_envs)
             self._episode_length = np.zeros(self.env.n_envs, np.int64)
             self.env.check_sparse(
@@ -219,6 +218,11 @@ class GoalAgent(ABC):
         self.logger.record("time/total_timesteps", self.num_timesteps)
         self.logger.record("train/n_updates", self.n_updates)
         self.logger.dump(self.num_timesteps)
+
+    def _log_means(self, metrics: dict[str, float]) -> None:
+        """Log each metric as its mean until the next row of the log."""
+        for key, value in metrics.items():
+            self.logger.record_mean(key, value)
 
     # ------------------------------------------------------------------ predicting
 
@@ -280,12 +284,7 @@ class GoalAgent(ABC):
             self._build(self.spaces)
         else:
             for name in ("observation_space", "action_space"):
-                mine, theirs = getattr(self.spaces, name), getattr(goal_env.spaces, name)
-                if mine != theirs:
-                    raise ValueError(
-                        f"the {name} of this environment, {theirs}, is not the one that the agent "
-                        f"was made for, {mine}"
-                    )
+                check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
         if self.env is None or goal_env.env is not self.env.env:
             self.env = goal_env
             self._observation = None
@@ -312,10 +311,11 @@ class GoalAgent(ABC):
         """Restore what :meth:`_tensors` gave."""
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
+        """What else belongs to the agent, as arrays by name."""
         return {}
 
-    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        pass
+    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:  # noqa: B027
+        """Restore what :meth:`_arrays` gave."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything but the replay buffer to one file, atomically.
@@ -388,15 +388,6 @@ class GoalAgent(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({json.dumps(asdict(self.config))})"
-
-
-def _as_callback(callback: MaybeCallback, progress_bar: bool) -> BaseCallback:
-    if not isinstance(callback, BaseCallback):
-        if callable(callback):
-            callback = ConvertCallback(callback)
-        else:
-            callback = CallbackList(list(callback or []))
-    return CallbackList([callback, ProgressBarCallback()]) if progress_bar else callback
 
 
 def _override(config: Any, overrides: dict[str, Any]) -> Any:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from hierebm.agents.base import GoalAgent
 from numpy.typing import NDArray
 
-from hierebm.agents.base import GoalAgent
 from hierebm.control import DDPGConfig, make_ddpg
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.nn.threads import apply_thread_policy
 from hierebm.replay import EpisodeReplay, sample_transitions
 from hierebm.replay.episodes import FloatArray
 from hierebm.serialization import load_checkpoint, save_checkpoint
@@ -65,6 +67,11 @@ class DDPGHERAgent(GoalAgent):
     config: DDPGHERConfig
 
     def _build(self, spaces: GoalSpaces) -> None:
+        apply_thread_policy(
+            max(self.config.hidden_sizes, default=1),
+            self.config.batch_size,
+            log=self.logger.log if self.verbose else None,
+        )
         self.low_level = make_ddpg(
             spaces.obs_dim,
             spaces.goal_dim,
@@ -74,10 +81,19 @@ class DDPGHERAgent(GoalAgent):
             self.device,
             kernels=self.config.kernels,
         )
+        # The scales are fitted: the networks can be trained and used.
         self._ready = False
 
     def _attach(self, env: GoalEnv) -> None:
         spaces = env.spaces
+        if hasattr(self, "replay_buffer"):
+            if self.replay_buffer.n_envs == env.n_envs:
+                return
+            warnings.warn(
+                f"the replay buffer was filled by {self.replay_buffer.n_envs} environment(s), the "
+                f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
+                stacklevel=4,
+            )
         self.replay_buffer = EpisodeReplay(
             self.config.buffer_size,
             spaces.obs_dim,
@@ -85,9 +101,12 @@ class DDPGHERAgent(GoalAgent):
             spaces.action_dim,
             env.n_envs,
         )
-        self._warm_up_action = np.zeros((env.n_envs, spaces.action_dim), np.float32)
-        self._trained_at = self.num_timesteps
-        self._stored = 0
+        # Transitions stored so far, and how many of them the last update had seen.
+        self._stored = self._trained_at = 0
+
+    def _begin(self, env: GoalEnv) -> None:
+        self.replay_buffer.close_episodes()
+        self._warm_up_action = self.rng.uniform(-1.0, 1.0, (env.n_envs, env.spaces.action_dim))
 
     # ------------------------------------------------------------------- learning
 
@@ -99,12 +118,10 @@ class DDPGHERAgent(GoalAgent):
         n = len(observation.observation)
         self._goal = self._chased_goal(observation)
         if not self._ready:
-            new = self.rng.random(n) < 1.0 / WARM_UP_HOLD
-            if self._stored == 0:
-                new[:] = True
-            fresh = self.rng.uniform(-1.0, 1.0, self._warm_up_action.shape).astype(np.float32)
-            self._warm_up_action = np.where(new[:, None], fresh, self._warm_up_action)
-            return self._warm_up_action
+            new = self.rng.random((n, 1)) < 1.0 / WARM_UP_HOLD
+            fresh = self.rng.uniform(-1.0, 1.0, self._warm_up_action.shape)
+            self._warm_up_action = np.where(new, fresh, self._warm_up_action)
+            return self._warm_up_action.astype(np.float32)
         action = self.low_level.act(observation.observation, observation.achieved_goal, self._goal)
         return self._with_noise(action)
 
@@ -136,15 +153,15 @@ class DDPGHERAgent(GoalAgent):
         self._stored += len(envs)
 
     def _train(self) -> None:
-        if not self._ready:
-            self._trained_at = self.num_timesteps
-            if self._stored < self.config.learning_starts:
-                return
-            self._fit_scales()
-            self._ready = True
         assert self.env is not None
         c = self.config
-        while self.num_timesteps - self._trained_at >= c.train_freq:
+        if self._stored < c.learning_starts:
+            self._trained_at = self._stored
+            return
+        if not self._ready:
+            self._fit_scales()
+            self._ready = True
+        while self._stored - self._trained_at >= c.train_freq:
             self._trained_at += c.train_freq
             for _ in range(c.gradient_steps):
                 batch = sample_transitions(
@@ -156,12 +173,11 @@ class DDPGHERAgent(GoalAgent):
                     random=c.her_random,
                     horizon=c.her_horizon,
                 )
-                for key, value in self.low_level.update(batch).items():
-                    self.logger.record_mean(key, value)
+                self._log_means(self.low_level.update(batch))
                 self.n_updates += 1
 
     def _fit_scales(self) -> None:
-        """Scale inputs by the spaces' bounds, or by what the warm-up saw where they are infinite."""
+        """Scale inputs by the spaces' bounds or, where they are infinite, by what was seen."""
         assert self.spaces is not None
         rows = self.replay_buffer.sample_rows(10_000, self.rng)
         replay, spaces = self.replay_buffer, self.spaces
@@ -239,11 +255,11 @@ class DDPGHERAgent(GoalAgent):
 
     def _experience(self) -> dict[str, NDArray[Any]]:
         arrays = {f"replay/{k}": v for k, v in self.replay_buffer.state_dict().items()}
-        arrays["stored"] = np.array(self._stored)
+        arrays["counters"] = np.array([self._stored, self._trained_at])
         return arrays
 
     def _load_experience(self, arrays: dict[str, NDArray[Any]]) -> None:
         self.replay_buffer.load_state_dict(
             {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
         )
-        self._stored = int(arrays["stored"])
+        self._stored, self._trained_at = (int(count) for count in arrays["counters"])

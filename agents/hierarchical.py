@@ -1,41 +1,60 @@
-"""HierarchicalEBMAgent: subgoals from an energy, a graph over them, a low level that chases them."""
+"""HierarchicalEBMAgent: energy-based subgoals, a graph over them, a low level to chase them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
 from numpy.typing import NDArray
 
-from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
-from hierebm.planning.planner import PlannerConfig, PlanState, SubgoalPlanner
+from hierebm.planning.planner import ClosedLoopPlanner, PlannerConfig, SubgoalPlanner
 from hierebm.planning.samplers import (
     EBMSampler,
     FarthestPointSampler,
     ReplaySampler,
     SubgoalSampler,
 )
+from hierebm.planning.sequence import SequenceConfig, SequencePlanner
+from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.planning.stitching import stitched_between
-from hierebm.replay import BetweenTriplets, sample_between
+from hierebm.replay import BetweenTriplets, sample_between, sample_pairs
 from hierebm.replay.episodes import FloatArray
+
+PLANNERS = ("graph", "sequence")
+SAMPLERS = ("ebm", "replay", "farthest")
 
 
 @dataclass
 class HierarchicalEBMConfig(PlannerConfig, EnergyConfig, DDPGHERConfig):
     """Settings of :class:`HierarchicalEBMAgent`: those of all its parts, by plain name."""
 
+    planner: str = "graph"
+    """"graph" (shortest path over subgoals) or "sequence" (most likely sequence of states)."""
     subgoal_sampler: str = "ebm"
     """"ebm" (energy between state and goal), "replay" (SORB) or "farthest" (spread out evenly)."""
     pool_size: int = 4000
     """Stored states, redrawn before each round of energy training, that subgoals are made of."""
     direct_episodes: float = 0.2
     """Share of training episodes in which the low level chases the final goal all the way."""
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    """Settings of the sequence optimiser."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.sequence, dict):
+            self.sequence = SequenceConfig(**self.sequence)
+        for name, choices in (("planner", PLANNERS), ("subgoal_sampler", SAMPLERS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
 
 
 class HierarchicalEBMAgent(DDPGHERAgent):
@@ -55,6 +74,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _build(self, spaces: GoalSpaces) -> None:
         super()._build(spaces)
         self.energy = BetweenEnergy(spaces.goal_dim, self.config, self.generator, self.device)
+        self.sequences = SequencePlanner(spaces.goal_dim, self.config.sequence, self.generator)
         empty = np.zeros((0, spaces.goal_dim), np.float32)
         self._stitched = BetweenTriplets(empty, empty, empty)
         self._pool: PlacePool | None = None
@@ -62,31 +82,37 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
     def _attach(self, env: GoalEnv) -> None:
         super()._attach(env)
-        self._plans: list[PlanState | None] = [None] * env.n_envs
-        self._direct = self.rng.random(env.n_envs) < self.config.direct_episodes
-        self._energy_trained_at = self.num_timesteps
+        self._energy_trained_at = min(self._energy_trained_at, self._stored)
         if self._ready:
-            self._make_planner()
+            self._make_planners()
 
-    def _make_planner(self) -> None:
+    def _begin(self, env: GoalEnv) -> None:
+        super()._begin(env)
+        self._plans: list[Any] = [None] * env.n_envs
+        self._direct = self.rng.random(env.n_envs) < self.config.direct_episodes
+
+    def _make_planners(self) -> None:
+        # Predicting has a planner of its own: it must not disturb what learning counts and logs.
+        self.planner, self._predictor = self._make_planner(True), self._make_planner(False)
+        self._share_pool()
+
+    def _make_planner(self, learning: bool) -> ClosedLoopPlanner:
+        c = self.config
+        if c.planner == "sequence":
+            return SequenceSubgoalPlanner(
+                self.low_level, self.sequences, c, self._reached, learning
+            )
         samplers: dict[str, SubgoalSampler] = {
             "ebm": EBMSampler(self.energy),
             "replay": ReplaySampler(),
             "farthest": FarthestPointSampler(),
         }
-        if self.config.subgoal_sampler not in samplers:
-            raise ValueError(
-                f"subgoal_sampler must be one of {sorted(samplers)}, "
-                f"got {self.config.subgoal_sampler!r}"
-            )
-        self.planner = SubgoalPlanner(
-            self.low_level,
-            samplers[self.config.subgoal_sampler],
-            self.config,
-            self.step_scale,
-            self._reached,
+        return SubgoalPlanner(
+            self.low_level, samplers[c.subgoal_sampler], c, self.step_scale, self._reached
         )
-        self.planner.pool = self._pool
+
+    def _share_pool(self) -> None:
+        self.planner.pool = self._predictor.pool = self._pool
 
     def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> NDArray[np.bool_]:
         if self.env is not None:
@@ -122,24 +148,31 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
     def _train(self) -> None:
         super()._train()
-        due = self.num_timesteps - self._energy_trained_at >= self.config.energy_train_freq
-        if self._ready and due:
-            self._energy_trained_at = self.num_timesteps
+        due = self._stored - self._energy_trained_at >= self.config.energy_train_freq
+        if due and self._stored >= self.config.learning_starts:
+            self._energy_trained_at = self._stored
             self._train_energy()
-            for key, value in self.planner.stats.pop().items():
-                self.logger.record_mean(key, value)
+            self._log_means(self.planner.stats.pop())
 
     def _fit_scales(self) -> None:
         super()._fit_scales()
         shift, scale = (torch.from_numpy(x) for x in self.goal_range)
         self.energy.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
-        self._make_planner()
+        self._make_planners()
 
     def _train_energy(self) -> None:
-        """Redraw the pool, stitch new paths over it, and fit the energy to what lies between."""
+        """Redraw the pool, and fit the energy that plans with it."""
+        self._pool = PlacePool.draw(self.replay_buffer, self.config.pool_size, self.rng)
+        self._share_pool()
+        if self.config.planner == "sequence":
+            self._train_sequences()
+        elif self.config.subgoal_sampler == "ebm":
+            self._train_between(self._pool)
+
+    def _train_between(self, pool: PlacePool) -> None:
+        """Stitch new paths over the pool, and fit E(w | s, g) to what lies between."""
         c = self.config
-        self._pool = self.planner.pool = PlacePool.draw(self.replay_buffer, c.pool_size, self.rng)
-        fresh = stitched_between(self._pool, self.low_level, c, self.step_scale, self.rng)
+        fresh = stitched_between(pool, self.low_level, c, self.step_scale, self._reached, self.rng)
         self._stitched = _append(self._stitched, fresh, c.stitched_buffer)
         # An untrained critic may not join any two states yet.
         n_stitched = round(c.stitched_share * c.energy_batch_size) * bool(len(self._stitched.start))
@@ -151,12 +184,20 @@ class HierarchicalEBMAgent(DDPGHERAgent):
                 np.concatenate([self._stitched.goal[rows], raw.goal]),
                 np.concatenate([self._stitched.between[rows], raw.between]),
             )
-            drawn = self.rng.integers(
-                len(self._pool), size=(c.energy_batch_size, c.energy_negatives)
+            drawn = self.rng.integers(len(pool), size=(c.energy_batch_size, c.energy_negatives))
+            self._log_means(self.energy.update(batch, pool.achieved_goal[drawn]))
+
+    def _train_sequences(self) -> None:
+        """Fit E(s_t, s_t+1) to transitions of the replay and to what was planned and missed."""
+        c = self.config
+        for _ in range(c.energy_gradient_steps):
+            pairs = sample_pairs(
+                self.replay_buffer,
+                c.energy_batch_size,
+                self.rng,
+                max_steps=c.sequence.transition_steps,
             )
-            metrics = self.energy.update(batch, self._pool.achieved_goal[drawn])
-            for key, value in metrics.items():
-                self.logger.record_mean(key, value)
+            self._log_means(self.sequences.update(torch.from_numpy(pairs)))
 
     # ----------------------------------------------------------------- predicting
 
@@ -170,7 +211,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         if self._pool is None:
             return super()._predict(observation, state, episode_start, deterministic)
         n = len(observation.observation)
-        plans: list[PlanState | None] = [None] * n if state is None else list(state)
+        plans: list[Any] = [None] * n if state is None else list(state)
         goals = np.empty_like(observation.desired_goal)
         for i in range(n):
             plan = plans[i]
@@ -179,9 +220,9 @@ class HierarchicalEBMAgent(DDPGHERAgent):
                 or episode_start[i]
                 or not np.array_equal(plan.goal, observation.desired_goal[i])
             ):
-                plan = self.planner.begin(*_row(observation, i), self._plan_rng())
+                plan = self._predictor.begin(*_row(observation, i), self._plan_rng())
             else:
-                plan = self.planner.step(
+                plan = self._predictor.step(
                     plan, observation.observation[i], observation.achieved_goal[i]
                 )
             plans[i] = plan
@@ -202,16 +243,21 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         if self.spaces is None or self._pool is None:
             raise RuntimeError("the agent cannot plan yet: learn(env) first")
         batch = self.spaces.flatten({k: np.asarray(v)[None] for k, v in observation.items()})
-        return self.planner.show(*_row(batch, 0), self._plan_rng())
+        return self._predictor.show(*_row(batch, 0), self._plan_rng())
 
     # ---------------------------------------------------------------- persistence
 
     def _tensors(self) -> dict[str, Any]:
-        return {**super()._tensors(), "energy": self.energy.state_dict()}
+        return {
+            **super()._tensors(),
+            "energy": self.energy.state_dict(),
+            "sequences": self.sequences.state_dict(),
+        }
 
     def _load_tensors(self, tensors: dict[str, Any]) -> None:
         super()._load_tensors(tensors)
         self.energy.load_state_dict(tensors["energy"])
+        self.sequences.load_state_dict(tensors["sequences"])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = super()._arrays()
@@ -225,15 +271,17 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         if "pool/achieved_goal" in arrays:
             self._pool = PlacePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
         if self._ready:
-            self._make_planner()
+            self._make_planners()
 
     def _experience(self) -> dict[str, NDArray[Any]]:
         arrays = super()._experience()
+        arrays["energy_trained_at"] = np.array(self._energy_trained_at)
         arrays.update({f"stitched/{k}": v for k, v in vars(self._stitched).items()})
         return arrays
 
     def _load_experience(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_experience(arrays)
+        self._energy_trained_at = int(arrays["energy_trained_at"])
         self._stitched = BetweenTriplets(
             *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between"))
         )

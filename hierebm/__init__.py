@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from hierebm.nn.threads import prefer_passive_waiting
+
 __version__ = "0.1.0"
 
 _LAZY = {
@@ -45,6 +47,8 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
+
+prefer_passive_waiting()
 
 if "PointMassGoal-v0" not in gymnasium.registry:
     gymnasium.register(

@@ -38,7 +38,7 @@ class StepResult:
     reached_state: GoalObservation
     """The true next state, also where the episode ended."""
     current: GoalObservation
-    """Where to act next: as ``reached_state``, but the first state of a new episode after an end."""
+    """Where to act next: ``reached_state``, or after an end the new episode's first state."""
     reward: FloatArray
     terminated: BoolArray
     truncated: BoolArray
@@ -97,9 +97,9 @@ class GoalSpaces:
                 "gymnasium.wrappers.RescaleAction or ClipAction on a bounded Box"
             )
         self.observation_space, self.action_space = observation_space, action_space
-        self.obs_dim = int(np.prod(observation_space["observation"].shape))
-        self.goal_dim = int(np.prod(observation_space["desired_goal"].shape))
-        self.action_dim = int(np.prod(action_space.shape))
+        self.obs_dim = _size(observation_space["observation"])
+        self.goal_dim = _size(observation_space["desired_goal"])
+        self.action_dim = _size(action_space)
         low, high = action_space.low.reshape(-1), action_space.high.reshape(-1)
         self._middle = ((high + low) / 2).astype(np.float32)
         self._half_range = ((high - low) / 2).astype(np.float32)
@@ -108,7 +108,7 @@ class GoalSpaces:
         """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""
         scaled = self._middle + self._half_range * np.clip(action, -1.0, 1.0)
         shaped = scaled.reshape(len(action), *self.action_space.shape)
-        low, high = self.action_space.low, self.action_space.high  # type: ignore[attr-defined]
+        low, high = self.action_space.low, self.action_space.high
         result: NDArray[Any] = np.clip(shaped, low, high).astype(self.action_space.dtype)
         return result
 
@@ -153,8 +153,9 @@ class GoalEnv:
     """
 
     def __init__(self, env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
-        self.env: Any = gym.make(env) if isinstance(env, str) else env
-        self.is_vector = isinstance(self.env, VectorEnv)
+        env_: Any = gym.make(env) if isinstance(env, str) else env
+        self.env = env_
+        self.is_vector = isinstance(env_, VectorEnv)
         if not self.is_vector and not isinstance(self.env, gym.Env):
             raise TypeError(
                 "env must be an environment id, a gymnasium.Env or a gymnasium.vector.VectorEnv, "
@@ -235,10 +236,7 @@ class GoalEnv:
             observation, _ = self.env.reset()
             fresh = self.spaces.flatten(self._batch(observation))
         return GoalObservation(
-            *(
-                np.where(ended[:, None], getattr(fresh, key), getattr(current, key))
-                for key in KEYS
-            )
+            *(np.where(ended[:, None], getattr(fresh, key), getattr(current, key)) for key in KEYS)
         )
 
     def _with_final_rows(
@@ -269,6 +267,8 @@ class GoalEnv:
         Whether the environment pays {-1, 0} or {0, 1}: reached is what is paid for standing
         exactly on the goal.
         """
+        if not len(goal):
+            return np.zeros(0, np.bool_)
         reward, best = self._rewards(achieved_goal, goal), self._rewards(goal[:1], goal[:1])
         result: BoolArray = reward >= best[0] - 1e-6
         return result
@@ -318,7 +318,8 @@ def _find_compute_reward(env: Any) -> Any:
             if isinstance(env.unwrapped, SyncVectorEnv):
                 return env.unwrapped.envs[0].get_wrapper_attr("compute_reward")
             # Workers in other processes: ask all of them, they agree.
-            return lambda *args: env.call("compute_reward", *args)[0]
+            call: Any = env.call  # type: ignore[attr-defined]
+            return lambda *args: call("compute_reward", *args)[0]
         return env.get_wrapper_attr("compute_reward")
     except AttributeError as error:
         raise ValueError(
@@ -336,3 +337,7 @@ def _success(infos: dict[str, Any], reached: BoolArray) -> BoolArray:
             result: BoolArray = np.where(known, given, reached)
             return result
     return reached
+
+
+def _size(space: spaces.Space[Any]) -> int:
+    return int(np.prod(space.shape or ()))

@@ -41,9 +41,7 @@ BOX = spaces.Box(-1.0, 1.0, (1,))
         ),
         (
             _with_spaces(
-                spaces.Dict(
-                    observation=BOX, achieved_goal=spaces.Box(0, 1, (2,)), desired_goal=BOX
-                )
+                spaces.Dict(observation=BOX, achieved_goal=spaces.Box(0, 1, (2,)), desired_goal=BOX)
             ),
             ValueError,
             ["(2,)", "(1,)"],

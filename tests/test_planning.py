@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,9 @@ def test_candidate_pairs_are_the_near_ones() -> None:
     a, b = rng.uniform(0, 4, (2, 40, 2)).astype(np.float32)
     i, j = candidate_pairs(a, b, neighbours=1000, reach=np.array([0.7, 0.3], np.float32))
     near = (np.abs(a[:, None] - b[None]) <= [0.7, 0.3]).all(-1)
-    assert set(zip(i.tolist(), j.tolist())) == set(map(tuple, np.argwhere(near).tolist()))
+    assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(
+        map(tuple, np.argwhere(near).tolist())
+    )
     few, _ = candidate_pairs(a, b, neighbours=2, reach=np.array([9.0, 9.0], np.float32))
     assert (np.bincount(few) == 3).all()
 
@@ -83,7 +87,7 @@ def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
     true = WallWorld().distance(np.zeros((1, 4)), START[None], GOAL[None])[0]
     assert true <= plan.length <= 1.1 * true
     assert plan.path_points[:, 1].max() > 2.9
-    costs = sum(graph.costs[i, j] for i, j in zip(path, path[1:]))
+    costs = sum(graph.costs[i, j] for i, j in pairwise(path))
     brute = graph.costs.astype(np.float64)
     for k in range(graph.n_nodes):  # Floyd-Warshall
         brute = np.minimum(brute, brute[:, k : k + 1] + brute[k : k + 1])
@@ -113,7 +117,7 @@ def test_a_barred_edge_is_avoided_until_released() -> None:
 
 def test_stitched_points_lie_on_the_way_around() -> None:
     triplets = stitched_between(
-        _pool(), WallWorld(), GraphConfig(), STEP, np.random.default_rng(0), n_nodes=300
+        _pool(), WallWorld(), GraphConfig(), STEP, _reached, np.random.default_rng(0), n_nodes=300
     )
     zeros = np.zeros((len(triplets.start), 4), np.float32)
     d = WallWorld().distance
@@ -140,17 +144,17 @@ def test_farthest_points_spread() -> None:
 
 def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:
     rng = np.random.default_rng(0)
-    energy = BetweenEnergy(2, EnergyConfig(energy_width=32, energy_lr=3e-3), torch.Generator().manual_seed(0))
+    energy = BetweenEnergy(
+        2, EnergyConfig(energy_width=32, energy_lr=3e-3), torch.Generator().manual_seed(0)
+    )
     two = torch.full((2,), 2.0)
     energy.fit_scale(two, two, torch.from_numpy(STEP))
     triplets = stitched_between(
-        pool, WallWorld(), GraphConfig(), STEP, rng, n_sources=200, n_nodes=300
+        pool, WallWorld(), GraphConfig(), STEP, _reached, rng, n_sources=200, n_nodes=300
     )
     for _ in range(steps):
         rows = rng.integers(len(triplets.start), size=128)
-        batch = BetweenTriplets(
-            triplets.start[rows], triplets.goal[rows], triplets.between[rows]
-        )
+        batch = BetweenTriplets(triplets.start[rows], triplets.goal[rows], triplets.between[rows])
         energy.update(batch, pool.achieved_goal[rng.integers(len(pool), size=(128, 16))])
     return energy
 

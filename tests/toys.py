@@ -50,7 +50,8 @@ class LineGoal(gym.Env[dict[str, Any], np.ndarray]):
         reward = float(self.compute_reward(np.array([self.x]), np.array([self.goal]), {}))
         if self.break_at and self.total_steps >= self.break_at[0] and self.break_at[1] == "reward":
             reward = float("nan")
-        return self._observe(), reward, False, self.t >= self.limit, {}
+        near = abs(self.x - self.goal) <= 0.1
+        return self._observe(), reward, False, self.t >= self.limit, {"is_success": near}
 
     def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> Any:
         if not self.batched and achieved.ndim > 1:

@@ -108,13 +108,9 @@ class SubgoalGraph:
         self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
         self.barred = np.zeros((n + 2, n + 2), np.bool_)
         targets = np.concatenate([places.achieved_goal, goal[None]])
-        i, j = candidate_pairs(
-            places.achieved_goal, targets, config.neighbours, self._reach
-        )
+        i, j = candidate_pairs(places.achieved_goal, targets, config.neighbours, self._reach)
         # The goal is a target of every place within reach, however many places are nearer.
-        to_goal = np.flatnonzero(
-            (np.abs(places.achieved_goal - goal) <= self._reach).all(-1)
-        )
+        to_goal = np.flatnonzero((np.abs(places.achieved_goal - goal) <= self._reach).all(-1))
         keep = (j != n) & ~reached(places.achieved_goal[i], targets[j])
         i = np.concatenate([i[keep], to_goal])
         j = np.concatenate([j[keep], np.full(len(to_goal), n)])

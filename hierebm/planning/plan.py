@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ class Plan:
         """Predicted steps along the path; infinite without one."""
         if not self.path:
             return float("inf")
-        steps = {(int(i), int(j)): float(d) for (i, j), d in zip(self.edges, self.distances)}
-        return sum(steps[pair] for pair in zip(self.path, self.path[1:]))
+        steps = {
+            (int(i), int(j)): float(d) for (i, j), d in zip(self.edges, self.distances, strict=True)
+        }
+        return sum(steps[pair] for pair in pairwise(self.path))
 
     def to_dict(self) -> dict[str, Any]:
         """The same as lists and numbers, ready for JSON; NaN energies become None."""

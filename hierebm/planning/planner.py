@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -118,12 +119,8 @@ class SubgoalPlanner:
         if self.pool is None:
             raise RuntimeError("there is no experience to plan with yet; call learn() first")
         started = time.perf_counter()
-        places = self.sampler.sample(
-            achieved_goal, goal, self.config.n_subgoals, self.pool, rng
-        )
-        graph = SubgoalGraph(
-            places, goal, self.model, self.config, self.step_scale, self.reached
-        )
+        places = self.sampler.sample(achieved_goal, goal, self.config.n_subgoals, self.pool, rng)
+        graph = SubgoalGraph(places, goal, self.model, self.config, self.step_scale, self.reached)
         plan = PlanState(goal, graph, [], origin=0, predicted=0.0, budget=0, rng=rng)
         self._replan(plan, observation, achieved_goal)
         self.stats.add(
@@ -160,9 +157,7 @@ class SubgoalPlanner:
                 return self.begin(observation, achieved_goal, plan.goal, plan.rng)
         return plan
 
-    def _replan(
-        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> None:
+    def _replan(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
         plan.graph.move_start(observation, achieved_goal)
         plan.path = plan.graph.shortest_path()[1:]
         plan.elapsed = 0
@@ -182,3 +177,31 @@ class SubgoalPlanner:
         """A fresh plan in the form that a person looks at."""
         plan = self.begin(observation, achieved_goal, goal, rng)
         return plan.graph.to_plan([0, *plan.path] if plan.path else [])
+
+
+class ClosedLoopPlanner(Protocol):
+    """What an agent asks of a planner; ``Any`` is the planner's own plan state."""
+
+    pool: PlacePool | None
+    stats: PlannerStats
+
+    def begin(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
+    ) -> Any:
+        """A plan with the attributes ``goal`` and ``subgoal``."""
+
+    def step(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> Any:
+        """The plan one environment step later."""
+
+    def show(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
+    ) -> Plan:
+        """A fresh plan for a person to look at."""

@@ -39,13 +39,14 @@ class ReplaySampler:
         n: int,
         pool: PlacePool,
         rng: np.random.Generator,
-    ) -> Places:  # noqa: D102
+    ) -> Places:
+        """See :class:`SubgoalSampler`."""
         rows = rng.choice(len(pool), size=min(n, len(pool)), replace=False)
         return pool.places_at(pool.achieved_goal[rows])
 
 
 class FarthestPointSampler:
-    """Stored states spread as evenly as possible over everything visited, start and goal ignored."""
+    """Stored states spread evenly over everything visited, wherever start and goal are."""
 
     def sample(
         self,
@@ -54,7 +55,8 @@ class FarthestPointSampler:
         n: int,
         pool: PlacePool,
         rng: np.random.Generator,
-    ) -> Places:  # noqa: D102
+    ) -> Places:
+        """See :class:`SubgoalSampler`."""
         first = int(rng.integers(len(pool)))
         return pool.places_at(pool.achieved_goal[farthest_points(pool.achieved_goal, n, first)])
 
@@ -81,7 +83,8 @@ class EBMSampler:
         n: int,
         pool: PlacePool,
         rng: np.random.Generator,
-    ) -> Places:  # noqa: D102
+    ) -> Places:
+        """See :class:`SubgoalSampler`."""
         m = min(len(pool), self.energy.config.candidates)
         candidates = pool.achieved_goal[rng.choice(len(pool), size=m, replace=False)]
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -66,6 +66,7 @@ class SequenceConfig:
         temperature: at the start of each level; falls linearly to 0.
         acceleration_weight: weight of |s_t+1 - 2 s_t + s_t-1|^2 / 2 in units, as in the paper.
         state_cost: nats that one more planned state must save.
+        snap: whether planned states are moved to the nearest replayed ones at the end.
         max_transitions: longest plan, at the coarsest level.
         replan_deviation: distance from the planned path, in units, that asks for a new plan.
     """
@@ -74,9 +75,9 @@ class SequenceConfig:
     objective: str = "infonce"
     width: int = 96
     depth: int = 2
-    n_features: int = 64
-    octaves: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    learning_rate: float = 2e-3
+    n_features: int = 48
+    octaves: tuple[float, ...] = (0.5, 1.0, 2.0)
+    learning_rate: float = 5e-3
     average: float = 0.99
     n_negatives: int = 16
     local_scales: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
@@ -98,6 +99,7 @@ class SequenceConfig:
     temperature: float = 0.3
     acceleration_weight: float = 0.2
     state_cost: float = 1.0
+    snap: bool = True
     max_transitions: int = 24
     replan_deviation: float = 1.5
 
@@ -300,6 +302,8 @@ class SequencePlanner:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
             x = self._langevin(x, length, level, g)
+        if c.snap and self._states.size:
+            x = self._snapped(x, length)
         energies, cost = self._costs(x, length)
         best = cost.view(batch, -1).argmin(1) + torch.arange(batch) * c.chains
         x, energies, length = x[best], energies[best], length[best]
@@ -376,6 +380,18 @@ class SequencePlanner:
         inner = torch.where((picked < 0).unsqueeze(-1), math.nan, states[picked.clamp(min=0)])
         ends = inner.new_full((len(start), n, 1, self.state_dim), math.nan)
         return length, torch.cat([ends, inner, ends], 2)
+
+    def _snapped(self, x: Tensor, length: Tensor) -> Tensor:
+        """Replace inner states by the nearest replayed ones: places that were really visited."""
+        unit, states = self.energy.step_scale, self._states.rows[: self._states.size]
+        inner = valid_transitions(length, x.shape[1])
+        inner = torch.cat([inner[:, 1:], inner.new_zeros(len(x), 2)], 1).roll(1, 1)
+        ours = x[inner] / unit
+        nearest = [torch.cdist(part, states / unit).argmin(1) for part in ours.split(512)]
+        x = x.clone()
+        if len(ours):
+            x[inner] = states[torch.cat(nearest)]
+        return x
 
     def _pair_energies(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
         """Energies (A, B) of transitions from a to b, or from b to a; inf beyond 5 units."""

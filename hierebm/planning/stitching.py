@@ -15,6 +15,7 @@ from hierebm.planning.graph import DistanceModel, GraphConfig, candidate_pairs
 from hierebm.planning.places import PlacePool
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
+from hierebm.replay.hindsight import ReachedFn
 
 
 def stitched_between(
@@ -22,6 +23,7 @@ def stitched_between(
     model: DistanceModel,
     config: GraphConfig,
     step_scale: FloatArray,
+    reached: ReachedFn,
     rng: np.random.Generator,
     *,
     n_nodes: int = 400,
@@ -33,7 +35,7 @@ def stitched_between(
 
     Args:
         pool: stored states; ``n_nodes`` of them become the graph's nodes.
-        model, config, step_scale: as for :class:`~hierebm.planning.graph.SubgoalGraph`.
+        model, config, step_scale, reached: as for :class:`~hierebm.planning.graph.SubgoalGraph`.
         rng: source of all draws.
         n_sources, goals_per_source, points_per_path: how many triplets to draw from this graph;
             pairs without a path give none.
@@ -42,7 +44,7 @@ def stitched_between(
     places = pool.places_at(pool.achieved_goal[nodes])
     points = places.achieved_goal
     i, j = candidate_pairs(points, points, config.neighbours, 1.5 * config.max_edge * step_scale)
-    keep = i != j
+    keep = ~reached(points[i], points[j])
     i, j = i[keep], j[keep]
     distance = model.distance(places.observation[i], points[i], points[j])
     cost = config.cost(distance)

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from hierebm.nn.modules import MLP, RandomFourierFeatures
 
+WAYPOINTS = (0.0, 0.5, 1.0)
+"""Where the Fourier features look, along the straight line from s to s'."""
+
 
 class TransitionEnergy(nn.Module):
     """E(s, s') = 1/2 |d|^2 + MLP(m, d, Fourier features of (s, s')).
@@ -46,16 +49,16 @@ class TransitionEnergy(nn.Module):
         *,
         width: int = 96,
         depth: int = 2,
-        n_features: int = 64,
-        octaves: Sequence[float] = (0.5, 1.0, 2.0, 4.0),
+        n_features: int = 48,
+        octaves: Sequence[float] = (0.5, 1.0, 2.0),
         parabola: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.state_dim = state_dim
         self.parabola = parabola
-        self.fourier = RandomFourierFeatures(2 * state_dim, n_features, octaves, generator)
-        in_dim = 2 * state_dim + self.fourier.out_dim
+        self.fourier = RandomFourierFeatures(state_dim, n_features, octaves, generator)
+        in_dim = 2 * state_dim + len(WAYPOINTS) * self.fourier.out_dim
         self.mlp = MLP(in_dim, [width] * depth, 1, "silu", generator)
         self.register_buffer("centre", torch.zeros(state_dim))
         self.register_buffer("state_scale", torch.ones(state_dim))
@@ -84,9 +87,9 @@ class TransitionEnergy(nn.Module):
         s, s_next = torch.broadcast_tensors(s, s_next)
         d = (s_next - s) / self.step_scale
         m = (0.5 * (s + s_next) - self.centre) / self.state_scale
-        both = torch.cat([s - self.centre, s_next - self.centre], -1)
-        waves = self.fourier(both / self.step_scale.repeat(2))
-        learned = self.mlp(torch.cat([m, d, waves], -1)).squeeze(-1)
+        origin = (s - self.centre) / self.step_scale
+        waves = [self.fourier(origin + part * d) for part in WAYPOINTS]
+        learned = self.mlp(torch.cat([m, d, *waves], -1)).squeeze(-1)
         return learned + 0.5 * self.parabola * d.square().sum(-1)
 
     @torch.no_grad()
@@ -99,11 +102,13 @@ class TransitionEnergy(nn.Module):
         dim, n_features = self.state_dim, self.fourier.n_features
         d = (s_next - s) / self.step_scale
         m = (0.5 * (s + s_next) - self.centre) / self.state_scale
-        unit = self.step_scale.repeat(2)
-        phase = torch.cat([s - self.centre, s_next - self.centre], -1) / unit
-        phase = phase @ self.fourier.frequencies
-        sin, cos = phase.sin(), phase.cos()
-        h = torch.cat([m, d, sin, cos], -1)
+        frequencies = self.fourier.frequencies
+        origin, advance = ((s - self.centre) / self.step_scale) @ frequencies, d @ frequencies
+        waves = []
+        for part in WAYPOINTS:
+            phase = origin + part * advance
+            waves += [phase.sin(), phase.cos()]
+        h = torch.cat([m, d, *waves], -1)
 
         *hidden, last = self.mlp.layers
         slopes = []
@@ -119,11 +124,18 @@ class TransitionEnergy(nn.Module):
         g = last.weight.expand(len(s), -1)
         for layer, slope in zip(reversed(hidden), reversed(slopes), strict=True):
             g = (g * slope) @ layer.weight
-        g_m, g_d, g_sin, g_cos = g.split([dim, dim, n_features, n_features], -1)
+        g_m, g_d, *g_waves = g.split([dim, dim] + [n_features] * len(waves), -1)
+        g_origin, g_advance = torch.zeros_like(origin), torch.zeros_like(origin)
+        for i, part in enumerate(WAYPOINTS):
+            sin, cos = waves[2 * i : 2 * i + 2]
+            g_sin, g_cos = g_waves[2 * i : 2 * i + 2]
+            g_phase = g_sin * cos - g_cos * sin
+            g_origin += g_phase
+            g_advance += part * g_phase
         g_m = 0.5 * g_m / self.state_scale
-        g_d = (g_d + self.parabola * d) / self.step_scale
-        g_both = ((g_sin * cos - g_cos * sin) @ self.fourier.frequencies.t()) / unit
-        return energy, g_m - g_d + g_both[:, :dim], g_m + g_d + g_both[:, dim:]
+        g_d = (g_d + self.parabola * d + g_advance @ frequencies.t()) / self.step_scale
+        g_s = g_origin @ frequencies.t() / self.step_scale
+        return energy, g_s + g_m - g_d, g_m + g_d
 
 
 @dataclass(frozen=True)

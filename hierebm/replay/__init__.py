@@ -2,7 +2,7 @@
 
 from hierebm.replay.episodes import EpisodeReplay
 from hierebm.replay.hindsight import ReachedFn, TransitionBatch, sample_transitions
-from hierebm.replay.triplets import BetweenTriplets, sample_between
+from hierebm.replay.triplets import BetweenTriplets, sample_between, sample_pairs
 
 __all__ = [
     "BetweenTriplets",
@@ -10,5 +10,6 @@ __all__ = [
     "ReachedFn",
     "TransitionBatch",
     "sample_between",
+    "sample_pairs",
     "sample_transitions",
 ]

@@ -27,17 +27,17 @@ class EpisodeReplay:
         n_envs: number of environments that write side by side.
 
     Raises:
-        ValueError: if ``capacity`` leaves fewer than two rows per environment.
+        ValueError: if ``capacity`` leaves fewer than three rows per environment.
     """
 
     def __init__(
         self, capacity: int, obs_dim: int, goal_dim: int, action_dim: int, n_envs: int = 1
     ) -> None:
         self.n_slots = capacity // n_envs
-        if self.n_slots < 2:
+        if self.n_slots < 3:
             raise ValueError(
                 f"buffer_size={capacity} leaves {self.n_slots} rows for each of {n_envs} "
-                "environments; it must hold at least two rows each"
+                "environments; it must hold at least three rows each"
             )
         self.n_envs = n_envs
         rows = self.n_slots * n_envs
@@ -112,6 +112,11 @@ class EpisodeReplay:
         self.episode_end[next_row] = -1
         self.time[envs] += 1
         for env in envs[ended]:
+            self._close_episode(int(env))
+
+    def close_episodes(self) -> None:
+        """End every running episode here: the environments were reset from outside."""
+        for env in np.flatnonzero(self.time > self.episode_start):
             self._close_episode(int(env))
 
     def _close_episode(self, env: int) -> None:

@@ -53,3 +53,13 @@ def sample_between(
         goal=replay.achieved_goal[ends],
         between=between.astype(np.float32),
     )
+
+
+def sample_pairs(
+    replay: EpisodeReplay, n: int, rng: np.random.Generator, *, max_steps: int
+) -> FloatArray:
+    """(n, 2, goal_dim) achieved goals of one trajectory, 1 to ``max_steps`` steps apart."""
+    rows = replay.sample_rows(n, rng)
+    steps = np.minimum(rng.integers(1, max_steps + 1, size=n), replay.steps_left(rows))
+    pair = np.stack([replay.achieved_goal[rows], replay.achieved_goal[replay.later(rows, steps)]])
+    return pair.swapaxes(0, 1)

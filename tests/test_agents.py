@@ -1,0 +1,225 @@
+"""The agents: they learn, resume bit for bit, predict as Stable-Baselines3 expects, fail clearly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import hierebm
+from hierebm import DDPGHERAgent, HierarchicalEBMAgent
+from hierebm.errors import CheckpointError
+from hierebm.evaluation import evaluate
+from tests.toys import LineGoal
+
+# Small enough for a test, still every part in use.
+SMALL: dict[str, Any] = {
+    "hidden_sizes": (32, 32),
+    "n_critics": 2,
+    "batch_size": 32,
+    "learning_starts": 120,
+    "max_distance": 15,
+    "fourier_features": 8,
+    "buffer_size": 5000,
+}
+SMALL_PLANNING: dict[str, Any] = {
+    **SMALL,
+    "energy_width": 16,
+    "energy_batch_size": 16,
+    "energy_negatives": 4,
+    "energy_train_freq": 100,
+    "energy_gradient_steps": 5,
+    "pool_size": 200,
+    "n_subgoals": 8,
+    "sequence": {"width": 16, "chains": 4, "langevin_steps": 3, "lattice_states": 32},
+}
+KINDS = {
+    "flat": (DDPGHERAgent, SMALL),
+    "graph": (HierarchicalEBMAgent, SMALL_PLANNING),
+    "replay": (HierarchicalEBMAgent, {**SMALL_PLANNING, "subgoal_sampler": "replay"}),
+    "sequence": (HierarchicalEBMAgent, {**SMALL_PLANNING, "planner": "sequence"}),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def _agent(kind: str, **kwargs: Any) -> Any:
+    agent_class, settings = KINDS[kind]
+    return agent_class(**{"seed": 0, **settings, **kwargs})
+
+
+def _flat(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, dict):
+        return [t for key in value for t in _flat(value[key])]
+    if isinstance(value, (list, tuple)):
+        return [t for entry in value for t in _flat(entry)]
+    return [torch.as_tensor(value)] if isinstance(value, (torch.Tensor, float, int)) else []
+
+
+def _same(a: Any, b: Any) -> bool:
+    ours, theirs = _flat(a._tensors()), _flat(b._tensors())
+    return len(ours) == len(theirs) > 10 and all(
+        torch.equal(x, y) for x, y in zip(ours, theirs, strict=True)
+    )
+
+
+@every_kind
+def test_runs_repeat_bit_for_bit_and_seeds_differ(kind: str) -> None:
+    runs = [_agent(kind, seed=s).learn("PointMassGoal-v0", 400) for s in (3, 3, 4)]
+    assert _same(runs[0], runs[1])
+    assert not _same(runs[0], runs[2])
+
+
+@every_kind
+def test_a_run_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    agent = _agent(kind).learn("PointMassGoal-v0", 300)
+    agent.save(tmp_path / "agent.zip")
+    agent.save_replay_buffer(tmp_path / "replay.zip")
+    other = type(agent).load(tmp_path / "agent.zip", env="PointMassGoal-v0")
+    other.load_replay_buffer(tmp_path / "replay.zip")
+    assert other.config == agent.config and other.num_timesteps == 300
+    assert _same(agent, other)
+    for a in (agent, other):
+        a.learn(gym.make("PointMassGoal-v0"), 200, reset_num_timesteps=False)
+        assert a.num_timesteps == 500
+    assert _same(agent, other)
+
+
+@every_kind
+def test_predicting_neither_depends_on_nor_disturbs_learning(kind: str) -> None:
+    runs = [_agent(kind).learn("PointMassGoal-v0", 300) for _ in range(2)]
+    venv = gym.make_vec("PointMassGoal-v0", num_envs=3)
+    evaluate(runs[0], venv, 6, seed=1)
+    first, second = (evaluate(a, venv, 6, seed=1).to_dict() for a in (runs[0], runs[1]))
+    assert first == second
+    for run in runs:
+        run.learn(None, 200, reset_num_timesteps=False)
+    assert _same(*runs)
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
+def test_evaluate_policy_of_stable_baselines3_runs_unchanged(kind: str) -> None:
+    agent = _agent(kind).learn("PointMassGoal-v0", 300)
+    venv = DummyVecEnv([lambda: Monitor(gym.make("PointMassGoal-v0")) for _ in range(2)])
+    theirs, _ = sb3_evaluate_policy(agent, venv, n_eval_episodes=4)
+    ours, _ = hierebm.evaluate_policy(agent, "PointMassGoal-v0", n_eval_episodes=4)
+    assert -100.0 <= theirs <= 0.0 and -100.0 <= ours <= 0.0
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("kind", ["flat", "graph"])
+def test_vector_environments_of_every_kind(kind: str, mode: AutoresetMode) -> None:
+    vector = SyncVectorEnv([LineGoal for _ in range(3)], autoreset_mode=mode)
+    agent = _agent(kind).learn(vector, 600)
+    assert agent.num_timesteps >= 600
+    replay = agent.replay_buffer
+    rows = replay.sample_rows(500, np.random.default_rng(0))
+    after = replay.later(rows, np.ones_like(rows))
+    moved = replay.achieved_goal[after] - replay.achieved_goal[rows]
+    expected = np.clip(replay.achieved_goal[rows] + 0.1 + 0.3 * replay.action[rows], -1, 1)
+    assert np.allclose(replay.achieved_goal[rows] + moved, expected, atol=1e-5)
+
+
+def test_the_flat_agent_learns_a_line() -> None:
+    agent = _agent("flat", seed=1, train_freq=1).learn(LineGoal(), 1500)
+    result = evaluate(agent, LineGoal(), 40, seed=0)
+    assert result.success_rate >= 0.9
+    near, far = agent.low_level.distance(
+        np.array([[0.0, 0.0], [0.0, 0.0]], np.float32),
+        np.zeros((2, 1), np.float32),
+        np.array([[0.2], [0.9]], np.float32),
+    )
+    assert near < far
+
+
+def test_a_plan_holds_what_a_person_wants_to_see() -> None:
+    agent = _agent("graph").learn("PointMassGoal-v0", 400)
+    observation, _ = gym.make("PointMassGoal-v0").reset(seed=0)
+    plan = agent.plan(observation)
+    assert plan.nodes.shape == (10, 2) and np.isfinite(plan.energies[1:-1]).all()
+    assert np.array_equal(plan.nodes[0], observation["achieved_goal"])
+    assert np.array_equal(plan.nodes[-1], observation["desired_goal"])
+    assert len(plan.edges) == len(plan.distances)
+    json.dumps(plan.to_dict())
+    again = agent.plan(observation)
+    assert np.array_equal(plan.nodes, again.nodes), "the same question has the same answer"
+
+
+def test_the_state_of_predict_is_the_plan() -> None:
+    agent = _agent("graph").learn("PointMassGoal-v0", 400)
+    env = gym.make("PointMassGoal-v0")
+    observation, _ = env.reset(seed=0)
+    action, state = agent.predict(observation)
+    assert env.action_space.contains(action)
+    assert np.array_equal(state[0].goal, observation["desired_goal"])
+    observation, *_ = env.step(action)
+    _, following = agent.predict(observation, state)
+    assert following[0].elapsed == 1
+    _, restarted = agent.predict(observation, following, episode_start=np.array([True]))
+    assert restarted[0].elapsed == 0
+    batch = {key: np.stack([value, value]) for key, value in observation.items()}
+    actions, states = agent.predict(batch)
+    assert actions.shape == (2, 2) and len(states) == 2
+
+
+def test_nan_in_the_middle_of_training_keeps_what_was_learnt(tmp_path: Path) -> None:
+    env = LineGoal()
+    env.break_at = (400, "observation")
+    agent = _agent("graph")
+    with pytest.raises(ValueError, match=r"'observation'.*agent\.save\(path\)"):
+        agent.learn(env, 1000)
+    assert agent.num_timesteps == 399 and agent.n_updates > 0
+    agent.save(tmp_path / "saved.zip")
+    assert _same(agent, HierarchicalEBMAgent.load(tmp_path / "saved.zip"))
+
+
+def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="batch_size"):
+        DDPGHERAgent(batchsize=3)
+    with pytest.raises(ValueError, match="subgoal_sampler"):
+        HierarchicalEBMAgent(subgoal_sampler="magic")
+    with pytest.raises(ValueError, match=r"learn\(env\)"):
+        DDPGHERAgent().learn()
+    with pytest.raises(RuntimeError, match="learn"):
+        HierarchicalEBMAgent().plan({})
+    with pytest.raises(RuntimeError, match="no environment"):
+        DDPGHERAgent().save(tmp_path / "x.zip")
+    agent = _agent("flat").learn("PointMassGoal-v0", 10)
+    with pytest.raises(ValueError, match="observation_space"):
+        agent.set_env(LineGoal())
+    agent.save(tmp_path / "flat.zip")
+    with pytest.raises(CheckpointError, match="DDPGHERAgent"):
+        HierarchicalEBMAgent.load(tmp_path / "flat.zip")
+
+
+def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_path: Path) -> None:
+    agent = _agent("graph", tensorboard_log=tmp_path)
+    agent.learn(
+        "PointMassGoal-v0", 5000, callback=lambda locals_, globals_: agent.num_timesteps < 700
+    )
+    assert agent.num_timesteps == 700
+    rows = [json.loads(line) for line in (tmp_path / "HierarchicalEBM_1/progress.jsonl").open()]
+    keys = {key for row in rows for key in row}
+    assert keys >= {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "rollout/success_rate",
+        "time/fps",
+        "time/total_timesteps",
+        "train/actor_loss",
+        "train/critic_loss",
+        "energy/loss",
+        "graph/nodes",
+        "graph/edges",
+        "graph/path_found_rate",
+        "graph/plan_ms",
+    }
+    assert list((tmp_path / "HierarchicalEBM_1").glob("events.out.tfevents.*"))
