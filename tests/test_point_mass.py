@@ -68,6 +68,16 @@ def test_walls_stop_one_component_and_let_the_other_slide() -> None:
     np.testing.assert_allclose(velocity, [[0, 0.08]], atol=1e-6)
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_move_that_ends_beside_a_wall_keeps_the_margin(axis: int, sign: int) -> None:
+    position, velocity = np.zeros((2, 1, 2), np.float32)
+    position[0, axis], velocity[0, axis] = sign * 1.79995, sign * MAX_SPEED
+    moved, speed = advance(position, velocity, np.sign(velocity), get_layout("open"))
+    assert moved[0, axis] == pytest.approx(sign * (2 - MARGIN), abs=1e-6)
+    assert speed[0, axis] == pytest.approx(sign * MAX_SPEED), "it did not run into the wall"
+
+
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Layout, Array, Array, list[tuple[float, float]]]:
     """Any layout, any free place, any allowed velocity, some actions."""
