@@ -128,13 +128,20 @@ class PivotNegatives:
             teach the shape of the ridge, large ones the balance of distant parts.
         k: negatives of each positive.
         unit: (y_dim,) units of the scales, for example the standard deviation of the data.
+        rows: use at most that many rows of each batch; None for all.
     """
 
-    def __init__(self, scales: Sequence[float], k: int, unit: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        scales: Sequence[float],
+        k: int,
+        unit: Tensor | None = None,
+        rows: int | None = None,
+    ) -> None:
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales must be positive, got {scales!r}")
         self.scales = torch.tensor(list(scales))
-        self.k, self.unit = k, unit
+        self.k, self.unit, self.rows = k, unit, rows
 
     def __call__(
         self,
@@ -145,6 +152,7 @@ class PivotNegatives:
         generator: torch.Generator | None,
     ) -> ContrastiveBatch:
         """See ``NegativeSource``."""
+        y_pos, x = y_pos[: self.rows], None if x is None else x[: self.rows]
         b, dim = y_pos.shape
         device = y_pos.device
         pick = torch.randint(len(self.scales), (b, 1, 1), generator=generator, device=device)

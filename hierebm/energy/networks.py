@@ -293,6 +293,15 @@ class EnergyMLP(nn.Module):
         return value
 
 
+def bind(
+    energy: EnergyModel, x: Tensor | None = None, z: Tensor | None = None
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """y -> (E, dE/dy) under fixed x and z, prepared once for many steps where that is possible."""
+    if isinstance(energy, EnergyMLP):
+        return energy.bind(x, z).energy_and_grad
+    return lambda y: energy.energy_and_grad(y, x, z)
+
+
 def autograd_energy_and_grad(
     energy: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
     y: Tensor,

@@ -225,11 +225,72 @@ def denoising_score_matching(
     return loss, metrics
 
 
+def latent_info_nce(
+    model: Callable[..., Tensor],
+    batch: ContrastiveBatch,
+    *,
+    latents: int = 8,
+    latent_temperature: float = 0.3,
+    generator: torch.Generator | None = None,
+) -> Loss:
+    """InfoNCE of a latent-variable energy F(x, y, z), regularised so that z is used.
+
+        L = -t log 1/M sum_m exp(l_m / t),   l_m = log InfoNCE probability of the positive under z_m
+
+    with z_m drawn from the prior, uniform in [-1, 1]^z_dim. It is the closed form of
+    max_q E_q[l(z)] - t KL(q || prior): at t = 1 the likelihood of the mixture over z, which a
+    network that ignores z can maximise just as well (posterior collapse); for t -> 0 the free
+    energy min_z of LeCun 2021 ("Energy-based latent variable models"), which may squeeze all data
+    into a corner of the latent space. In between, each bit that z tells about y gains 1 - t of a
+    bit, and the prior's mass still has to be divided as the data is (Higgins et al. 2017's beta,
+    here below one). z_m are stratified in the first coordinate and common to the batch.
+
+    Evaluates the network M (1 + K) times a row.
+    """
+    x = None if batch.x is None else batch.x[:, None, None]
+    z_dim = int(getattr(model, "z_dim", 0))
+    if not z_dim:
+        raise ValueError("latent_info_nce needs an energy with z_dim >= 1")
+    z = sample_latents(latents, z_dim, generator, stratified=True).to(batch.y_pos)
+    y_neg = batch.y_neg.expand(len(batch.y_pos), *batch.y_neg.shape[1:])
+    together = torch.cat([batch.y_pos[:, None], y_neg], dim=1)
+    energy = model(together[:, :, None], x, z)  # (B, 1 + K, M)
+    logits = -energy
+    if batch.log_q_neg is not None and batch.log_q_pos is not None:
+        log_q_neg = batch.log_q_neg.expand(y_neg.shape[:2])
+        logits = logits - torch.cat([batch.log_q_pos[:, None], log_q_neg], dim=1)[..., None]
+    if batch.mask is not None:
+        keep = batch.mask.expand(y_neg.shape[:2])
+        first = torch.ones_like(keep[:, :1])
+        logits = logits.masked_fill(~torch.cat([first, keep], dim=1)[..., None], -math.inf)
+    per_latent = logits[:, 0] - torch.logsumexp(logits, dim=1)
+    t = latent_temperature
+    free = t * (torch.logsumexp(per_latent / t, dim=-1) - math.log(latents))
+    loss = -free.mean()
+    pos, neg = energy[:, 0].detach(), energy[:, 1:].detach()
+    # 1/M: z does not matter; 1: one z explains each positive.
+    used = torch.softmax(per_latent.detach() / t, dim=-1).square().sum(-1).mean()
+    values = torch.stack([loss.detach(), pos.mean(), neg.mean(), used]).tolist()
+    names = ("loss", "energy_pos", "energy_neg", "latent_use")
+    return loss, dict(zip(names, values, strict=True))
+
+
+def sample_latents(
+    n: int, z_dim: int, generator: torch.Generator | None = None, *, stratified: bool = False
+) -> Tensor:
+    """n latents (n, z_dim) from the prior, uniform in [-1, 1]^z_dim; a grid in z[0] if asked."""
+    u = torch.rand((n, z_dim), generator=generator)
+    if stratified:
+        u[:, 0] = (torch.arange(n) + u[:, 0]) / n
+    return 2.0 * u - 1.0
+
+
 OBJECTIVES: dict[str, Objective] = {
     "info_nce": Objective("info_nce", info_nce),
     "binary_nce": Objective("binary_nce", binary_nce),
     "margin": Objective("margin", margin_ranking),
     "contrastive_divergence": Objective("contrastive_divergence", contrastive_divergence),
+    "latent_info_nce": Objective("latent_info_nce", latent_info_nce, contrastive=False),
     "score_matching": Objective("score_matching", denoising_score_matching, contrastive=False),
 }
 

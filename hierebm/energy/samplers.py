@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.diversity import farthest_point, gather, kmeans_plus_plus
-from hierebm.energy.networks import EnergyModel
+from hierebm.energy.networks import EnergyModel, bind
 
 __all__ = [
     "MALAResult",
@@ -135,11 +135,12 @@ def langevin(
     Raises:
         SamplingError: a chain is not finite at the end.
     """
+    bound = bind(energy, x, z)
     noise_scale = (2.0 * torch.as_tensor(step_size) * torch.as_tensor(temperature)).sqrt().to(y)
     noisy = bool((noise_scale > 0).any())
     y = y.detach().clone()
     for _ in range(steps):
-        _, grad = energy.energy_and_grad(y, x, z)
+        _, grad = bound(y)
         drift = grad.mul_(step_size)
         if max_move is not None:
             limit = torch.as_tensor(max_move, dtype=y.dtype, device=y.device)
@@ -259,14 +260,15 @@ def mala(
     if adapt:
         h = h.expand(*y.shape[:-2], 1, y.shape[-1]).clone()
     y = y.detach().clone()
-    e, grad = energy.energy_and_grad(y, x, z)
+    bound = bind(energy, x, z)
+    e, grad = bound(y)
     e, grad = e / _squeeze(t), grad / t
     accepted = 0.0
     for i in range(steps):
         # In units of T: target exp(-e), proposal N(y - s grad, 2 s) with s = h T.
         s = h * t
         proposal = y - s * grad + (2.0 * s).sqrt() * _randn_like(y, generator)
-        e_new, grad_new = energy.energy_and_grad(proposal, x, z)
+        e_new, grad_new = bound(proposal)
         e_new, grad_new = e_new / _squeeze(t), grad_new / t
         forward = (proposal - y + s * grad).square() / (4.0 * s)
         backward = (y - proposal + s * grad_new).square() / (4.0 * s)

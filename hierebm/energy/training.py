@@ -35,7 +35,8 @@ class EnergyConfig:
         averaging: decay of the exponential average of the weights that is kept for sampling; 0 for
             none. Averaging takes the noise of the last updates out of the density.
         uniform_negatives: number of negatives from the box.
-        pivot_negatives: number of data-plus-noise negatives of each positive; 0 for none.
+        pivot_negatives: number of data-plus-noise negatives of a positive; 0 for none.
+        pivot_rows: rows of each batch that get them.
         pivot_scales: their noise, in standard deviations of the data.
         grad_clip: largest norm of the gradient.
         max_energy: training stops with an error when mean |E| passes it.
@@ -43,13 +44,14 @@ class EnergyConfig:
 
     objective: str = "info_nce"
     objective_options: dict[str, Any] = field(default_factory=dict)
-    steps: int = 1500
+    steps: int = 1200
     batch_size: int = 256
     learning_rate: float = 3e-3
     warmup: float = 0.02
     averaging: float = 0.995
     uniform_negatives: int = 512
     pivot_negatives: int = 4
+    pivot_rows: int = 64
     pivot_scales: tuple[float, ...] = (0.03, 0.1, 0.3)
     grad_clip: float = 10.0
     max_energy: float = 1e4
@@ -172,7 +174,9 @@ def default_negatives(
         sources.append(UniformNegatives(low, high, config.uniform_negatives))
     if config.pivot_negatives:
         unit = y.std(0)
-        sources.append(PivotNegatives(config.pivot_scales, config.pivot_negatives, unit))
+        sources.append(
+            PivotNegatives(config.pivot_scales, config.pivot_negatives, unit, config.pivot_rows)
+        )
     return sources
 
 
