@@ -231,19 +231,22 @@ def latent_info_nce(
     *,
     latents: int = 8,
     latent_temperature: float = 0.3,
+    balance: float = 3.0,
     generator: torch.Generator | None = None,
 ) -> Loss:
     """InfoNCE of a latent-variable energy F(x, y, z), regularised so that z is used.
 
-        L = -t log 1/M sum_m exp(l_m / t),   l_m = log InfoNCE probability of the positive under z_m
+        L = -t log 1/M sum_m exp(l_m / t) + b KL(mean over the batch of q(z) || prior)
+        l_m = log InfoNCE probability of the positive under z_m,    q(z_m) ~ exp(l_m / t)
 
     with z_m drawn from the prior, uniform in [-1, 1]^z_dim. It is the closed form of
-    max_q E_q[l(z)] - t KL(q || prior): at t = 1 the likelihood of the mixture over z, which a
+    max_q E_q[l(z)] - t KL(q || prior) (the first term): at t = 1 the likelihood of the mixture over z, which a
     network that ignores z can maximise just as well (posterior collapse); for t -> 0 the free
     energy min_z of LeCun 2021 ("Energy-based latent variable models"), which may squeeze all data
     into a corner of the latent space. In between, each bit that z tells about y gains 1 - t of a
-    bit, and the prior's mass still has to be divided as the data is (Higgins et al. 2017's beta,
-    here below one). z_m are stratified in the first coordinate and common to the batch.
+    bit (Higgins et al. 2017's beta, here below one). The second term divides the prior's mass
+    between the modes as the data is divided. z_m are stratified in the first coordinate and common
+    to the batch.
 
     Evaluates the network M (1 + K) times a row.
     """
@@ -266,10 +269,13 @@ def latent_info_nce(
     per_latent = logits[:, 0] - torch.logsumexp(logits, dim=1)
     t = latent_temperature
     free = t * (torch.logsumexp(per_latent / t, dim=-1) - math.log(latents))
-    loss = -free.mean()
+    q = torch.softmax(per_latent / t, dim=-1)
+    used_share = q.mean(0)
+    divergence = (used_share * (used_share * latents).clamp(min=1e-12).log()).sum()
+    loss = balance * divergence - free.mean()
     pos, neg = energy[:, 0].detach(), energy[:, 1:].detach()
     # 1/M: z does not matter; 1: one z explains each positive.
-    used = torch.softmax(per_latent.detach() / t, dim=-1).square().sum(-1).mean()
+    used = q.detach().square().sum(-1).mean()
     values = torch.stack([loss.detach(), pos.mean(), neg.mean(), used]).tolist()
     names = ("loss", "energy_pos", "energy_neg", "latent_use")
     return loss, dict(zip(names, values, strict=True))

@@ -38,6 +38,8 @@ class EnergyConfig:
         pivot_negatives: number of data-plus-noise negatives of a positive; 0 for none.
         pivot_rows: rows of each batch that get them.
         pivot_scales: their noise, in standard deviations of the data.
+        conditional_negatives: negatives from the box of each row of a conditional energy, where
+            they cannot be shared.
         grad_clip: largest norm of the gradient.
         max_energy: training stops with an error when mean |E| passes it.
     """
@@ -52,7 +54,8 @@ class EnergyConfig:
     uniform_negatives: int = 512
     pivot_negatives: int = 4
     pivot_rows: int = 64
-    pivot_scales: tuple[float, ...] = (0.03, 0.1, 0.3)
+    pivot_scales: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    conditional_negatives: int = 16
     grad_clip: float = 10.0
     max_energy: float = 1e4
 
@@ -160,7 +163,12 @@ class EnergyTrainer:
 
 
 def default_negatives(
-    config: EnergyConfig, y: Tensor, low: Tensor | None = None, high: Tensor | None = None
+    config: EnergyConfig,
+    y: Tensor,
+    *,
+    conditional: bool,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
 ) -> list[NegativeSource]:
     """Uniform and pivot negatives for data y (N, y_dim), as the configuration asks.
 
@@ -170,8 +178,9 @@ def default_negatives(
     low = y.amin(0) - 0.2 * span if low is None else low
     high = y.amax(0) + 0.2 * span if high is None else high
     sources: list[NegativeSource] = []
-    if config.uniform_negatives:
-        sources.append(UniformNegatives(low, high, config.uniform_negatives))
+    if config.conditional_negatives if conditional else config.uniform_negatives:
+        k = config.conditional_negatives if conditional else config.uniform_negatives
+        sources.append(UniformNegatives(low, high, k))
     if config.pivot_negatives:
         unit = y.std(0)
         sources.append(
@@ -182,13 +191,14 @@ def default_negatives(
 
 def fit_energy(
     model: EnergyMLP,
-    y: Tensor | Callable[[int], Any],
+    y: Tensor,
     x: Tensor | None = None,
     *,
     config: EnergyConfig | None = None,
     negatives: Sequence[NegativeSource] | None = None,
     generator: torch.Generator | None = None,
     seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     callback: Callable[[int, dict[str, float]], None] | None = None,
 ) -> EnergyTrainer:
     """Fit an energy to data y (N, y_dim), given conditions x (N, x_dim).
@@ -200,10 +210,11 @@ def fit_energy(
         model: the energy.
         y: data.
         x: conditions, row by row.
-        config: see ``EnergyConfig``.
+        config: see ``EnergyConfig``; ``steps`` is ignored where ``seconds`` is given.
         negatives: sources; None takes ``default_negatives``.
         generator: source of all randomness.
-        seconds: stop after this wall time (the schedule then follows time instead of steps).
+        seconds: stop after this time; the learning rate then falls with time, not with steps.
+        clock: what measures ``seconds``: wall time, or ``time.process_time`` on a shared machine.
         callback: called with (step, metrics) after every update.
 
     Returns:
@@ -214,7 +225,6 @@ def fit_energy(
         TrainingDiverged: see ``EnergyTrainer.step``.
     """
     config = config or EnergyConfig()
-    assert isinstance(y, Tensor)
     for name, value in (("y", y), ("x", x)):
         if value is not None and not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} holds NaN or infinite values: remove those rows")
@@ -222,21 +232,22 @@ def fit_energy(
         model.set_normalisation(y.mean(0), y.std(0))
     else:
         model.set_normalisation(y.mean(0), y.std(0), x.mean(0), x.std(0))
-    sources = default_negatives(config, y) if negatives is None else negatives
-    trainer = EnergyTrainer(model, config, sources, generator, total_steps=config.steps)
-    started = time.perf_counter()
+    if negatives is None:
+        negatives = default_negatives(config, y, conditional=x is not None)
+    trainer = EnergyTrainer(model, config, negatives, generator, total_steps=config.steps)
+    started = clock()
     step = 0
-    while step < config.steps:
+    while seconds is not None or step < config.steps:
         index = torch.randint(len(y), (config.batch_size,), generator=generator, device=y.device)
         metrics = trainer.step(y[index], None if x is None else x[index], index)
         step += 1
         if callback is not None:
             callback(step, metrics)
         if seconds is not None:
-            spent = (time.perf_counter() - started) / seconds
+            spent = (clock() - started) / seconds
             if spent >= 1.0:
                 break
-            # The schedule reads its position from the number of steps: restate the total.
+            # The schedule reads its position from the number of steps: restate their total.
             trainer.total_steps = max(step + 1, round(step / max(spent, 1e-3)))
     model.load_state_dict(trainer.averaged.state_dict())
     model.train(False)
