@@ -66,6 +66,8 @@ class DDPGHERAgent(GoalAgent):
     default_log_name: ClassVar[str] = "DDPGHER"
     config: DDPGHERConfig
 
+    replay_buffer: EpisodeReplay
+
     def _build(self, spaces: GoalSpaces) -> None:
         apply_thread_policy(
             max(self.config.hidden_sizes, default=1),

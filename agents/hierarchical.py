@@ -73,8 +73,14 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
     def _build(self, spaces: GoalSpaces) -> None:
         super()._build(spaces)
-        self.energy = BetweenEnergy(spaces.goal_dim, self.config, self.generator, self.device)
-        self.sequences = SequencePlanner(spaces.goal_dim, self.config.sequence, self.generator)
+        c = self.config
+        # What the chosen planner draws from; the parts that it does not use are None.
+        self.energy: BetweenEnergy | None = None
+        self.sequences: SequencePlanner | None = None
+        if c.planner == "sequence":
+            self.sequences = SequencePlanner(spaces.goal_dim, c.sequence, self.generator)
+        elif c.subgoal_sampler == "ebm":
+            self.energy = BetweenEnergy(spaces.goal_dim, c, self.generator, self.device)
         empty = np.zeros((0, spaces.goal_dim), np.float32)
         self._stitched = BetweenTriplets(empty, empty, empty)
         self._pool: PlacePool | None = None
@@ -97,19 +103,17 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self._share_pool()
 
     def _make_planner(self, learning: bool) -> ClosedLoopPlanner:
-        c = self.config
-        if c.planner == "sequence":
+        if self.sequences is not None:
             return SequenceSubgoalPlanner(
-                self.low_level, self.sequences, c, self._reached, learning
+                self.low_level, self.sequences, self.config, self._reached, learning
             )
-        samplers: dict[str, SubgoalSampler] = {
-            "ebm": EBMSampler(self.energy),
-            "replay": ReplaySampler(),
-            "farthest": FarthestPointSampler(),
-        }
-        return SubgoalPlanner(
-            self.low_level, samplers[c.subgoal_sampler], c, self.step_scale, self._reached
-        )
+        sampler: SubgoalSampler
+        if self.energy is not None:
+            sampler = EBMSampler(self.energy)
+        else:
+            replay = self.config.subgoal_sampler == "replay"
+            sampler = ReplaySampler() if replay else FarthestPointSampler()
+        return SubgoalPlanner(self.low_level, sampler, self.config, self.step_scale, self._reached)
 
     def _share_pool(self) -> None:
         self.planner.pool = self._predictor.pool = self._pool
@@ -157,19 +161,20 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _fit_scales(self) -> None:
         super()._fit_scales()
         shift, scale = (torch.from_numpy(x) for x in self.goal_range)
-        self.energy.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
+        if self.energy is not None:
+            self.energy.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
         self._make_planners()
 
     def _train_energy(self) -> None:
         """Redraw the pool, and fit the energy that plans with it."""
         self._pool = PlacePool.draw(self.replay_buffer, self.config.pool_size, self.rng)
         self._share_pool()
-        if self.config.planner == "sequence":
-            self._train_sequences()
-        elif self.config.subgoal_sampler == "ebm":
-            self._train_between(self._pool)
+        if self.sequences is not None:
+            self._train_sequences(self.sequences)
+        if self.energy is not None:
+            self._train_between(self.energy, self._pool)
 
-    def _train_between(self, pool: PlacePool) -> None:
+    def _train_between(self, energy: BetweenEnergy, pool: PlacePool) -> None:
         """Stitch new paths over the pool, and fit E(w | s, g) to what lies between."""
         c = self.config
         fresh = stitched_between(pool, self.low_level, c, self.step_scale, self._reached, self.rng)
@@ -185,9 +190,9 @@ class HierarchicalEBMAgent(DDPGHERAgent):
                 np.concatenate([self._stitched.between[rows], raw.between]),
             )
             drawn = self.rng.integers(len(pool), size=(c.energy_batch_size, c.energy_negatives))
-            self._log_means(self.energy.update(batch, pool.achieved_goal[drawn]))
+            self._log_means(energy.update(batch, pool.achieved_goal[drawn]))
 
-    def _train_sequences(self) -> None:
+    def _train_sequences(self, sequences: SequencePlanner) -> None:
         """Fit E(s_t, s_t+1) to transitions of the replay and to what was planned and missed."""
         c = self.config
         for _ in range(c.energy_gradient_steps):
@@ -197,7 +202,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
                 self.rng,
                 max_steps=c.sequence.transition_steps,
             )
-            self._log_means(self.sequences.update(torch.from_numpy(pairs)))
+            self._log_means(sequences.update(torch.from_numpy(pairs)))
 
     # ----------------------------------------------------------------- predicting
 
@@ -248,16 +253,16 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     # ---------------------------------------------------------------- persistence
 
     def _tensors(self) -> dict[str, Any]:
-        return {
-            **super()._tensors(),
-            "energy": self.energy.state_dict(),
-            "sequences": self.sequences.state_dict(),
-        }
+        parts = {"energy": self.energy, "sequences": self.sequences}
+        states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {**super()._tensors(), **states}
 
     def _load_tensors(self, tensors: dict[str, Any]) -> None:
         super()._load_tensors(tensors)
-        self.energy.load_state_dict(tensors["energy"])
-        self.sequences.load_state_dict(tensors["sequences"])
+        if self.energy is not None:
+            self.energy.load_state_dict(tensors["energy"])
+        if self.sequences is not None:
+            self.sequences.load_state_dict(tensors["sequences"])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = super()._arrays()

@@ -212,7 +212,7 @@ class GoalEnv:
         if ended.any():
             if self.autoreset == AutoresetMode.SAME_STEP:
                 reached_state = self._with_final_rows(current, infos, ended)
-                infos = {**infos, **infos.get("final_info", {})}
+                infos = infos | infos.get("final_info", {})
             elif self.autoreset == AutoresetMode.NEXT_STEP:
                 self._resetting[:] = ended
             else:
@@ -256,7 +256,8 @@ class GoalEnv:
 
     def _batch(self, observation: Any) -> dict[str, Any]:
         if self.is_vector:
-            return observation  # type: ignore[no-any-return]
+            batch: dict[str, Any] = observation
+            return batch
         return {key: np.asarray(observation[key])[None] for key in KEYS}
 
     # -------------------------------------------------------------------- reward
@@ -285,7 +286,7 @@ class GoalEnv:
             )
 
     def _rewards(self, achieved_goal: FloatArray, goal: FloatArray) -> FloatArray:
-        shape = self.spaces.observation_space["desired_goal"].shape
+        shape = self.spaces.observation_space["desired_goal"].shape or ()
         achieved_goal, goal = achieved_goal.reshape(-1, *shape), goal.reshape(-1, *shape)
         if self._batched_reward:
             rewards = self._compute_reward(achieved_goal, goal, {})

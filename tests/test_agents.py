@@ -1,4 +1,4 @@
-"""The agents: they learn, resume bit for bit, predict as Stable-Baselines3 expects, fail clearly."""
+"""The agents: they learn, resume bit for bit, predict as SB3 expects, fail clearly."""
 
 from __future__ import annotations
 

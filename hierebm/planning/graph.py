@@ -126,11 +126,11 @@ class SubgoalGraph:
         near = (np.abs(targets - here) <= self._reach).all(-1)
         # The final goal is always worth going to: the episode says when it is reached.
         near &= ~self.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
-        near = np.flatnonzero(near)
+        candidates = np.flatnonzero(near)
         self.distance[0] = np.inf
-        repeated = (len(near), 1)
-        self.distance[0, near + 1] = self.model.distance(
-            np.tile(observation, repeated), np.tile(achieved_goal, repeated), targets[near]
+        repeated = (len(candidates), 1)
+        self.distance[0, candidates + 1] = self.model.distance(
+            np.tile(observation, repeated), np.tile(achieved_goal, repeated), targets[candidates]
         )
 
     def bar(self, i: int, j: int) -> None:

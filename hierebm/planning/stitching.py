@@ -8,6 +8,7 @@ between-energy E(w | s, g) where the way leads.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
@@ -72,7 +73,7 @@ def stitched_between(
     return BetweenTriplets(np.concatenate(starts), np.concatenate(goals), np.concatenate(betweens))
 
 
-def along_polyline(points: FloatArray, fractions: FloatArray) -> FloatArray:
+def along_polyline(points: FloatArray, fractions: NDArray[np.floating]) -> FloatArray:
     """Points at the given fractions (m,) of the arc length of a polyline (k, dim): (m, dim)."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
     arc = np.concatenate([[0.0], np.cumsum(steps)])

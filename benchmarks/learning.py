@@ -1,0 +1,169 @@
+"""Learning curves and final success of the flat, the hierarchical and the sequence agent.
+
+Each run trains in a process of its own on one thread, two at a time; ``wall_s`` is the time inside
+``learn`` alone. Success is measured with the deterministic policy on tasks that no run has seen.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PARALLEL = 2
+FAR = (5.5, 12.0)
+"""Shortest-path distance of four_rooms tasks, world units: 28 to 60 steps at full speed."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One agent on one layout."""
+
+    method: str
+    layout: str
+    steps: int
+    distance: tuple[float, float] | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent's class."""
+        return "DDPGHERAgent" if self.method == "flat" else "HierarchicalEBMAgent"
+
+
+QUICK = (
+    Case("hierarchical", "four_rooms", 20_000, FAR),
+    Case("flat", "four_rooms", 20_000, FAR),
+    Case("hierarchical", "open", 10_000),
+    Case("sequence", "open", 10_000, None, (("planner", "sequence"),)),
+    Case("flat", "open", 10_000),
+)
+FULL = (
+    Case("hierarchical", "four_rooms", 40_000, FAR),
+    Case("replay subgoals", "four_rooms", 40_000, FAR, (("subgoal_sampler", "replay"),)),
+    Case("flat", "four_rooms", 40_000, FAR),
+    *QUICK[2:],
+)
+
+
+def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
+    """Train every case with every seed; one row per run, curves in the picture."""
+    from tqdm import tqdm
+
+    cases = QUICK if quick else FULL
+    seeds = seeds or (1 if quick else 3)
+    # One thread each: the workers read this before they import torch.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
+        jobs = [workers.submit(train, case, seed) for case in cases for seed in range(seeds)]
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="runs"):
+            rows.append(job.result())
+    order = {(case.method, case.layout): i for i, case in enumerate(cases)}
+    rows.sort(key=lambda row: (order[row["method"], row["layout"]], row["seed"]))
+    draw(rows, out / "learning.png")
+    for row in rows:
+        row.pop("curve")
+    return rows
+
+
+def train(case: Case, seed: int) -> dict[str, Any]:
+    """Train and measure one run."""
+    import gymnasium as gym
+
+    import hierebm
+    from hierebm.evaluation import evaluate
+
+    task = {"layout": case.layout} | ({"distance": case.distance} if case.distance else {})
+    lanes = gym.make_vec("PointMassGoal-v0", num_envs=25, **task)
+    env = gym.make("PointMassGoal-v0", layout=case.layout)
+    agent = getattr(hierebm, case.agent)(seed=seed, **dict(case.settings))
+    curve, wall_s, pieces = [(0, 0.0)], 0.0, 5
+    for _ in range(pieces):
+        started = time.perf_counter()
+        agent.learn(env, case.steps // pieces, reset_num_timesteps=False)
+        wall_s += time.perf_counter() - started
+        curve.append((agent.num_timesteps, evaluate(agent, lanes, 50, seed=1).success_rate))
+    final = evaluate(agent, lanes, 200, seed=2)
+    row = {
+        "method": case.method,
+        "layout": case.layout,
+        "distance": case.distance,
+        "seed": seed,
+        "env_steps": agent.num_timesteps,
+        "wall_s": round(wall_s, 1),
+        "success": final.success_rate,
+        "ci95": [round(bound, 3) for bound in final.ci95],
+        "steps": round(final.mean_ep_length, 1),
+        "curve": curve,
+    }
+    if case.method == "hierarchical" and case.layout == "open":
+        row |= subgoal_quality(agent, env)
+    return row
+
+
+def subgoal_quality(agent: Any, env: Any, n_pairs: int = 200) -> dict[str, float]:
+    """On the open plane, whose shortest paths are straight lines, medians over pairs of
+
+    * ``path_ratio``: the shortest way from start to goal through the sampled subgoals, every hop
+      at most 8 steps long, over the straight line;
+    * ``saddle_nats``: the energy at mid-path minus the higher one near the ends (a tenth of the
+      way in), along the straight line.
+    """
+    from scipy.sparse.csgraph import dijkstra
+
+    rng = np.random.default_rng(0)
+    ratios, saddles = [], []
+    while len(ratios) < n_pairs:
+        start, goal = rng.uniform(-1.9, 1.9, (2, 2)).astype(np.float32)
+        length = float(np.linalg.norm(goal - start))
+        if length < 1.6:
+            continue
+        sampler, pool = agent.planner.sampler, agent.planner.pool
+        places = sampler.sample(start, goal, 32, pool, rng)
+        points = np.concatenate([start[None], places.achieved_goal, goal[None]])
+        gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        gaps[gaps > 1.6] = 0.0
+        way = dijkstra(gaps, indices=0)[-1]
+        ratios.append(way / length)
+        along = start + np.linspace(0.1, 0.9, 9, dtype=np.float32)[:, None] * (goal - start)
+        energies = agent.energy.energy(along, start, goal)
+        saddles.append(float(energies[4] - max(energies[0], energies[-1])))
+    return {
+        "path_ratio": round(float(np.median(ratios)), 4),
+        "saddle_nats": round(float(np.median(saddles)), 3),
+    }
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Success against environment steps, one panel for each layout; thin lines are seeds."""
+    from matplotlib.figure import Figure
+
+    layouts = list(dict.fromkeys(row["layout"] for row in rows))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    figure = Figure(figsize=(5 * len(layouts), 3.6), layout="constrained")
+    for ax, layout in zip(figure.subplots(1, len(layouts), squeeze=False)[0], layouts, strict=True):
+        for i, method in enumerate(methods):
+            curves = [r["curve"] for r in rows if (r["method"], r["layout"]) == (method, layout)]
+            if not curves:
+                continue
+            steps = [step for step, _ in curves[0]]
+            success = np.array([[s for _, s in curve] for curve in curves])
+            for line in success:
+                ax.plot(steps, line, color=f"C{i}", linewidth=0.8, alpha=0.4)
+            ax.plot(steps, np.median(success, axis=0), color=f"C{i}", linewidth=2.2, label=method)
+        far = next(row["distance"] for row in rows if row["layout"] == layout)
+        ax.set_title(layout + (f", tasks {far[0]:g} to {far[1]:g} units apart" if far else ""))
+        ax.set_xlabel("environment steps")
+        ax.set_ylim(-0.02, 1.02)
+        ax.grid(alpha=0.3)
+        ax.legend(loc="lower right", frameon=False)
+    figure.axes[0].set_ylabel("success rate")
+    figure.savefig(path, dpi=130)
