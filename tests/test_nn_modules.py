@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -95,6 +97,7 @@ def test_fourier_features_spread_over_the_octaves() -> None:
         (lambda: RandomFourierFeatures(2, 1, [1.0, 2.0]), "cannot cover"),
         (lambda: flat_parameters(torch.nn.ReLU()), "no parameters"),
         (lambda: FlatAdam(torch.zeros(3)), "flat_parameters"),
+        (lambda: FlatAdam(flat_parameters(networks()[0]), lr=float("nan")), "lr"),
     ],
 )
 def test_bad_arguments_are_named(make: object, message: str) -> None:
@@ -133,7 +136,10 @@ def test_a_lost_view_is_noticed() -> None:
     assert not is_flat(network, flat)
 
 
-def test_flat_adam_is_adam_on_every_parameter() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_flat_adam_is_adam_on_every_parameter(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not fused:
+        monkeypatch.delattr(torch, "_fused_adam_")
     for network in networks():
         twin = copy.deepcopy(network)
         flat = flat_parameters(network)
@@ -173,10 +179,27 @@ def test_training_resumes_from_saved_states_bit_for_bit() -> None:
         assert torch.equal(p, q)
 
 
-def test_flat_adam_refuses_to_drop_its_buffer() -> None:
+def test_flat_adam_refuses_a_foreign_state() -> None:
     optimizer = FlatAdam(flat_parameters(networks()[0]))
-    with pytest.raises(ValueError, match="set_to_none"):
-        optimizer.zero_grad(set_to_none=True)
+    other = FlatAdam(flat_parameters(networks()[1]))
+    with pytest.raises(ValueError, match="not the state of Adam on"):
+        optimizer.load_state_dict(other.state_dict())
+    with pytest.raises(ValueError, match="not the state of Adam on"):
+        optimizer.load_state_dict({})
+
+
+def test_making_an_optimiser_does_not_load_the_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from hierebm.nn.modules import MLP, FlatAdam, flat_parameters\n"
+        "optimizer = FlatAdam(flat_parameters(MLP(2, [4], 1)))\n"
+        "optimizer.step()\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
 
 
 def test_polyak_moves_the_target_by_tau() -> None:

@@ -133,7 +133,7 @@ class DenseKernel:
 
     Args:
         module: network with every ``parameter.grad`` allocated
-            (:func:`hierebm.nn.modules.flat_parameters`), unless ``trainable`` is False.
+            (:func:`hierebm.nn.flat.flat_parameters`), unless ``trainable`` is False.
         trainable: False for a target network: forward and input gradients only.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Networks as plain autograd modules, and their parameters as one flat tensor.
+"""Networks as plain autograd modules.
 
 Everything here is the readable reference: it runs on any device, supports custom subclasses, and
 is what the hand-written kernels of :mod:`hierebm.nn.kernels` are tested against.
@@ -13,6 +13,21 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hierebm.nn.flat import FlatAdam, flat_parameters, is_flat, polyak_
+
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "EnsembleLinear",
+    "EnsembleMLP",
+    "FlatAdam",
+    "RandomFourierFeatures",
+    "activation_function",
+    "flat_parameters",
+    "is_flat",
+    "polyak_",
+]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -188,119 +203,3 @@ class EnsembleMLP(nn.Module):
         for layer in hidden:
             x = self._activate(layer(x))
         return last(x)
-
-
-def flat_parameters(module: nn.Module) -> Tensor:
-    """Move all parameters of ``module`` into one contiguous tensor, and their gradients too.
-
-    Afterwards every parameter (in the order of ``module.parameters()``) is a view of the returned
-    tensor, and every ``parameter.grad`` a view of its ``.grad``; optimiser and target averaging
-    then are single operations on it (:class:`FlatAdam`, :func:`polyak_`). ``state_dict`` and
-    ``load_state_dict`` keep working, in place. Call it after ``module.to(device)``, which would
-    undo it, and clear gradients with ``FlatAdam.zero_grad`` (in place): ``module.zero_grad()``
-    would drop the views. :func:`is_flat` tells whether they are intact.
-
-    Returns:
-        (P,) tensor that needs no gradient itself, with ``.grad`` a zeroed (P,) tensor.
-
-    Raises:
-        ValueError: if there are no parameters, or they differ in dtype or device.
-    """
-    parameters = list(module.parameters())
-    if not parameters:
-        raise ValueError(f"{type(module).__name__} has no parameters to flatten")
-    if len({(p.dtype, p.device) for p in parameters}) > 1:
-        raise ValueError("all parameters must have one dtype and one device to be flattened")
-    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    flat.grad = torch.zeros_like(flat)
-    offset = 0
-    for p in parameters:
-        window = slice(offset, offset + p.numel())
-        p.data = flat[window].view(p.shape)
-        p.grad = flat.grad[window].view(p.shape)
-        offset += p.numel()
-    return flat
-
-
-def is_flat(module: nn.Module, flat: Tensor) -> bool:
-    """Whether the parameters and gradients of ``module`` still are views of ``flat``."""
-    if flat.grad is None:
-        return False
-    offset = 0
-    for p in module.parameters():
-        window = slice(offset, offset + p.numel())
-        if p.grad is None or p.data_ptr() != flat[window].data_ptr():
-            return False
-        if p.grad.data_ptr() != flat.grad[window].data_ptr():
-            return False
-        offset += p.numel()
-    return offset == flat.numel()
-
-
-class FlatAdam(torch.optim.Adam):
-    """Adam (Kingma & Ba 2015) on one flat tensor, in one fused pass over memory.
-
-    Args:
-        flat: what :func:`flat_parameters` returned; ``flat.grad`` is what ``step`` descends.
-        lr: learning rate.
-        betas: decay rates of the two moments.
-        eps: added to the root of the second moment.
-    """
-
-    def __init__(
-        self,
-        flat: Tensor,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-    ) -> None:
-        if flat.grad is None:
-            raise ValueError("flat has no .grad: pass the tensor that flat_parameters() returned")
-        try:
-            super().__init__([flat], lr=lr, betas=betas, eps=eps, fused=True)
-        except RuntimeError:  # torch before 2.4 has no fused Adam on the CPU
-            super().__init__([flat], lr=lr, betas=betas, eps=eps)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Descend ``flat.grad`` once; ``closure`` as in torch's optimisers."""
-        group = self.param_groups[0]
-        flat = group["params"][0]
-        state = self.state.get(flat)
-        # The parent's way around its many options costs as much as the arithmetic of a small
-        # network; it still makes the first step, which creates the state.
-        if closure is not None or not state or not group["fused"] or flat.device.type != "cpu":
-            with torch.inference_mode(False):  # the state outlives the caller's mode
-                return super().step(closure)
-        beta1, beta2 = group["betas"]
-        state["step"].add_(1)
-        torch._fused_adam_(
-            [flat],
-            [flat.grad],
-            [state["exp_avg"]],
-            [state["exp_avg_sq"]],
-            [],
-            [state["step"]],
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
-        return None
-
-    def zero_grad(self, set_to_none: bool = False) -> None:
-        """Zero the flat gradient in place; ``set_to_none`` would cut the views and is refused."""
-        if set_to_none:
-            raise ValueError("FlatAdam keeps its gradient buffer: set_to_none must be False")
-        for group in self.param_groups:
-            for flat in group["params"]:
-                flat.grad.zero_()
-
-
-@torch.no_grad()
-def polyak_(target_flat: Tensor, flat: Tensor, tau: float) -> Tensor:
-    """Move ``target_flat`` (P,) a fraction ``tau`` towards ``flat`` (P,), in place."""
-    return target_flat.lerp_(flat, tau)

@@ -1,0 +1,187 @@
+"""The parameters of a network as one flat tensor, and Adam and target averaging on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+def flat_parameters(module: nn.Module) -> Tensor:
+    """Move all parameters of ``module`` into one contiguous tensor, and their gradients too.
+
+    Afterwards every parameter (in the order of ``module.parameters()``) is a view of the returned
+    tensor, and every ``parameter.grad`` a view of its ``.grad``; optimiser and target averaging
+    then are single operations on it (:class:`FlatAdam`, :func:`polyak_`). ``state_dict`` and
+    ``load_state_dict`` keep working, in place. Call it after ``module.to(device)``, which would
+    undo it, and clear gradients with ``FlatAdam.zero_grad`` (in place): ``module.zero_grad()``
+    would drop the views. :func:`is_flat` tells whether they are intact.
+
+    Returns:
+        (P,) tensor that needs no gradient itself, with ``.grad`` a zeroed (P,) tensor.
+
+    Raises:
+        ValueError: if there are no parameters, or they differ in dtype or device.
+    """
+    parameters = list(module.parameters())
+    if not parameters:
+        raise ValueError(f"{type(module).__name__} has no parameters to flatten")
+    if len({(p.dtype, p.device) for p in parameters}) > 1:
+        raise ValueError("all parameters must have one dtype and one device to be flattened")
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    flat.grad = torch.zeros_like(flat)
+    offset = 0
+    for p in parameters:
+        window = slice(offset, offset + p.numel())
+        p.data = flat[window].view(p.shape)
+        p.grad = flat.grad[window].view(p.shape)
+        offset += p.numel()
+    return flat
+
+
+def is_flat(module: nn.Module, flat: Tensor) -> bool:
+    """Whether the parameters and gradients of ``module`` still are views of ``flat``."""
+    if flat.grad is None:
+        return False
+    offset = 0
+    for p in module.parameters():
+        window = slice(offset, offset + p.numel())
+        if p.grad is None or p.data_ptr() != flat[window].data_ptr():
+            return False
+        if p.grad.data_ptr() != flat.grad[window].data_ptr():
+            return False
+        offset += p.numel()
+    return offset == flat.numel()
+
+
+class _Adam(NamedTuple):
+    beta1: float
+    beta2: float
+    eps: float
+
+
+def _adam_by_hand_(
+    flat: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: Tensor, lr: float, *, options: _Adam
+) -> None:
+    """Kingma & Ba 2015, algorithm 1, for versions of torch without a fused kernel."""
+    t = float(step)
+    m.lerp_(grad, 1.0 - options.beta1)
+    v.mul_(options.beta2).addcmul_(grad, grad, value=1.0 - options.beta2)
+    root = (v / (1.0 - options.beta2**t)).sqrt_().add_(options.eps)
+    flat.addcdiv_(m, root, value=-lr / (1.0 - options.beta1**t))
+
+
+def _adam_fused_(
+    flat: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: Tensor, lr: float, *, options: _Adam
+) -> None:
+    """The same in one pass over memory."""
+    torch._fused_adam_(
+        [flat],
+        [grad],
+        [m],
+        [v],
+        [],
+        [step],
+        lr=lr,
+        beta1=options.beta1,
+        beta2=options.beta2,
+        weight_decay=0.0,
+        eps=options.eps,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _has_fused_adam(like: Tensor) -> bool:
+    tensors = [torch.zeros(1, dtype=like.dtype, device=like.device) for _ in range(4)]
+    step = torch.ones((), device=like.device)
+    flat, grad, m, v = tensors
+    try:
+        _adam_fused_(flat, grad, m, v, step, 0.0, options=_Adam(0.9, 0.999, 1e-8))
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+    return True
+
+
+class FlatAdam:
+    """Adam (Kingma & Ba 2015) on one flat tensor, in one fused pass over memory.
+
+    Not a ``torch.optim.Optimizer``: making one of those imports torch's compiler (over a second),
+    and its way around options that are not used here costs as much as the step itself.
+
+    Args:
+        flat: what :func:`flat_parameters` returned; ``flat.grad`` is what ``step`` descends.
+        lr: learning rate; an attribute that may be changed at any time.
+        betas: decay rates of the two moments.
+        eps: added to the root of the second moment.
+
+    Raises:
+        ValueError: if ``flat`` has no gradient buffer, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        flat: Tensor,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        if flat.grad is None:
+            raise ValueError("flat has no .grad: pass the tensor that flat_parameters() returned")
+        if not lr >= 0.0 or not eps > 0.0 or not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(f"need lr >= 0, eps > 0, betas in [0, 1), got {lr}, {eps}, {betas}")
+        self.flat = flat
+        self.lr = lr
+        self._options = _Adam(*betas, eps)
+        self._exp_avg = torch.zeros_like(flat)
+        self._exp_avg_sq = torch.zeros_like(flat)
+        self._step = torch.zeros((), device=flat.device)
+        self._descend_ = _adam_fused_ if _has_fused_adam(flat) else _adam_by_hand_
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Descend ``flat.grad`` once."""
+        assert self.flat.grad is not None
+        self._step.add_(1.0)
+        self._descend_(
+            self.flat,
+            self.flat.grad,
+            self._exp_avg,
+            self._exp_avg_sq,
+            self._step,
+            self.lr,
+            options=self._options,
+        )
+
+    def zero_grad(self) -> None:
+        """Zero the flat gradient in place: the parameters' gradients stay views of it."""
+        assert self.flat.grad is not None
+        self.flat.grad.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments (P,) and step count, by reference as in torch's modules."""
+        return {"step": self._step, "exp_avg": self._exp_avg, "exp_avg_sq": self._exp_avg_sq}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave, in place; the learning rate stays as configured.
+
+        Raises:
+            ValueError: if ``state`` is of another network or another optimiser.
+        """
+        own = self.state_dict()
+        if state.keys() != own.keys() or any(state[k].shape != own[k].shape for k in own):
+            found = {k: tuple(getattr(v, "shape", ())) for k, v in state.items()}
+            raise ValueError(
+                f"this is not the state of Adam on {self.flat.numel()} parameters: {found}"
+            )
+        for key, tensor in own.items():
+            tensor.copy_(state[key])
+
+
+@torch.no_grad()
+def polyak_(target_flat: Tensor, flat: Tensor, tau: float) -> Tensor:
+    """Move ``target_flat`` (P,) a fraction ``tau`` towards ``flat`` (P,), in place."""
+    return target_flat.lerp_(flat, tau)
