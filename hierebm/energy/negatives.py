@@ -121,7 +121,10 @@ class PivotNegatives:
     s), in which the product of all Gaussians is common: the posterior is p(y_i | x) / sum, with no
     density of the noise left. So InfoNCE over the set has the log density as its optimum at every
     scale, where data + noise around y+ itself would not (the positive would sit in the middle).
-    One negative of one scale is conditional NCE (Ceylan & Gutmann 2018, arXiv:1806.03664).
+    One negative drawn around y+ itself, by symmetric noise, is conditional NCE (Ceylan & Gutmann
+    2018, arXiv:1806.03664); the loss at one scale is the stabilised energy discrepancy of Schroeder
+    et al. 2023 (arXiv:2307.06431) with w = 1, there derived as a contrast of the data with its
+    blurred self.
 
     Args:
         scales: standard deviations (in units of y, per coordinate if ``unit`` is given). Small ones

@@ -239,14 +239,13 @@ def latent_info_nce(
         L = -t log 1/M sum_m exp(l_m / t) + b KL(mean over the batch of q(z) || prior)
         l_m = log InfoNCE probability of the positive under z_m,    q(z_m) ~ exp(l_m / t)
 
-    with z_m drawn from the prior, uniform in [-1, 1]^z_dim. It is the closed form of
-    max_q E_q[l(z)] - t KL(q || prior) (the first term): at t = 1 the likelihood of the mixture over z, which a
-    network that ignores z can maximise just as well (posterior collapse); for t -> 0 the free
-    energy min_z of LeCun 2021 ("Energy-based latent variable models"), which may squeeze all data
-    into a corner of the latent space. In between, each bit that z tells about y gains 1 - t of a
-    bit (Higgins et al. 2017's beta, here below one). The second term divides the prior's mass
-    between the modes as the data is divided. z_m are stratified in the first coordinate and common
-    to the batch.
+    with z_m drawn from the prior, uniform in [-1, 1]^z_dim, stratified in the first coordinate and
+    common to the batch. The first term is the closed form of max_q E_q[l(z)] - t KL(q || prior). At
+    t = 1 it is the likelihood of the mixture over z, which a network that ignores z maximises just
+    as well (posterior collapse); for t -> 0 it is the free energy min_z of LeCun's energy-based
+    latent variable models. In between, each bit that z tells about y gains 1 - t of a bit (the beta
+    of Higgins et al. 2017, here below one). The second term divides the prior's mass between the
+    modes as the data is divided.
 
     Evaluates the network M (1 + K) times a row.
     """
