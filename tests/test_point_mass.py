@@ -287,6 +287,14 @@ def test_distance_range(name: str, low: float, high: float) -> None:
         assert low <= env.shortest_path_distance(start, goal) <= high
 
 
+def test_distance_range_finds_tasks_within_one_cell() -> None:
+    env = make(layout=["."], distance=(0.4, 0.5))
+    for options in ({}, {"start": (-0.2, -0.2)}, {"goal": (0.2, -0.2)}):
+        observation, _ = env.reset(seed=0, options=options)
+        start, goal = observation["achieved_goal"], observation["desired_goal"]
+        assert 0.4 <= env.shortest_path_distance(start, goal) <= 0.5
+
+
 @pytest.mark.parametrize("fixed", ["start", "goal"])
 def test_distance_range_with_one_end_given(fixed: str) -> None:
     env = make(layout="serpentine", distance=(4, 5))
