@@ -6,14 +6,12 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from numpy.typing import NDArray
 
 from hierebm.callbacks import (
     BaseCallback,
@@ -26,7 +24,8 @@ from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write
-from hierebm.serialization import read_meta
+from hierebm.pictures import draw_agent, make_env, save_figure
+from hierebm.serialization import read_meta, space_from_json
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
 EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
@@ -37,9 +36,9 @@ _AGENT_CLASSES = {"hierarchical": "HierarchicalEBMAgent", "ddpg-her": "DDPGHERAg
 def train(args: argparse.Namespace) -> None:
     """Train an agent, save it whatever happens, evaluate it."""
     agent_class = _agent_class(_AGENT_CLASSES[args.agent])
-    overrides = {name: parse_value(text) for name, text in args.set}
+    overrides = parse_settings(args.set)
     env_kwargs = _env_kwargs(args)
-    env = _make_env(args.env, env_kwargs)
+    env = make_env(args.env, env_kwargs)
     agent = agent_class(
         seed=args.seed,
         tensorboard_log=args.tensorboard_log,
@@ -111,7 +110,7 @@ def plot(args: argparse.Namespace) -> None:
         from hierebm.plots import plot_success, read_progress
 
         steps, success = read_progress(args.run, "rollout/success_rate")
-        written.append(_save_figure(plot_success(steps, success), args.out / "success.png"))
+        written.append(save_figure(plot_success(steps, success), args.out / "success.png"))
     for path in written:
         print(f"wrote {path}")
 
@@ -129,7 +128,7 @@ def demo(args: argparse.Namespace) -> None:
         agent = _agent_class(class_name)(seed=args.seed, tensorboard_log=runs)
         evaluation = EvalCallback(
             ENV_ID,
-            n_eval_episodes=50,
+            n_eval_episodes=min(args.episodes, 50),
             eval_freq=max(args.total_timesteps // 8, 1),
             verbose=0,
             seed=args.seed + 1,
@@ -140,7 +139,7 @@ def demo(args: argparse.Namespace) -> None:
             callbacks.append(PlanFigureCallback(max(args.total_timesteps // 4, 1)))
         print(f"\ntraining the {name} agent for {args.total_timesteps} steps", flush=True)
         started = time.perf_counter()
-        env = _make_env(ENV_ID, env_kwargs)
+        env = make_env(ENV_ID, env_kwargs)
         agent.learn(env, args.total_timesteps, callbacks, tb_log_name=name, progress_bar=True)
         seconds = time.perf_counter() - started
         env.close()
@@ -159,7 +158,7 @@ def demo(args: argparse.Namespace) -> None:
         )
         if hasattr(agent, "plan"):
             written += draw_agent(agent, ENV_ID, env_kwargs, args.out, n_tasks=3, seed=args.seed)
-    written.append(_save_figure(plot_success(curves), args.out / "success.png"))
+    written.append(save_figure(plot_success(curves), args.out / "success.png"))
     header = ["agent", "env steps", "seconds", "success", "95% interval", "mean steps"]
     print(f"\n{ENV_ID}{f', layout {args.layout}' if args.layout else ''}, "
           f"{args.episodes} episodes\n\n{format_rows([header, *rows])}\n")  # fmt: skip
@@ -178,8 +177,22 @@ def settings(args: argparse.Namespace) -> None:
     """Print the fields of an agent's config."""
     config = _agent_class(_AGENT_CLASSES[args.agent]).config_class()
     rows = [["setting", "default"]]
-    rows += [[f.name, json.dumps(getattr(config, f.name))] for f in dataclasses.fields(config)]
+    for name, value in dataclasses.asdict(config).items():
+        group = {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {}
+        rows += [[key, json.dumps(v)] for key, v in (group or {name: value}).items()]
     print(format_rows(rows))
+
+
+def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Config overrides from (name, text) pairs; ``group.name`` sets one field of a group."""
+    overrides: dict[str, Any] = {}
+    for name, text in assignments:
+        group, dot, inner = name.partition(".")
+        if dot:
+            overrides.setdefault(group, {})[inner] = parse_value(text)
+        else:
+            overrides[name] = parse_value(text)
+    return overrides
 
 
 def parse_value(text: str) -> Any:
@@ -188,76 +201,6 @@ def parse_value(text: str) -> Any:
         return json.loads(text.replace("_", "") if text[:1].isdigit() else text)
     except ValueError:
         return {"True": True, "False": False, "None": None}.get(text, text)
-
-
-def draw_agent(
-    agent: Any,
-    env_id: str,
-    env_kwargs: Mapping[str, Any],
-    out: Path,
-    n_tasks: int,
-    seed: int,
-    options: Mapping[str, Any] | None = None,
-) -> list[Path]:
-    """Plan, energy and episode of a few tasks as PNG files; returns what was written."""
-    from hierebm.plots import plan_figures, plot_rollout, walls_of
-
-    env = _make_env(env_id, dict(env_kwargs))
-    walls = walls_of(env)
-    radius = getattr(env.unwrapped, "success_radius", None)
-    written = []
-    for i in range(n_tasks):
-        observation, _ = env.reset(
-            seed=seed + i, options=None if options is None else dict(options)
-        )
-        if hasattr(agent, "plan"):
-            for name, figure in plan_figures(agent, observation, walls).items():
-                written.append(_save_figure(figure, out / f"{name}_{i}.png"))
-        trajectory, subgoals, success = run_episode(agent, env, observation)
-        outcome = "Reached the goal in" if success else "Did not reach the goal in"
-        figure = plot_rollout(
-            trajectory,
-            observation["desired_goal"],
-            walls,
-            subgoals=subgoals,
-            success_radius=radius,
-            title=f"{outcome} {len(trajectory) - 1} steps",
-        )
-        written.append(_save_figure(figure, out / f"episode_{i}.png"))
-    env.close()
-    return written
-
-
-def run_episode(
-    agent: Any, env: gym.Env, observation: Mapping[str, NDArray[Any]]
-) -> tuple[NDArray[Any], NDArray[Any] | None, bool]:
-    """Act until the episode ends.
-
-    Args:
-        agent: with ``predict``; its state may tell the current ``subgoal``.
-        env: just reset.
-        observation: what the reset returned.
-
-    Returns:
-        (T + 1, goal_dim) achieved goals, (M, goal_dim) the subgoals chased on the way (None without
-        any), and whether the env reported success at any step.
-    """
-    places, subgoals, success = [observation["achieved_goal"]], [], False
-    state: Any = None
-    done = False
-    while not done:
-        batch = {key: np.asarray(value)[None] for key, value in observation.items()}
-        first = np.array([state is None])
-        actions, state = agent.predict(batch, state, first, deterministic=True)
-        subgoal = getattr(state[0], "subgoal", None) if isinstance(state, Sequence) else None
-        if subgoal is not None and not (subgoals and np.array_equal(subgoals[-1], subgoal)):
-            subgoals.append(np.array(subgoal))
-        observation, _, terminated, truncated, info = env.step(actions[0])
-        places.append(observation["achieved_goal"])
-        success = success or bool(info.get("is_success", info.get("success", False)))
-        done = terminated or truncated
-    on_the_way = [s for s in subgoals if not np.array_equal(s, observation["desired_goal"])]
-    return np.stack(places), np.stack(on_the_way) if on_the_way else None, success
 
 
 def format_rows(rows: Sequence[Sequence[str]]) -> str:
@@ -301,7 +244,33 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
     env_id = args.env or trained_in.get("id") or ENV_ID
     env_kwargs = dict(trained_in.get("kwargs") or {}) if env_id == trained_in.get("id") else {}
     env_kwargs.update(_env_kwargs(args))
-    return _agent_class(str(name)).load(args.checkpoint), env_id, env_kwargs
+    env = make_env(env_id, env_kwargs)
+    observation_space, action_space = (
+        space_from_json(meta[key]) for key in ("observation_space", "action_space")
+    )
+    _check_fits(observation_space, env.observation_space, "observation_space", env_id)
+    _check_fits(action_space, env.action_space, "action_space", env_id)
+    same = observation_space == env.observation_space and action_space == env.action_space
+    # With its env an agent knows what counts as reached. A map of another size has other bounds.
+    agent = _agent_class(str(name)).load(args.checkpoint, env=env if same else None)
+    return agent, env_id, env_kwargs
+
+
+def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:
+    """Same keys and shapes; bounds may differ."""
+    if isinstance(stored, gym.spaces.Dict) and isinstance(given, gym.spaces.Dict):
+        fits = _shapes(stored) == _shapes(given)
+    else:
+        fits = type(stored) is type(given) and stored.shape == given.shape
+    if not fits:
+        raise ValueError(
+            f"the agent cannot act in {env_id}: its {what} is {given}, the agent was trained with "
+            f"{stored}; name the right env with --env"
+        )
+
+
+def _shapes(space: gym.spaces.Dict) -> dict[str, Any]:
+    return {key: part.shape for key, part in space.items()}
 
 
 def _env_kwargs(args: argparse.Namespace) -> dict[str, Any]:
@@ -311,22 +280,5 @@ def _env_kwargs(args: argparse.Namespace) -> dict[str, Any]:
     return kwargs
 
 
-def _make_env(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env:
-    try:
-        return gym.make(env_id, **kwargs)
-    except TypeError as error:
-        if not kwargs:
-            raise
-        raise TypeError(f"{env_id} does not take {', '.join(kwargs)}: {error}") from error
-
-
 def _options(args: argparse.Namespace) -> dict[str, Any] | None:
     return None if args.distance is None else {"distance": tuple(args.distance)}
-
-
-def _save_figure(figure: Any, path: Path) -> Path:
-    from hierebm.logger import figure_to_png
-
-    with atomic_write(path) as file:
-        file.write(figure_to_png(figure))
-    return path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -98,15 +99,22 @@ def square_figure(walls: Walls | None, points: NDArray[Any]) -> tuple[Figure, Ax
     figure = Figure(figsize=(6.4, 6.2), dpi=DPI, layout="constrained")
     ax = figure.add_subplot()
     draw_walls(ax, walls)
-    frame(ax, extent_of(walls, points))
+    frame(ax, extent_of(walls, points), enclosed=walls is not None)
     return figure, ax
 
 
-def frame(ax: Axes, extent: tuple[float, float, float, float]) -> None:
-    """Limits, equal scales and a frame for a map."""
-    ax.set_xlim(extent[:2])
-    ax.set_ylim(extent[2:])
+def frame(ax: Axes, extent: tuple[float, float, float, float], *, enclosed: bool = False) -> None:
+    """Limits, equal scales and a frame for a map; an enclosed one has a wall all around."""
+    x_min, x_max, y_min, y_max = extent
+    # Markers at the very edge of the world should be seen whole.
+    margin = 0.025 * (x_max - x_min) if enclosed else 0.0
+    ax.set_xlim(x_min - margin, x_max + margin)
+    ax.set_ylim(y_min - margin, y_max + margin)
     ax.set_aspect("equal")
+    if enclosed:
+        ax.set_facecolor(WALL)
+        size = (x_max - x_min, y_max - y_min)
+        ax.add_patch(Rectangle((x_min, y_min), *size, color="white", linewidth=0, zorder=0))
     for spine in ax.spines.values():
         spine.set_color(WALL)
         spine.set_linewidth(1.2)

@@ -28,9 +28,8 @@ def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -
     for candidate in (path, named, path.with_name(path.name + ".zip")):
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(
-        f"there is no checkpoint at {str(path)!r} (looked for {named.name} too)"
-    )
+    also = "" if named == path else f" (nor {named.name})"
+    raise FileNotFoundError(f"there is no checkpoint at {str(path)!r}{also}")
 
 
 @contextmanager

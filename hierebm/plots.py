@@ -182,7 +182,7 @@ def plot_energy_valley(
         )  # fmt: skip
     ax.plot(*plane(way).T, color=PATH, linewidth=2, linestyle=(0, (4, 2)), zorder=5)
     mark_ends(ax, plane(start[None])[0], plane(goal[None])[0])
-    frame(ax, (x_min, x_max, y_min, y_max))
+    frame(ax, (x_min, x_max, y_min, y_max), enclosed=walls is not None and extent is None)
     label_axes(ax, len(start), slice_=True)
     finish(figure, ax, title)
 
