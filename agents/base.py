@@ -106,6 +106,10 @@ class GoalAgent(ABC):
     def _train(self) -> None:
         """Learn from what was stored, as often as the config says; log metrics."""
 
+    def _own_callbacks(self, callback: MaybeCallback) -> list[BaseCallback]:
+        """Callbacks that the agent adds to the user's."""
+        return []
+
     # ------------------------------------------------------------------- learning
 
     def learn(
@@ -149,7 +153,8 @@ class GoalAgent(ABC):
             reset_num_timesteps,
             self.verbose,
         )
-        callbacks = make_callback(callback, progress_bar)
+        given = [] if callback is None else [callback]
+        callbacks = make_callback([*self._own_callbacks(callback), *given], progress_bar)
         callbacks.init_callback(self)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:

@@ -10,6 +10,7 @@ import torch
 from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
 from numpy.typing import NDArray
 
+from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.places import PlacePool
@@ -125,6 +126,15 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         return (np.abs(achieved_goal - goal) <= 1.5 * self.step_scale).all(-1)
 
     # ------------------------------------------------------------------- learning
+
+    def _own_callbacks(self, callback: MaybeCallback) -> list[BaseCallback]:
+        """Plans and energies as images, where there is a log to put them into."""
+        given = callback if isinstance(callback, (list, tuple)) else [callback]
+        drawn = any(isinstance(entry, PlanFigureCallback) for entry in given)
+        copyable = getattr(self.get_env(), "spec", None) is not None
+        if self.tensorboard_log is None or drawn or not copyable:
+            return []
+        return [PlanFigureCallback()]
 
     def _chased_goal(self, observation: GoalObservation) -> FloatArray:
         if self._pool is None:

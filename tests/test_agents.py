@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hierebm
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
@@ -222,4 +223,7 @@ def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_pa
         "graph/path_found_rate",
         "graph/plan_ms",
     }
-    assert list((tmp_path / "HierarchicalEBM_1").glob("events.out.tfevents.*"))
+    events = EventAccumulator(str(tmp_path / "HierarchicalEBM_1"), {"images": 0})
+    events.Reload()
+    assert {"plan/path_0", "plan/energy_0"} <= set(events.Tags()["images"])
+    assert "rollout/success_rate" in events.Tags()["scalars"]

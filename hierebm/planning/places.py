@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,14 @@ class PlacePool:
             energy = np.full(len(points), np.nan, np.float32)
         return Places(observation, points, energy)
 
-    def distance_to_nearest(self, points: FloatArray) -> FloatArray:
-        """(n,) Euclidean distance of each point to the nearest stored state."""
+    def on_visited_ground(self, points: FloatArray) -> NDArray[np.bool_]:
+        """(n,) whether each point is as near to a stored state as those are to one another."""
         distance, _ = self._tree.query(points)
-        return np.asarray(distance, np.float32)
+        result: NDArray[np.bool_] = distance <= self._spacing
+        return result
+
+    @cached_property
+    def _spacing(self) -> float:
+        """Distance to the nearest other state that 9 of 10 stored states do not exceed."""
+        distance, _ = self._tree.query(self.achieved_goal[:1000], k=2)
+        return float(np.quantile(distance[:, -1], 0.9))

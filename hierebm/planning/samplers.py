@@ -92,7 +92,7 @@ class EBMSampler:
             candidates, start, goal, self.oversampling * n, generator
         )
         # A refined point far from everything visited may be inside a wall.
-        ground = pool.distance_to_nearest(refined) <= float(self.energy.step_scale.max())
+        ground = pool.on_visited_ground(refined)
         points = np.where(ground[:, None], refined, drawn)
         points = points[farthest_points(points, n, first=0)]
         return pool.places_at(points, self.energy.energy(points, start, goal))
