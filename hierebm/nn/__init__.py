@@ -1,1 +1,1 @@
-"""hierebm.nn"""
+"""Networks: autograd modules, hand-written kernels, flat parameters, the thread policy."""

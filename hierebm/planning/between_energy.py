@@ -12,6 +12,7 @@ from torch import Tensor
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import info_nce
 from hierebm.energy.samplers import importance_resample, langevin
+from hierebm.nn.modules import FlatAdam, flat_parameters
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
 
@@ -74,7 +75,7 @@ class BetweenEnergy:
             fourier_scale=1.0,
             generator=generator,
         ).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.energy_lr)
+        self.optimizer = FlatAdam(flat_parameters(self.model), lr=config.energy_lr)
         self.step_scale = torch.ones(goal_dim, device=self.device)
 
     def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
