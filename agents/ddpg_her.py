@@ -49,7 +49,9 @@ class DDPGHERConfig(DDPGConfig):
     her_future: float = 0.4
     """Share of goals taken from the same episode's future."""
     her_random: float = 0.25
-    """Share of goals taken from anywhere in the buffer; the rest keep the goal that was chased."""
+    """Share of goals taken from anywhere in the buffer; what is left keeps the goal that was chased."""
+    her_nearby: float = 0.0
+    """Share of goals that are near as the crow flies, the nearest of a few random states."""
     her_horizon: float = 10.0
     """Mean number of steps to a goal from the future."""
 
@@ -173,6 +175,7 @@ class DDPGHERAgent(GoalAgent):
                     self.rng,
                     future=c.her_future,
                     random=c.her_random,
+                    nearby=c.her_nearby,
                     horizon=c.her_horizon,
                 )
                 self._log_means(self.low_level.update(batch))

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from hierebm.replay.episodes import EpisodeReplay, FloatArray
 
+# The nearest of this many random states: in a world of any size, about a twentieth of it away.
+NEAREST_OF = 20
+
 ReachedFn = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
 """(achieved (n, goal_dim), goal (n, goal_dim)) -> (n,) whether the goal counts as reached."""
 
@@ -38,12 +41,15 @@ def sample_transitions(
     *,
     future: float = 0.4,
     random: float = 0.25,
+    nearby: float = 0.0,
     horizon: float = 10.0,
 ) -> TransitionBatch:
-    """Draw ``n`` transitions and give each a goal from one of three sources.
+    """Draw ``n`` transitions and give each a goal from one of four sources.
 
     * a state that followed in the same episode, geometrically soon (share ``future``): *near*;
     * a random stored state (share ``random``): *far*;
+    * the nearest of a few random stored states (share ``nearby``): near as the crow flies, walls
+      between or not, which is what a graph asks about;
     * the goal that the low level was really chasing at that step (the rest): what the planner
       asks for, walls between included. Without this source a critic believes in short cuts.
 
@@ -56,11 +62,14 @@ def sample_transitions(
     next_rows = replay.later(rows, np.ones_like(rows))
     goal = replay.goal[rows]
 
-    n_future, n_random = round(future * n), round(random * n)
+    n_future, n_random, n_nearby = (round(share * n) for share in (future, random, nearby))
     ahead = rng.geometric(1.0 / horizon, size=n_future)
     ahead = np.minimum(ahead, replay.steps_left(rows[:n_future]))
     goal[:n_future] = replay.achieved_goal[replay.later(rows[:n_future], ahead)]
     goal[n_future : n_future + n_random] = replay.achieved_goal[replay.sample_rows(n_random, rng)]
+    if n_nearby:
+        near = slice(n_future + n_random, n_future + n_random + n_nearby)
+        goal[near] = _nearby(replay, replay.achieved_goal[rows[near]], rng)
 
     next_achieved_goal = replay.achieved_goal[next_rows]
     return TransitionBatch(
@@ -73,3 +82,13 @@ def sample_transitions(
         reached=reached(next_achieved_goal, goal),
         dead_end=replay.dead_end[rows],
     )
+
+
+def _nearby(replay: EpisodeReplay, points: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """For each point (n, goal_dim), the nearest of ``NEAREST_OF`` random achieved goals."""
+    n = len(points)
+    rows = replay.sample_rows(n * NEAREST_OF, rng).reshape(n, NEAREST_OF)
+    candidates = replay.achieved_goal[rows]
+    nearest = np.square(candidates - points[:, None]).sum(-1).argmin(-1)
+    result: FloatArray = candidates[np.arange(n), nearest]
+    return result
