@@ -85,7 +85,7 @@ class BetweenEnergy:
         far a step at full speed goes.
         """
         self.model.set_normalisation(shift, scale, shift.repeat(2), scale.repeat(2))
-        frequency = scale / (8.0 * torch.maximum(step_scale, 0.01 * scale))
+        frequency = (scale / (8.0 * torch.maximum(step_scale, 0.01 * scale))).to(self.device)
         self.model.freq_y *= frequency[:, None]
         self.model.freq_x *= frequency.repeat(2)[:, None]
         self.step_scale.copy_(step_scale)
@@ -141,7 +141,7 @@ class BetweenEnergy:
         start: FloatArray,
         goal: FloatArray,
         n: int,
-        generator: torch.Generator,
+        seed: int,
     ) -> tuple[FloatArray, FloatArray]:
         """Draw n different candidates with probability proportional to exp(-E), then refine.
 
@@ -149,15 +149,16 @@ class BetweenEnergy:
             candidates: (m, goal_dim) stored states, drawn from q.
             start, goal: (goal_dim,).
             n: how many.
-            generator: source of the draw and of the Langevin noise.
+            seed: of the draw and of the Langevin noise.
 
         Returns:
             (n, goal_dim) resampled candidates and (n, goal_dim) the same after Langevin steps.
         """
-        energies = torch.from_numpy(self.energy(candidates, start, goal))
+        generator = torch.Generator(self.device).manual_seed(seed)
+        energies = self._tensor(self.energy(candidates, start, goal))
         n = min(n, len(candidates))
         chosen, _ = importance_resample(energies[None], n, generator, replace=False)
-        drawn = candidates[chosen[0].numpy()]
+        drawn = candidates[chosen[0].cpu().numpy()]
         if not self.config.langevin_steps:
             return drawn, drawn
         refined = langevin(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from hierebm.planning.between_energy import BetweenEnergy
 from hierebm.planning.places import PlacePool, Places
@@ -87,9 +86,8 @@ class EBMSampler:
         """See :class:`SubgoalSampler`."""
         m = min(len(pool), self.energy.config.candidates)
         candidates = pool.achieved_goal[rng.choice(len(pool), size=m, replace=False)]
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         drawn, refined = self.energy.resample(
-            candidates, start, goal, self.oversampling * n, generator
+            candidates, start, goal, self.oversampling * n, seed=int(rng.integers(2**62))
         )
         # A refined point far from everything visited may be inside a wall.
         ground = pool.on_visited_ground(refined)
