@@ -174,7 +174,9 @@ class PointMassGoalVectorEnv(
         options = dict(options or {})
         mask = self._checked_mask(options.pop("reset_mask", None))
         indices = np.flatnonzero(mask)
-        wanted = self._task_ranges(options, indices)
+        wanted = self._sampler.task_ranges(
+            options, indices.tolist(), self.num_envs, default=self._default_task
+        )
         self._seed_all(seed, mask)
         self._begin(indices, wanted)
         self._started = True
@@ -194,31 +196,6 @@ class PointMassGoalVectorEnv(
         if not self._started and not mask.all():
             raise gymnasium.error.ResetNeeded("the first reset() must reset every environment.")
         return mask
-
-    def _task_ranges(
-        self, options: dict[str, Any], indices: npt.NDArray[np.intp]
-    ) -> list[TaskRange]:
-        if not options:
-            return [self._default_task] * len(indices)
-        rows: dict[str, FloatArray] = {}
-        for key in ("start", "goal"):
-            value = options.get(key)
-            if value is not None and np.ndim(value) == 2:
-                rows[key] = np.asarray(value, dtype=np.float64)
-                if rows[key].shape != (self.num_envs, 2):
-                    raise ValueError(
-                        f"options[{key!r}] must have shape (2,) or ({self.num_envs}, 2), "
-                        f"got {rows[key].shape}."
-                    )
-        if not rows:
-            return [self._sampler.task_range(options, default=self._default_task)] * len(indices)
-        return [
-            self._sampler.task_range(
-                {**options, **{key: value[index] for key, value in rows.items()}},
-                default=self._default_task,
-            )
-            for index in indices
-        ]
 
     def _begin(self, indices: npt.NDArray[np.intp], wanted: Sequence[TaskRange]) -> None:
         tasks = np.array(

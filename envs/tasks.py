@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,33 @@ class TaskSampler:
                     f"between the given start {start} and goal {goal}: leave one of the three out."
                 )
         return TaskRange(start, goal, distance)
+
+    def task_ranges(
+        self, options: Mapping[str, Any], indices: Sequence[int], count: int, default: TaskRange
+    ) -> list[TaskRange]:
+        """``task_range`` for each of ``indices`` out of ``count`` environments.
+
+        "start" and "goal" may be (count, 2), one row per environment.
+
+        Raises:
+            ValueError: as ``task_range``, or rows that are not (count, 2).
+        """
+        rows: dict[str, npt.NDArray[np.float64]] = {}
+        for key in ("start", "goal"):
+            if options.get(key) is not None and np.ndim(options[key]) == 2:
+                rows[key] = np.asarray(options[key], dtype=np.float64)
+                if rows[key].shape != (count, 2):
+                    raise ValueError(
+                        f"options[{key!r}] must have shape (2,) or ({count}, 2), "
+                        f"got {rows[key].shape}."
+                    )
+        if not rows:
+            wanted = self.task_range(options, default=default) if options else default
+            return [wanted] * len(indices)
+        return [
+            self.task_range({**options, **{key: rows[key][index] for key in rows}}, default)
+            for index in indices
+        ]
 
     def sample(self, rng: np.random.Generator, wanted: TaskRange) -> Task:
         """Draw one task; the goal is reachable and further from the start than SUCCESS_RADIUS.
