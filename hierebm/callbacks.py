@@ -381,7 +381,7 @@ class PlanFigureCallback(BaseCallback):
         if self._drawn:
             self.logger.dump(self.num_timesteps)
         elif self._not_ready is not None:
-            warnings.warn(f"no plan was drawn: {self._not_ready}", RuntimeWarning, stacklevel=2)
+            self.logger.log(f"No plan was drawn: {self._not_ready}")
 
     def _draw(self) -> None:
         from hierebm.plots import plan_figures

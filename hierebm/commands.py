@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
+import inspect
 import json
+import textwrap
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -55,8 +58,6 @@ def train(args: argparse.Namespace) -> None:
     if args.checkpoint_freq:
         folder, prefix = args.out.parent, args.out.stem
         callbacks.append(CheckpointCallback(args.checkpoint_freq, folder, prefix))
-    if args.tensorboard_log is not None and hasattr(agent, "plan"):
-        callbacks.append(PlanFigureCallback())
     try:
         agent.learn(
             env,
@@ -174,13 +175,44 @@ def gallery(args: argparse.Namespace) -> None:
 
 
 def settings(args: argparse.Namespace) -> None:
-    """Print the fields of an agent's config."""
-    config = _agent_class(_AGENT_CLASSES[args.agent]).config_class()
-    rows = [["setting", "default"]]
-    for name, value in dataclasses.asdict(config).items():
-        group = {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {}
-        rows += [[key, json.dumps(v)] for key, v in (group or {name: value}).items()]
-    print(format_rows(rows))
+    """Print the fields of an agent's config with their meanings."""
+    print(format_rows([["setting", "default", "meaning"], *setting_rows(
+        _agent_class(_AGENT_CLASSES[args.agent]).config_class()
+    )]))  # fmt: skip
+
+
+def setting_rows(config: Any, prefix: str = "") -> list[list[str]]:
+    """(name, default, meaning) of every field of a config dataclass; groups are flattened."""
+    rows = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            rows += setting_rows(value, f"{prefix}{field.name}.")
+        else:
+            meaning = field_docs(type(config)).get(field.name, "")
+            rows.append([prefix + field.name, json.dumps(value), meaning])
+    return rows
+
+
+def field_docs(config_class: type) -> dict[str, str]:
+    """What stands as a string below each field of a dataclass, in its source and its bases'."""
+    docs: dict[str, str] = {}
+    for base in reversed(config_class.__mro__[:-1]):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except OSError:
+            # Installed without sources: names and defaults are still worth printing.
+            continue
+        assert isinstance(tree, ast.ClassDef)
+        for statement, below in zip(tree.body, tree.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                docs[statement.target.id] = " ".join(str(below.value.value).split())
+    return docs
 
 
 def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import hierebm  # noqa: F401
+import hierebm
 from hierebm.callbacks import (
     BaseCallback,
     CallbackList,
@@ -22,8 +22,10 @@ from hierebm.callbacks import (
     StopTrainingOnSuccess,
     make_callback,
 )
-from hierebm.logger import JSONLinesOutput, Logger
+from hierebm.logger import JSONLinesOutput, Logger, TableOutput
 from hierebm.planning.plan import Plan
+from hierebm.plots import read_progress
+from hierebm.serialization import load_checkpoint
 
 
 class Agent:
@@ -400,13 +402,14 @@ def test_plan_figures_are_drawn_for_fixed_tasks():
     assert drawn == [(step, key) for step in (4, 6, 8, 8) for key in keys]
 
 
-def test_plan_figures_that_never_come_are_explained_once():
+def test_plan_figures_that_never_come_are_explained_once(capsys):
     class Never(PlanningAgent):
         ready_at = 10**9
 
-    with pytest.warns(RuntimeWarning, match="cannot plan yet") as caught:
-        Never().learn(8, PlanFigureCallback(freq=2))
-    assert len(caught) == 1
+    agent = Never()
+    agent.logger = Logger(None, [TableOutput()])
+    agent.learn(8, PlanFigureCallback(freq=2))
+    assert capsys.readouterr().out.count("cannot plan yet") == 1
 
     class Broken(PlanningAgent):
         def plan(self, observation):
@@ -425,3 +428,46 @@ def test_plan_figures_leave_the_training_env_alone():
         agent.learn(4, PlanFigureCallback(freq=100))
     observation, *_ = agent.env.step(np.zeros(2, np.float32))
     np.testing.assert_allclose(observation["desired_goal"], [1.5, 1.5])
+
+
+def test_watching_a_real_agent_does_not_change_what_it_learns(tmp_path):
+    """Evaluations, pictures and logs in the middle of a run leave every weight as it would be."""
+    torch = pytest.importorskip("torch")
+
+    def weights(**watch):
+        agent = hierebm.HierarchicalEBMAgent(
+            seed=3,
+            tensorboard_log=watch.get("log"),
+            hidden_sizes=(32, 32),
+            batch_size=16,
+            learning_starts=120,
+            train_freq=10,
+            n_subgoals=8,
+            energy_train_freq=60,
+            energy_gradient_steps=2,
+            candidates=50,
+            pool_size=100,
+        )
+        agent.learn(gym.make("PointMassGoal-v0"), 260, callback=watch.get("callback"))
+        agent.save(tmp_path / "agent")
+        return load_checkpoint(tmp_path / "agent")
+
+    alone = weights()
+    evaluation = EvalCallback("PointMassGoal-v0", n_eval_episodes=2, eval_freq=100, verbose=0)
+    pictures = PlanFigureCallback(freq=100, n_plans=1)
+    watched = weights(log=tmp_path / "runs", callback=[evaluation, pictures])
+    assert len(evaluation.evaluations) == 2
+
+    def equal(a, b):
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+        return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+    assert equal(alone.tensors, watched.tensors)
+    assert alone.meta == watched.meta
+    run = tmp_path / "runs" / "HierarchicalEBM_1"
+    assert read_progress(run, "eval/success_rate")[0] == [100, 200]
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    reader = events.EventAccumulator(str(run))
+    reader.Reload()
+    assert {"plan/path_0", "plan/energy_0"} <= set(reader.Tags()["images"])

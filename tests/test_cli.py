@@ -119,10 +119,17 @@ def test_table_lines_up():
 @pytest.mark.parametrize("agent", AGENTS)
 def test_settings_are_listed(agent, capsys):
     assert main(["settings", "--agent", agent]) == 0
-    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[2:]]
-    listed = {name: json.loads(value) for name, value in rows}
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    second, third = header.index("default"), header.index("meaning")
+    listed = {}
+    for line in lines:
+        name, value, meaning = line[:second], line[second:third], line[third:]
+        listed[name.strip()] = json.loads(value)
+        # Wherever it is defined, every setting says what it does.
+        assert len(meaning) > 5, name
     assert listed["batch_size"] == 256
     assert ("n_subgoals" in listed) == (agent == "hierarchical")
+    assert ("sequence.width" in listed) == (agent == "hierarchical")
 
 
 def test_train_leaves_everything_it_was_asked_for(trained):
