@@ -49,9 +49,10 @@ class DDPGHERConfig(DDPGConfig):
     her_future: float = 0.4
     """Share of goals taken from the same episode's future."""
     her_random: float = 0.25
-    """Share of goals taken from anywhere in the buffer; what is left keeps the goal that was chased."""
+    """Share of goals taken from anywhere in the buffer."""
     her_nearby: float = 0.0
-    """Share of goals that are near as the crow flies, the nearest of a few random states."""
+    """Share of goals that are near as the crow flies, the nearest of a few random states; what is
+    left keeps the goal that was chased."""
     her_horizon: float = 10.0
     """Mean number of steps to a goal from the future."""
 

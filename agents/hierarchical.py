@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.planner import ClosedLoopPlanner, PlannerConfig, SubgoalPlanner
@@ -85,11 +86,13 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         empty = np.zeros((0, spaces.goal_dim), np.float32)
         self._stitched = BetweenTriplets(empty, empty, empty)
         self._pool: PlacePool | None = None
-        self._energy_trained_at = 0
+        self.experience: ExperienceMap | None = None
+        self._energy_trained_at = self._experienced = 0
 
     def _attach(self, env: GoalEnv) -> None:
         super()._attach(env)
         self._energy_trained_at = min(self._energy_trained_at, self._stored)
+        self._experienced = min(self._experienced, self._stored)
         if self._ready:
             self._make_planners()
 
@@ -99,6 +102,8 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self._direct = self.rng.random(env.n_envs) < self.config.direct_episodes
 
     def _make_planners(self) -> None:
+        if self.config.planner == "graph" and self.config.unsupported_cost > 1.0:
+            self.experience = self.experience or ExperienceMap(self.step_scale)
         # Predicting has a planner of its own: it must not disturb what learning counts and logs.
         self.planner, self._predictor = self._make_planner(True), self._make_planner(False)
         self._share_pool()
@@ -114,7 +119,14 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         else:
             replay = self.config.subgoal_sampler == "replay"
             sampler = ReplaySampler() if replay else FarthestPointSampler()
-        return SubgoalPlanner(self.low_level, sampler, self.config, self.step_scale, self._reached)
+        return SubgoalPlanner(
+            self.low_level,
+            sampler,
+            self.config,
+            self.step_scale,
+            self._reached,
+            self.experience,
+        )
 
     def _share_pool(self) -> None:
         self.planner.pool = self._predictor.pool = self._pool
@@ -179,6 +191,11 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         """Redraw the pool, and fit the energy that plans with it."""
         self._pool = PlacePool.draw(self.replay_buffer, self.config.pool_size, self.rng)
         self._share_pool()
+        if self.experience is not None:
+            # A little more than what is new, for the trajectories that had not gone on yet.
+            new = self._stored - self._experienced + 16 * self.replay_buffer.n_envs
+            self.experience.add(self.replay_buffer, self.replay_buffer.newest_rows(new))
+            self._experienced = self._stored
         if self.sequences is not None:
             self._train_sequences(self.sequences)
         if self.energy is not None:
@@ -187,7 +204,15 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _train_between(self, energy: BetweenEnergy, pool: PlacePool) -> None:
         """Stitch new paths over the pool, and fit E(w | s, g) to what lies between."""
         c = self.config
-        fresh = stitched_between(pool, self.low_level, c, self.step_scale, self._reached, self.rng)
+        fresh = stitched_between(
+            pool,
+            self.low_level,
+            c,
+            self.step_scale,
+            self._reached,
+            self.rng,
+            experience=self.experience,
+        )
         self._stitched = _append(self._stitched, fresh, c.stitched_buffer)
         # An untrained critic may not join any two states yet.
         n_stitched = round(c.stitched_share * c.energy_batch_size) * bool(len(self._stitched.start))
@@ -279,24 +304,33 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         if self._pool is not None:
             arrays["pool/observation"] = self._pool.observation
             arrays["pool/achieved_goal"] = self._pool.achieved_goal
+        if self.experience is not None:
+            arrays.update({f"map/{k}": v for k, v in self.experience.state_dict().items()})
         return arrays
 
     def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_arrays(arrays)
         if "pool/achieved_goal" in arrays:
             self._pool = PlacePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
+        if "map/landmarks" in arrays:
+            self.experience = ExperienceMap(self.step_scale)
+            self.experience.load_state_dict(
+                {k.removeprefix("map/"): v for k, v in arrays.items() if k.startswith("map/")}
+            )
         if self._ready:
             self._make_planners()
 
     def _experience(self) -> dict[str, NDArray[Any]]:
         arrays = super()._experience()
-        arrays["energy_trained_at"] = np.array(self._energy_trained_at)
+        arrays["high_level_counters"] = np.array([self._energy_trained_at, self._experienced])
         arrays.update({f"stitched/{k}": v for k, v in vars(self._stitched).items()})
         return arrays
 
     def _load_experience(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_experience(arrays)
-        self._energy_trained_at = int(arrays["energy_trained_at"])
+        self._energy_trained_at, self._experienced = (
+            int(count) for count in arrays["high_level_counters"]
+        )
         self._stitched = BetweenTriplets(
             *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between"))
         )

@@ -41,6 +41,8 @@ class GraphConfig:
     hop_cost: float = 2.0
     """Steps added to every edge: a subgoal counts as reached at its rim, the next edge is counted
     from its centre, and a way over many near subgoals would look shorter than it is."""
+    unsupported_cost: float = 50.0
+    """How many times more an edge costs that no experience bears out; 1 for no such check."""
     neighbours: int = 24
     """Edges considered out of each place: to its nearest places in goal space."""
 
@@ -73,6 +75,15 @@ def candidate_pairs(
     return i[near].astype(np.int64), j[near].astype(np.int64)
 
 
+class EdgeCheck(Protocol):
+    """What the graph asks of experience."""
+
+    def supports(
+        self, source: FloatArray, target: FloatArray, predicted: FloatArray
+    ) -> NDArray[np.bool_]:
+        """(n, goal_dim), (n, goal_dim), (n,) steps -> (n,) whether trajectories bear them out."""
+
+
 class SubgoalGraph:
     """Places as nodes 1..n, where we are as node 0, the goal as node n + 1.
 
@@ -88,6 +99,8 @@ class SubgoalGraph:
             policy could join within ``max_edge`` steps.
         reached: whether an achieved goal counts as a goal; an edge that leads to where we already
             are is none.
+        experience: tells edges that trajectories bear out from those that only the critics do;
+            None trusts the critics.
     """
 
     def __init__(
@@ -98,15 +111,17 @@ class SubgoalGraph:
         config: GraphConfig,
         step_scale: FloatArray,
         reached: ReachedFn,
+        experience: EdgeCheck | None = None,
     ) -> None:
         self.places, self.goal, self.model, self.config = places, goal, model, config
-        self.reached = reached
+        self.reached, self.experience = reached, experience
         self._reach = np.asarray(1.5 * config.max_edge * step_scale, np.float32)
         n = len(places)
         self.n_nodes = n + 2
         # distance[i, j] in steps; infinite where no edge was considered.
         self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
         self.barred = np.zeros((n + 2, n + 2), np.bool_)
+        self.unsupported = np.zeros((n + 2, n + 2), np.bool_)
         targets = np.concatenate([places.achieved_goal, goal[None]])
         i, j = candidate_pairs(places.achieved_goal, targets, config.neighbours, self._reach)
         # The goal is a target of every place within reach, however many places are nearer.
@@ -114,9 +129,11 @@ class SubgoalGraph:
         keep = (j != n) & ~reached(places.achieved_goal[i], targets[j])
         i = np.concatenate([i[keep], to_goal])
         j = np.concatenate([j[keep], np.full(len(to_goal), n)])
-        self.distance[i + 1, j + 1] = model.distance(
-            places.observation[i], places.achieved_goal[i], targets[j]
-        )
+        steps = model.distance(places.observation[i], places.achieved_goal[i], targets[j])
+        self.distance[i + 1, j + 1] = steps
+        if experience is not None:
+            supported = experience.supports(places.achieved_goal[i], targets[j], steps)
+            self.unsupported[i + 1, j + 1] = ~supported
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
@@ -128,10 +145,13 @@ class SubgoalGraph:
         near &= ~self.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
         candidates = np.flatnonzero(near)
         self.distance[0] = np.inf
-        repeated = (len(candidates), 1)
-        self.distance[0, candidates + 1] = self.model.distance(
-            np.tile(observation, repeated), np.tile(achieved_goal, repeated), targets[candidates]
+        steps = self.model.distance(
+            np.tile(observation, (len(candidates), 1)), here[candidates], targets[candidates]
         )
+        self.distance[0, candidates + 1] = steps
+        if self.experience is not None:
+            supported = self.experience.supports(here[candidates], targets[candidates], steps)
+            self.unsupported[0, candidates + 1] = ~supported
 
     def bar(self, i: int, j: int) -> None:
         """Take the edge from node i to node j out until :meth:`release`."""
@@ -144,7 +164,10 @@ class SubgoalGraph:
     @property
     def costs(self) -> FloatArray:
         """(n + 2, n + 2) edge costs, infinite where there is no edge."""
-        return np.where(self.barred, np.float32(np.inf), self.config.cost(self.distance))
+        cost = self.config.cost(self.distance)
+        cost = np.where(self.unsupported, self.config.unsupported_cost * cost, cost)
+        result: FloatArray = np.where(self.barred, np.float32(np.inf), cost)
+        return result
 
     def shortest_path(self) -> list[int]:
         """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hierebm.planning.graph import DistanceModel, GraphConfig, SubgoalGraph
+from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, SubgoalGraph
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.samplers import SubgoalSampler
@@ -86,6 +86,7 @@ class SubgoalPlanner:
         config: settings.
         step_scale: (goal_dim,) how far one step at full speed goes.
         reached: whether an achieved goal counts as a goal.
+        experience: tells edges that trajectories bear out from others; None trusts the critics.
     """
 
     def __init__(
@@ -95,9 +96,10 @@ class SubgoalPlanner:
         config: PlannerConfig,
         step_scale: FloatArray,
         reached: ReachedFn,
+        experience: EdgeCheck | None = None,
     ) -> None:
         self.model, self.sampler, self.config = model, sampler, config
-        self.step_scale, self.reached = step_scale, reached
+        self.step_scale, self.reached, self.experience = step_scale, reached, experience
         self.pool: PlacePool | None = None
         self.stats = PlannerStats()
 
@@ -120,7 +122,15 @@ class SubgoalPlanner:
             raise RuntimeError("there is no experience to plan with yet; call learn() first")
         started = time.perf_counter()
         places = self.sampler.sample(achieved_goal, goal, self.config.n_subgoals, self.pool, rng)
-        graph = SubgoalGraph(places, goal, self.model, self.config, self.step_scale, self.reached)
+        graph = SubgoalGraph(
+            places,
+            goal,
+            self.model,
+            self.config,
+            self.step_scale,
+            self.reached,
+            self.experience,
+        )
         plan = PlanState(goal, graph, [], origin=0, predicted=0.0, budget=0, rng=rng)
         self._replan(plan, observation, achieved_goal)
         self.stats.add(

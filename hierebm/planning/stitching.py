@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from hierebm.planning.graph import DistanceModel, GraphConfig, candidate_pairs
+from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, candidate_pairs
 from hierebm.planning.places import PlacePool
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
@@ -27,6 +27,7 @@ def stitched_between(
     reached: ReachedFn,
     rng: np.random.Generator,
     *,
+    experience: EdgeCheck | None = None,
     n_nodes: int = 400,
     n_sources: int = 50,
     goals_per_source: int = 20,
@@ -36,7 +37,8 @@ def stitched_between(
 
     Args:
         pool: stored states; ``n_nodes`` of them become the graph's nodes.
-        model, config, step_scale, reached: as for :class:`~hierebm.planning.graph.SubgoalGraph`.
+        model, config, step_scale, reached, experience: as for
+            :class:`~hierebm.planning.graph.SubgoalGraph`.
         rng: source of all draws.
         n_sources, goals_per_source, points_per_path: how many triplets to draw from this graph;
             pairs without a path give none.
@@ -49,6 +51,9 @@ def stitched_between(
     i, j = i[keep], j[keep]
     distance = model.distance(places.observation[i], points[i], points[j])
     cost = config.cost(distance)
+    if experience is not None:
+        supported = experience.supports(points[i], points[j], distance)
+        cost = np.where(supported, cost, config.unsupported_cost * cost)
     edge = np.isfinite(cost)
     graph = csr_array((cost[edge], (i[edge], j[edge])), shape=(len(points), len(points)))
 

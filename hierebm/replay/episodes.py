@@ -151,6 +151,15 @@ class EpisodeReplay:
             raise RuntimeError("the replay buffer holds no transitions yet; collect some first")
         return rng.choice(usable, size=n)
 
+    def newest_rows(self, n: int) -> IntArray:
+        """Up to ``n`` rows that have an action, among them all of the newest; oldest first."""
+        per_env = min(-(-n // self.n_envs), self.n_slots)
+        ago = np.arange(per_env, 0, -1)
+        time = self.time - ago[:, None] + 1
+        rows = self._flat(time, np.arange(self.n_envs))[time >= 0].reshape(-1)
+        result: IntArray = rows[self.has_action[rows]]
+        return result
+
     def steps_left(self, rows: IntArray) -> IntArray:
         """(n,) number of states that follow each row in its episode (at least 1)."""
         slot, env = np.divmod(rows, self.n_envs)
