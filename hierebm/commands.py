@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 import textwrap
 import time
 from collections.abc import Sequence
@@ -195,9 +196,17 @@ def setting_rows(config: Any, prefix: str = "") -> list[list[str]]:
 
 
 def field_docs(config_class: type) -> dict[str, str]:
-    """What stands as a string below each field of a dataclass, in its source and its bases'."""
+    """What is said about each field of a dataclass and its bases.
+
+    Either as a string below the field, or in the ``Attributes`` section of the class's docstring.
+    """
     docs: dict[str, str] = {}
     for base in reversed(config_class.__mro__[:-1]):
+        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
+        for names, text in re.findall(
+            r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE
+        ):
+            docs.update(dict.fromkeys(names.split(", "), text))
         try:
             (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         except OSError:
@@ -211,8 +220,8 @@ def field_docs(config_class: type) -> dict[str, str]:
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
             ):
-                docs[statement.target.id] = " ".join(str(below.value.value).split())
-    return docs
+                docs[statement.target.id] = str(below.value.value)
+    return {name: " ".join(text.split()) for name, text in docs.items()}
 
 
 def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:
