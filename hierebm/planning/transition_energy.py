@@ -83,7 +83,7 @@ class TransitionEnergy(nn.Module):
             scale.copy_(torch.where(measured > 1e-3 * unit, measured, unit))
 
     def forward(self, s: Tensor, s_next: Tensor) -> Tensor:
-        """Energies of transitions: (..., D) and (..., D), broadcast against each other, to (...)."""
+        """Energies (...) of transitions (..., D), (..., D), broadcast against each other."""
         s, s_next = torch.broadcast_tensors(s, s_next)
         d = (s_next - s) / self.step_scale
         m = (0.5 * (s + s_next) - self.centre) / self.state_scale
