@@ -104,8 +104,36 @@ class AccelerateBrake:
     """
 
     steps: int = 40
-    sigma: float = 0.02
+    sigma: float = 0.05
     name: str = "accelerate_brake"
+
+    def _shares(self) -> Tensor:
+        """Share of the way (T + 1,) covered at each step."""
+        t = torch.linspace(0.0, 1.0, self.steps + 1)
+        return torch.where(t < 0.5, 2 * t.square(), 1 - 2 * (1 - t).square())
+
+    def _weights(self, by: str) -> Tensor:
+        """Probability (T + 1,) of each step's state."""
+        weight = torch.zeros(self.steps + 1)
+        if by == "time":
+            weight += 1.0
+        elif by == "arc":
+            # A state stands for half of each of the two steps that it touches.
+            length = self._shares().diff()
+            weight[1:] += length / 2
+            weight[:-1] += length / 2
+        else:
+            raise ValueError(f"by={by!r} is none of 'time', 'arc'")
+        return weight / weight.sum()
+
+    def log_prob(self, y: Tensor, x: Tensor, by: str = "arc") -> Tensor:
+        """log p(y | x) (...) of states y (..., 2) given x (..., 4): a mixture over the steps."""
+        start, goal = x[..., :2], x[..., 2:]
+        path = start[..., None, :] + self._shares()[:, None] * (goal - start)[..., None, :]
+        square = (y[..., None, :] - path).square().sum(-1)
+        log_w = self._weights(by).clamp(min=1e-30).log()
+        constant = math.log(2 * math.pi * self.sigma**2)
+        return torch.logsumexp(log_w - square / (2 * self.sigma**2), -1) - constant
 
     def trajectories(
         self, n: int, generator: torch.Generator | None = None
@@ -116,9 +144,7 @@ class AccelerateBrake:
         short = (goal - start).norm(dim=-1, keepdim=True)
         direction = (goal - start) / short.clamp(min=1e-6)
         goal = torch.where(short < 0.5, start + 0.5 * direction, goal)
-        t = torch.linspace(0.0, 1.0, self.steps + 1)
-        share = torch.where(t < 0.5, 2 * t.square(), 1 - 2 * (1 - t).square())
-        path = start[:, None] + share[:, None] * (goal - start)[:, None]
+        path = start[:, None] + self._shares()[:, None] * (goal - start)[:, None]
         return start, goal, path + self.sigma * torch.randn(path.shape, generator=generator)
 
     def sample(
@@ -133,18 +159,6 @@ class AccelerateBrake:
                 (uniform in arc length).
         """
         start, goal, path = self.trajectories(n, generator)
-        if by == "time":
-            index = torch.randint(self.steps + 1, (n, 1), generator=generator)
-        elif by == "arc":
-            t = torch.linspace(0.0, 1.0, self.steps + 1)
-            share = torch.where(t < 0.5, 2 * t.square(), 1 - 2 * (1 - t).square())
-            length = share.diff()
-            # A state stands for half of each of the two steps that it touches.
-            weight = torch.zeros(self.steps + 1)
-            weight[1:] += length / 2
-            weight[:-1] += length / 2
-            index = torch.multinomial(weight.expand(n, -1), 1, generator=generator)
-        else:
-            raise ValueError(f"by={by!r} is none of 'time', 'arc'")
+        index = torch.multinomial(self._weights(by).expand(n, -1), 1, generator=generator)
         y = path.gather(1, index[..., None].expand(n, 1, 2)).squeeze(1)
         return torch.cat([start, goal], dim=-1), y

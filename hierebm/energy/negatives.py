@@ -212,9 +212,9 @@ class HardNegatives:
             energy = model(pool.y_neg, condition)
             energy_pos = model(y_pos, x)
         priority = -energy / self.temperature
-        u = torch.rand(energy.shape, generator=generator, device=energy.device).clamp(1e-20, 1.0)
+        u = torch.rand(energy.shape, generator=generator, device=energy.device).clamp(min=1e-20)
         # With replacement would need no approximation; top-k of Gumbel keys keeps them different.
-        chosen = (priority - torch.log(-torch.log(u).clamp(min=1e-20))).topk(self.k, -1).indices
+        chosen = (priority - torch.log((-torch.log(u)).clamp(min=1e-20))).topk(self.k, -1).indices
         rows = chosen[..., None].expand(*chosen.shape, y_pos.shape[-1])
         y_neg = pool.y_neg.gather(1, rows)
         energy_neg = energy.gather(1, chosen)
