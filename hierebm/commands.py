@@ -138,7 +138,7 @@ def demo(args: argparse.Namespace) -> None:
         )
         callbacks: list[BaseCallback] = [evaluation]
         if hasattr(agent, "plan"):
-            callbacks.append(PlanFigureCallback(max(args.total_timesteps // 4, 1)))
+            callbacks.append(PlanFigureCallback(max(args.total_timesteps // 4, 1), n_plans=1))
         print(f"\ntraining the {name} agent for {args.total_timesteps} steps", flush=True)
         started = time.perf_counter()
         env = make_env(ENV_ID, env_kwargs)
@@ -171,8 +171,8 @@ def demo(args: argparse.Namespace) -> None:
 
 def gallery(args: argparse.Namespace) -> None:
     """Draw the gallery of toy energies."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    import_module("hierebm.energy.gallery").main(args.out, quick=args.quick)
+    for path in import_module("hierebm.energy.gallery").main(args.out, quick=args.quick):
+        print(f"wrote {path}")
 
 
 def settings(args: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ from hierebm.errors import CheckpointError
 from hierebm.files import atomic_write, checkpoint_path
 from hierebm.state import (
     check_same_space,
+    env_to_json,
     numpy_generator_state,
     set_numpy_generator_state,
     set_torch_generator_state,
@@ -47,6 +48,7 @@ __all__ = [
     "atomic_write",
     "check_same_space",
     "checkpoint_path",
+    "env_to_json",
     "load_checkpoint",
     "numpy_generator_state",
     "read_meta",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +77,26 @@ def _bound_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.
     if isinstance(value, list):
         return np.array([dtype.type(entry) for entry in value], dtype).reshape(shape)
     return np.full(shape, dtype.type(value), dtype)
+
+
+def env_to_json(env: Any) -> dict[str, Any] | None:
+    """How to make an env again, ``{"id": ..., "kwargs": {...}}``, from its spec.
+
+    None where the env was not made by id, or with arguments that JSON does not know.
+    """
+    spec = getattr(env, "spec", None)
+    if spec is None:
+        return None
+    kwargs = {
+        key: value
+        for key, value in (spec.kwargs or {}).items()
+        # How many, how stepped and how shown is the business of whoever makes it again.
+        if key not in ("num_envs", "autoreset_mode", "vectorization_mode", "render_mode")
+    }
+    try:
+        return {"id": spec.id, "kwargs": json.loads(json.dumps(kwargs, allow_nan=False))}
+    except (TypeError, ValueError):
+        return None
 
 
 def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:

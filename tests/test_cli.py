@@ -262,6 +262,18 @@ def test_demo_trains_both_and_says_where_things_are(tmp_path, capsys, monkeypatc
     assert f"tensorboard --logdir {out / 'tensorboard'}" in printed
 
 
+def test_gallery_hands_over(tmp_path, capsys, monkeypatch):
+    from hierebm.energy import gallery
+
+    asked = []
+    monkeypatch.setattr(
+        gallery, "main", lambda out, quick: asked.append((out, quick)) or [out / "spiral.png"]
+    )
+    assert main(["gallery", "--out", str(tmp_path), "--quick"]) == 0
+    assert asked == [(tmp_path, True)]
+    assert f"wrote {tmp_path / 'spiral.png'}" in capsys.readouterr().out
+
+
 def test_episode_collects_the_subgoals_that_were_chased():
     env = gym.make("PointMassGoal-v0")
     observation, _ = env.reset(seed=0, options={"start": (-1.0, 0.0), "goal": (1.0, 0.0)})

@@ -20,6 +20,7 @@ from hierebm.serialization import (
     atomic_write,
     check_same_space,
     checkpoint_path,
+    env_to_json,
     load_checkpoint,
     numpy_generator_state,
     read_meta,
@@ -348,6 +349,21 @@ def test_space_errors():
     for damaged in ({}, {"type": "Box"}, {"type": "Evil"}, {"type": "Dict", "spaces": 3}):
         with pytest.raises(CheckpointError, match="space"):
             space_from_json(damaged)
+
+
+def test_envs_come_back_by_id_and_arguments():
+    import gymnasium as gym
+
+    import hierebm  # noqa: F401
+
+    env = gym.make("PointMassGoal-v0", layout="u", scale=2)
+    described = json.loads(json.dumps(env_to_json(env)))
+    assert described == {"id": "PointMassGoal-v0", "kwargs": {"layout": "u", "scale": 2}}
+    again = gym.make(described["id"], **described["kwargs"])
+    assert again.observation_space == env.observation_space
+    vector = gym.make_vec("PointMassGoal-v0", num_envs=2, layout="u")
+    assert env_to_json(vector) == {"id": "PointMassGoal-v0", "kwargs": {"layout": "u"}}
+    assert env_to_json(gym.Env()) is None
 
 
 def test_check_same_space_names_the_part():
