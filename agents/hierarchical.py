@@ -126,6 +126,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             self.step_scale,
             self._reached,
             self.experience,
+            learning,
         )
 
     def _share_pool(self) -> None:

@@ -35,28 +35,20 @@ class PlanState:
     goal: FloatArray
     """(goal_dim,) the final goal that this plan leads to."""
     graph: SubgoalGraph
-    path: list[int]
-    """Nodes still to visit, the current subgoal first; empty when no path was found."""
-    origin: int
-    """The node last reached; 0 where the way began between nodes."""
-    predicted: float
-    """Steps that the current subgoal should take."""
-    budget: int
-    """Steps left for the current subgoal."""
     rng: np.random.Generator
     """Source of the draws if this plan has to be made anew."""
+    path: list[int] = field(default_factory=list)
+    """Nodes still to visit, the current subgoal first; empty when no path was found."""
+    origin: int = 0
+    """The node last reached; 0 where the way began between nodes."""
+    subgoal: FloatArray = field(init=False)
+    """(goal_dim,) what the low level chases now."""
+    predicted: float = 0.0
+    """Steps that the current subgoal should take."""
+    budget: int = 0
+    """Steps after which it counts as missed."""
     elapsed: int = 0
     """Steps spent on the current subgoal."""
-
-    @property
-    def subgoal(self) -> FloatArray:
-        """(goal_dim,) what the low level chases now; the final goal when there is no path."""
-        return self.graph.point(self.path[0]) if self.path else self.goal
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the low level chases the final goal itself."""
-        return len(self.path) <= 1
 
 
 @dataclass
@@ -87,6 +79,8 @@ class SubgoalPlanner:
         step_scale: (goal_dim,) how far one step at full speed goes.
         reached: whether an achieved goal counts as a goal.
         experience: tells edges that trajectories bear out from others; None trusts the critics.
+        learning: what to do where no path is found: explore, chasing random places nearby (True),
+            or try the final goal itself (False).
     """
 
     def __init__(
@@ -97,8 +91,10 @@ class SubgoalPlanner:
         step_scale: FloatArray,
         reached: ReachedFn,
         experience: EdgeCheck | None = None,
+        learning: bool = True,
     ) -> None:
         self.model, self.sampler, self.config = model, sampler, config
+        self.learning = learning
         self.step_scale, self.reached, self.experience = step_scale, reached, experience
         self.pool: PlacePool | None = None
         self.stats = PlannerStats()
@@ -131,7 +127,7 @@ class SubgoalPlanner:
             self.reached,
             self.experience,
         )
-        plan = PlanState(goal, graph, [], origin=0, predicted=0.0, budget=0, rng=rng)
+        plan = PlanState(goal, graph, rng)
         self._replan(plan, observation, achieved_goal)
         self.stats.add(
             graph__nodes=len(places),
@@ -147,8 +143,10 @@ class SubgoalPlanner:
     ) -> PlanState:
         """Follow the plan to where we are now: the subgoal is kept, advanced or given up."""
         plan.elapsed += 1
-        subgoal = plan.subgoal
-        if not plan.is_final and self.reached(achieved_goal[None], subgoal[None])[0]:
+        on_the_way = not np.array_equal(plan.subgoal, plan.goal)
+        if on_the_way and self.reached(achieved_goal[None], plan.subgoal[None])[0]:
+            if not plan.path:
+                return self.begin(observation, achieved_goal, plan.goal, plan.rng)
             self.stats.add(
                 subgoal__reached_rate=1.0,
                 subgoal__distance_error=plan.elapsed - plan.predicted,
@@ -157,12 +155,13 @@ class SubgoalPlanner:
             plan.origin = plan.path[0]
             self._replan(plan, observation, achieved_goal)
         elif plan.elapsed >= plan.budget:
-            if plan.path:
-                self.stats.add(subgoal__reached_rate=0.0)
-                plan.graph.bar(plan.origin, plan.path[0])
-                plan.graph.bar(0, plan.path[0])
-                plan.origin = 0
-                self._replan(plan, observation, achieved_goal)
+            if not plan.path:
+                return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+            self.stats.add(subgoal__reached_rate=0.0)
+            plan.graph.bar(plan.origin, plan.path[0])
+            plan.graph.bar(0, plan.path[0])
+            plan.origin = 0
+            self._replan(plan, observation, achieved_goal)
             if not plan.path:
                 return self.begin(observation, achieved_goal, plan.goal, plan.rng)
         return plan
@@ -171,11 +170,25 @@ class SubgoalPlanner:
         plan.graph.move_start(observation, achieved_goal)
         plan.path = plan.graph.shortest_path()[1:]
         plan.elapsed = 0
-        # Without a path the low level tries the goal itself for a while.
-        plan.predicted = float(
-            plan.graph.distance[0, plan.path[0]] if plan.path else self.config.max_edge
-        )
+        if plan.path:
+            plan.subgoal = plan.graph.point(plan.path[0])
+            plan.predicted = float(plan.graph.distance[0, plan.path[0]])
+        else:
+            plan.subgoal = self._without_path(plan, achieved_goal)
+            plan.predicted = self.config.max_edge
         plan.budget = int(self.config.budget_factor * plan.predicted) + self.config.budget_slack
+
+    def _without_path(self, plan: PlanState, achieved_goal: FloatArray) -> FloatArray:
+        """Where to go when no path is known: explore nearby, or try the goal itself."""
+        assert self.pool is not None
+        if not self.learning:
+            return plan.goal
+        reach = self.config.max_edge * self.step_scale
+        near = np.flatnonzero((np.abs(self.pool.achieved_goal - achieved_goal) <= reach).all(-1))
+        if not near.size:
+            return plan.goal
+        result: FloatArray = self.pool.achieved_goal[plan.rng.choice(near)]
+        return result
 
     def show(
         self,
