@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array, csgraph
 
@@ -194,7 +194,7 @@ def test_nothing_slips_along_the_seam_of_two_wall_rectangles() -> None:
     assert layout.shortest_path_distance(a, b) > 2.4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layouts(), st.integers(0, 2**32 - 1))
 def test_line_of_sight_agrees_with_walking_the_cells(layout: Layout, seed: int) -> None:
     a, b = free_points(layout, 20, seed), free_points(layout, 20, seed + 1)
@@ -203,7 +203,7 @@ def test_line_of_sight_agrees_with_walking_the_cells(layout: Layout, seed: int) 
     np.testing.assert_array_equal(layout.segment_is_free(b, a), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layouts(), st.integers(0, 2**32 - 1))
 def test_shortest_paths_are_a_metric(layout: Layout, seed: int) -> None:
     a, b, c = (free_points(layout, 25, seed + offset) for offset in range(3))

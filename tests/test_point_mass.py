@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hierebm  # noqa: F401 - registers the environment
@@ -99,7 +99,7 @@ def situations(draw: st.DrawFn) -> tuple[Layout, Array, Array, list[tuple[float,
     return layout, position[None], velocity[None], actions
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(situations())
 def test_nothing_ever_enters_or_crosses_a_wall(
     situation: tuple[Layout, Array, Array, list[tuple[float, float]]],
