@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from hierebm.agents.base import GoalAgent
 from numpy.typing import NDArray
 
+from hierebm.agents.base import GoalAgent
 from hierebm.control import DDPGConfig, make_ddpg
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.nn.threads import apply_thread_policy

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
 from numpy.typing import NDArray
 
+from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
