@@ -76,6 +76,26 @@ def test_input_gradient_matches_autograd(activation, mode, spectral_norm, x_dim,
     torch.testing.assert_close(grad, grad_ref, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("features", [0, 5])
+def test_gradient_through_the_distances_to_anchors(features):
+    model = EnergyMLP(
+        2, 5, width=16, anchors=2, fourier_features=features, generator=seeded()
+    ).double()
+    model.set_normalisation(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0]))
+    y = torch.randn(4, 6, 2, generator=seeded(1), dtype=torch.float64)
+    x = torch.randn(4, 1, 5, generator=seeded(2), dtype=torch.float64)
+    y[0, 0] = x[0, 0, :2]  # on the anchor itself
+    energy, grad = model.energy_and_grad(y, x)
+    energy_ref, grad_ref = model.autograd_energy_and_grad(y, x)
+    torch.testing.assert_close(energy, energy_ref, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(grad, grad_ref, rtol=1e-8, atol=1e-10)
+    moved = x.clone()
+    moved[..., 0] += 0.1
+    assert float((model(y, moved) - energy).abs().max().detach()) > 1e-4
+    with pytest.raises(ValueError, match="anchors"):
+        EnergyMLP(2, 3, anchors=2)
+
+
 def test_one_candidate_under_many_conditions_broadcasts():
     model = EnergyMLP(2, 3, width=8, generator=seeded()).double()
     y = torch.randn(1, 4, 2, dtype=torch.float64, generator=seeded(1))

@@ -94,6 +94,21 @@ class Layers:
     cos_weight_t: Tensor
     sin_weight_t: Tensor
     weights_t: Sequence[Tensor]
+    # Distances of y to points of the condition: anchors (B or 1, K or 1, A y_dim), or None.
+    anchors: Tensor | None
+    distance_weight: Tensor
+    inverse_std: Tensor
+
+
+def anchor_distances(y: Tensor, anchors: Tensor, inverse_std: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences (..., A, y_dim) and smoothed distances (..., A) of y to the anchors.
+
+    In normalised units. y is (..., y_dim), anchors (..., A y_dim); the smoothing, a thousandth of a
+    unit, keeps the gradient finite at the anchor itself.
+    """
+    points = anchors.unflatten(-1, (-1, y.shape[-1]))
+    difference = (y.unsqueeze(-2) - points) * inverse_std
+    return difference, (difference.square().sum(-1) + 1e-6).sqrt()
 
 
 class Workspace:
@@ -176,6 +191,7 @@ class BoundEnergy:
                     _cut(grid, cut),
                     _cut(net.phase, cut),
                     _cut(net.first_bias, cut),
+                    None if net.anchors is None else _cut(net.anchors, cut),
                     energy[cut],
                     None if grad is None else grad[cut],
                 )
@@ -186,6 +202,7 @@ class BoundEnergy:
         y: Tensor,
         phase_bias: Tensor,
         first_bias: Tensor,
+        anchors: Tensor | None,
         energy_out: Tensor,
         grad_out: Tensor | None,
     ) -> None:
@@ -198,6 +215,11 @@ class BoundEnergy:
         def buffer(name: str, columns: int) -> Tensor:
             return self._workspace.get(name, n, columns, y)
 
+        difference = distance = None
+        if anchors is not None:
+            difference, distance = anchor_distances(y, anchors, net.inverse_std)
+            difference = difference.expand(b, k, *difference.shape[-2:]).flatten(0, 1)
+            distance = distance.expand(b, k, distance.shape[-1]).flatten(0, 1)
         y = y.expand(b, k, y.shape[-1]).reshape(n, y.shape[-1])
         hidden = buffer("hidden", width)
         pre = [buffer(f"a{i}", width) for i in range(len(net.weights) + 1)]
@@ -207,6 +229,8 @@ class BoundEnergy:
             cos = torch.cos(phase, out=buffer("cos", features))
             sin = torch.sin(phase, out=phase)
             pre[0].addmm_(cos, net.cos_weight).addmm_(sin, net.sin_weight)
+        if distance is not None:
+            pre[0].addmm_(distance, net.distance_weight)
         h = act.into(pre[0], hidden)
         for i, weight in enumerate(net.weights):
             torch.addmm(net.biases[i], h, weight, out=pre[i + 1])
@@ -227,6 +251,10 @@ class BoundEnergy:
             grad_sin = torch.mm(grad, net.sin_weight_t, out=buffer("grad_sin", features))
             grad_phase = grad_sin.mul_(cos).addcmul_(grad_cos, sin, value=-1.0)
             grad_y.addmm_(grad_phase, net.freq_t)
+        if difference is not None and distance is not None:
+            # d r / dy = (y - anchor) / r, in normalised units.
+            pull = (grad @ net.distance_weight.t()) / distance
+            grad_y.add_((pull.unsqueeze(1) @ difference).squeeze(1) * net.inverse_std)
         grad_out.copy_(grad_y.view(b, k, -1))
 
 

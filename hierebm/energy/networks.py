@@ -12,27 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hierebm.energy.kernels import ACTIVATIONS, BoundEnergy, Layers, Workspace
+from hierebm.energy.kernels import ACTIVATIONS, BoundEnergy, Layers, Workspace, anchor_distances
+from hierebm.energy.protocol import EnergyModel, autograd_energy_and_grad
+
+__all__ = ["EnergyMLP", "EnergyModel", "autograd_energy_and_grad", "bind"]
 
 FourierMode = Literal["joint", "y", "separate"]
-
-
-class EnergyModel(Protocol):
-    """What the samplers and objectives of this package ask of an energy."""
-
-    def __call__(self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
-        """Energies of y (..., y_dim): shape (...), over broadcast leading dimensions."""
-
-    def energy_and_grad(
-        self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Energies (...) and dE/dy (..., y_dim), without an autograd graph."""
 
 
 class EnergyMLP(nn.Module):
@@ -50,6 +41,9 @@ class EnergyMLP(nn.Module):
             input. A sequence spreads the frequencies evenly over several scales.
         fourier_mode: "joint" takes the frequencies over [y, x] together, so that a feature can
             depend on differences y - x; "y" over y alone; "separate" over y and over x, each alone.
+        anchors: the first ``anchors * y_dim`` entries of x are points in the space of y (start and
+            goal, say), and the distances of y to them are inputs as well. What lies between two
+            points is a narrow function of those distances, but a hard one of the coordinates.
         spectral_norm: divide every hidden weight matrix by its largest singular value (Miyato et
             al. 2018, arXiv:1802.05957; power iteration, one step per training forward). The output
             layer stays free: it sets the unit of energy.
@@ -78,6 +72,7 @@ class EnergyMLP(nn.Module):
         fourier_features: int = 64,
         fourier_scale: float | Sequence[float] = 2.0,
         fourier_mode: FourierMode = "joint",
+        anchors: int = 0,
         spectral_norm: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -93,12 +88,15 @@ class EnergyMLP(nn.Module):
         scales = list(fourier_scale) if isinstance(fourier_scale, Sequence) else [fourier_scale]
         if not scales or min(scales) <= 0:
             raise ValueError(f"fourier_scale must be positive, got {fourier_scale!r}")
-        self.y_dim, self.x_dim, self.z_dim = y_dim, x_dim, z_dim
+        if anchors * y_dim > x_dim or anchors < 0:
+            raise ValueError(f"anchors={anchors} points of y_dim={y_dim} do not fit x_dim={x_dim}")
+        self.y_dim, self.x_dim, self.z_dim, self.anchors = y_dim, x_dim, z_dim, anchors
         self.fourier_mode = fourier_mode
         self.config: dict[str, Any] = {
             "y_dim": y_dim, "x_dim": x_dim, "z_dim": z_dim, "width": width, "depth": depth,
             "activation": activation, "fourier_features": fourier_features,
-            "fourier_scale": scales, "fourier_mode": fourier_mode, "spectral_norm": spectral_norm,
+            "fourier_scale": scales, "fourier_mode": fourier_mode, "anchors": anchors,
+            "spectral_norm": spectral_norm,
         }  # fmt: skip
         self._activation = ACTIVATIONS[activation]
         self._workspace = Workspace()
@@ -112,8 +110,8 @@ class EnergyMLP(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(size))
 
         x_inputs = x_dim + (2 * features if fourier_mode == "separate" and x_dim else 0)
-        fan_in = y_dim + 2 * features + x_inputs + z_dim
-        self.y_in = _linear(y_dim + 2 * features, width, fan_in, generator)
+        fan_in = y_dim + 2 * features + anchors + x_inputs + z_dim
+        self.y_in = _linear(y_dim + 2 * features + anchors, width, fan_in, generator)
         self.x_in = _linear(x_inputs, width, fan_in, generator, bias=False) if x_dim else None
         self.z_in = _linear(z_dim, width, fan_in, generator, bias=False) if z_dim else None
         self.hidden = nn.ModuleList(
@@ -164,16 +162,19 @@ class EnergyMLP(nn.Module):
         """
         if not torch.is_grad_enabled():
             return self._bound_call(y, x, z, with_grad=False)[0]
-        y = (self._check("y", y, self.y_dim) - self.y_mean) / self.y_std
+        raw, y = y, (self._check("y", y, self.y_dim) - self.y_mean) / self.y_std
         condition, phase_x = self._condition(x, z)
+        inputs = [y]
         if self.freq_y.shape[1]:
             phase = y @ self.freq_y
-            if phase_x is not None:
-                phase = phase + phase_x
-                # One condition may serve many y, or one y be scored under many conditions.
-                y = y.expand(*phase.shape[:-1], self.y_dim)
-            y = torch.cat([y, phase.cos(), phase.sin()], dim=-1)
-        a = F.linear(y, self._weight(0), self.y_in.bias)
+            phase = phase if phase_x is None else phase + phase_x
+            inputs += [phase.cos(), phase.sin()]
+        if self.anchors and x is not None:
+            inputs.append(anchor_distances(raw, self._anchor_part(x), 1.0 / self.y_std)[1])
+        # One condition may serve many y, or one y be scored under many conditions.
+        lead = torch.broadcast_shapes(*(t.shape[:-1] for t in inputs))
+        features = torch.cat([t.expand(*lead, t.shape[-1]) for t in inputs], dim=-1)
+        a = F.linear(features, self._weight(0), self.y_in.bias)
         h = self._activation.function(a if condition is None else a + condition)
         for i, layer in enumerate(self._layers()[1:], start=1):
             h = self._activation.function(F.linear(h, self._weight(i), layer.bias))
@@ -212,7 +213,7 @@ class EnergyMLP(nn.Module):
                 phase=_as_grid(phase if phase_x is None else phase + phase_x),
                 y_weight=y_weight,
                 cos_weight=first[d : d + n],
-                sin_weight=first[d + n :],
+                sin_weight=first[d + n : d + 2 * n],
                 first_bias=_as_grid(bias if condition is None else bias + condition),
                 weights=rest,
                 biases=[m.bias for m in modules[1:]],
@@ -222,8 +223,11 @@ class EnergyMLP(nn.Module):
                 freq_t=freq.T,
                 y_weight_t=y_weight.T,
                 cos_weight_t=first[d : d + n].T,
-                sin_weight_t=first[d + n :].T,
+                sin_weight_t=first[d + n : d + 2 * n].T,
                 weights_t=[w.T for w in rest],
+                anchors=_as_grid(self._anchor_part(x)) if self.anchors and x is not None else None,
+                distance_weight=first[d + 2 * n :],
+                inverse_std=1.0 / self.y_std,
             ),
             self._workspace,
         )
@@ -235,6 +239,9 @@ class EnergyMLP(nn.Module):
         return autograd_energy_and_grad(self, y, x, z)
 
     # ------------------------------------------------------------------ pieces
+
+    def _anchor_part(self, x: Tensor) -> Tensor:
+        return x[..., : self.anchors * self.y_dim]
 
     def _condition(self, x: Tensor | None, z: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """What x and z add to the first pre-activation, and x to the Fourier phases."""
@@ -300,21 +307,6 @@ def bind(
     if isinstance(energy, EnergyMLP):
         return energy.bind(x, z).energy_and_grad
     return lambda y: energy.energy_and_grad(y, x, z)
-
-
-def autograd_energy_and_grad(
-    energy: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
-    y: Tensor,
-    x: Tensor | None = None,
-    z: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Energies (...) and dE/dy (..., y_dim) of any differentiable energy, by autograd."""
-    with torch.enable_grad():
-        shape = torch.broadcast_shapes(*(t.shape[:-1] for t in (y, x, z) if t is not None))
-        y = y.detach().expand(*shape, y.shape[-1]).clone().requires_grad_(True)
-        values = energy(y, x, z)
-        (grad,) = torch.autograd.grad(values.sum(), y)
-    return values.detach(), grad
 
 
 def _as_grid(t: Tensor) -> Tensor:

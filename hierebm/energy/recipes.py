@@ -113,14 +113,18 @@ def fit_two_branches(latent: bool, *, seed: int = 0, steps: int = 600) -> Fitted
     return _timed(model, y, x, config, [UniformNegatives(low, high, 16)], gen, None)
 
 
-def fit_between(by: str, *, seed: int = 0, steps: int = 800) -> Fitted:
+def fit_between(by: str, *, seed: int = 0, steps: int = 900) -> Fitted:
     """Fit E(w | start, goal) to accelerate-brake triplets drawn uniformly by "time" or "arc"."""
     gen = torch.Generator().manual_seed(seed)
-    x, y = AccelerateBrake().sample(DATA_SIZE, gen, by=by)
-    config = EnergyConfig(steps=steps, batch_size=96, pivot_rows=48)
+    x, y = AccelerateBrake().sample(5 * DATA_SIZE, gen, by=by)
+    # Four dimensions of condition: many conditions a batch, few negatives each.
+    config = EnergyConfig(
+        steps=steps, conditional_negatives=3, pivot_negatives=2, pivot_rows=256,
+        pivot_scales=(0.1, 0.3, 1.0),
+    )  # fmt: skip
     low, high = torch.full((2,), -1.3), torch.full((2,), 1.3)
     negatives = default_negatives(config, y, conditional=True, low=low, high=high)
-    model = EnergyMLP(2, 4, fourier_scale=1.0, generator=gen)
+    model = EnergyMLP(2, 4, anchors=2, fourier_scale=(0.25, 0.5, 1.0), generator=gen)
     return _timed(model, y, x, config, negatives, gen, None)
 
 
@@ -135,7 +139,9 @@ def fit_ring(density: ConditionalRing, *, seed: int = 0, steps: int = 800) -> Fi
 
 
 @torch.no_grad()
-def path_profile(model: EnergyMLP, shares: Tensor, *, pairs: int = 256, seed: int = 7) -> Tensor:
+def path_profile(
+    model: Callable[[Tensor, Tensor], Tensor], shares: Tensor, *, pairs: int = 256, seed: int = 7
+) -> Tensor:
     """Energies (pairs, S) on straight lines from start to goal, at the shares (S,) of the way."""
     gen = torch.Generator().manual_seed(seed)
     start, goal, _ = AccelerateBrake().trajectories(pairs, gen)
@@ -143,7 +149,9 @@ def path_profile(model: EnergyMLP, shares: Tensor, *, pairs: int = 256, seed: in
     return model(y, torch.cat([start, goal], dim=-1)[:, None])
 
 
-def mid_path_saddle(model: EnergyMLP, *, pairs: int = 256, seed: int = 7) -> float:
+def mid_path_saddle(
+    model: Callable[[Tensor, Tensor], Tensor], *, pairs: int = 256, seed: int = 7
+) -> float:
     """Median over pairs of mean E over the middle tenth minus mean E over the two end tenths.
 
     In nats. The outermost fiftieth is left out: there the density itself ends.

@@ -1,0 +1,36 @@
+"""What samplers and objectives ask of an energy, and the autograd reference for its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class EnergyModel(Protocol):
+    """What the samplers and objectives of this package ask of an energy."""
+
+    def __call__(self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """Energies of y (..., y_dim): shape (...), over broadcast leading dimensions."""
+
+    def energy_and_grad(
+        self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (...) and dE/dy (..., y_dim), without an autograd graph."""
+
+
+def autograd_energy_and_grad(
+    energy: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
+    y: Tensor,
+    x: Tensor | None = None,
+    z: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Energies (...) and dE/dy (..., y_dim) of any differentiable energy, by autograd."""
+    with torch.enable_grad():
+        shape = torch.broadcast_shapes(*(t.shape[:-1] for t in (y, x, z) if t is not None))
+        y = y.detach().expand(*shape, y.shape[-1]).clone().requires_grad_(True)
+        values = energy(y, x, z)
+        (grad,) = torch.autograd.grad(values.sum(), y)
+    return values.detach(), grad
