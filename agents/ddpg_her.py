@@ -38,7 +38,7 @@ class DDPGHERConfig(DDPGConfig):
     """Transitions in an update."""
     learning_starts: int = 1000
     """Steps with random actions before learning begins."""
-    train_freq: int = 2
+    train_freq: int = 1
     """Environment steps between updates, counted over all environments."""
     gradient_steps: int = 1
     """Updates each time."""

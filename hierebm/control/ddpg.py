@@ -28,7 +28,7 @@ QUERY_ROWS = 256
 class DDPGConfig:
     """Settings of the low level's networks and update."""
 
-    hidden_sizes: tuple[int, ...] = (256, 256)
+    hidden_sizes: tuple[int, ...] = (128, 128)
     """Hidden layers of the actor and of each critic."""
     n_critics: int = 3
     """Critics in the ensemble; each has its own target and they are never mixed in training."""
