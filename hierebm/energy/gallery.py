@@ -31,7 +31,7 @@ from hierebm.energy.recipes import (
 from hierebm.energy.samplers import descent
 from hierebm.energy.sampling import SamplerConfig, draw
 
-# Colours: one sequential map for energies (dark is likely), a few fixed hues for the rest.
+# Colours: one sequential map for energies (bright is likely), a few fixed hues for the rest.
 ENERGY_MAP = "magma_r"
 DATA, SAMPLE, START, GOAL, GREY = "#1b6ca8", "#d1495b", "#2e7d32", "#c62828", "#6b7280"
 
@@ -165,20 +165,19 @@ def latent_branches(part: float = 1.0) -> Figure:
     axes[0].scatter(x, y, s=3, color=DATA, lw=0)
     axes[0].set_title("data: each x may go either way")
     for ax, latent in ((axes[1], False), (axes[2], True)):
-        model = fit_two_branches(latent, steps=_steps(600, part)).model
+        model = fit_two_branches(latent, steps=_steps(600, max(part, 0.5))).model
         repeated = x[:200, None].expand(-1, 8, 1)
         z = sample_latents(repeated.numel(), 1, gen).view_as(repeated) if latent else None
         answer = infer_branch(model, repeated, z)
         shares = branch_shares(density, repeated, answer)
         colour: Any = SAMPLE if z is None else z.flatten().numpy()
-        dots = ax.scatter(
-            repeated.flatten(), answer.flatten(), s=6, c=colour, cmap="coolwarm", lw=0
-        )
+        cmap = "coolwarm" if latent else None
+        dots = ax.scatter(repeated.flatten(), answer.flatten(), s=6, c=colour, cmap=cmap, lw=0)
         name = "F(x, y, z), z drawn at random" if latent else "F(x, y)"
         ax.set_title(f"descent from 0, {name}")
         ax.set_xlabel(
-            f"both branches reached under {shares['both_branches']:.0%} of the x;  "
-            f"{shares['precision']:.0%} of the answers on a branch"
+            f"{shares['precision']:.0%} of the answers on a branch;\n"
+            f"both branches reached under {shares['both_branches']:.0%} of the x"
         )
         if latent:
             figure.colorbar(dots, ax=ax, label="z", shrink=0.8)
@@ -264,7 +263,7 @@ def _figure(
 
 @torch.no_grad()
 def _surface(ax: Any, density: ToyDensity, energy: Callable[[Tensor], Tensor]) -> Any:
-    """Energy above its lowest percentile, cut off at eight nats; white is unlikely."""
+    """Energy above its lowest percentile, cut off at eight nats; bright is likely."""
     n = 240
     axis = [torch.linspace(float(density.low[i]), float(density.high[i]), n) for i in (0, 1)]
     grid = torch.stack(torch.meshgrid(*axis, indexing="xy"), dim=-1)

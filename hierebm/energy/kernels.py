@@ -155,12 +155,14 @@ class BoundEnergy:
         self._seed = workspace.get("seed", rows, width, layers.out_weight)
         self._seed.copy_(layers.out_weight.detach().view(1, width))
 
-    def __call__(self, y: Tensor) -> Tensor:
-        """Energies (...) of y (..., y_dim)."""
+    def __call__(self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """Energies (...) of y (..., y_dim). x and z are bound already and not looked at."""
         return self._run(y, with_grad=False)[0]
 
-    def energy_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (...) and dE/dy (..., y_dim)."""
+    def energy_and_grad(
+        self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (...) and dE/dy (..., y_dim). x and z as above."""
         energy, grad = self._run(y, with_grad=True)
         assert grad is not None
         return energy, grad

@@ -113,7 +113,9 @@ class EnergyMLP(nn.Module):
         fan_in = y_dim + 2 * features + anchors + x_inputs + z_dim
         self.y_in = _linear(y_dim + 2 * features + anchors, width, fan_in, generator)
         self.x_in = _linear(x_inputs, width, fan_in, generator, bias=False) if x_dim else None
-        self.z_in = _linear(z_dim, width, fan_in, generator, bias=False) if z_dim else None
+        # A latent that starts loud gets used; one that starts as a whisper among many inputs is
+        # ignored long enough for the rest of the network to settle without it.
+        self.z_in = _linear(z_dim, width, 2 * z_dim, generator, bias=False) if z_dim else None
         self.hidden = nn.ModuleList(
             _linear(width, width, width, generator) for _ in range(depth - 1)
         )

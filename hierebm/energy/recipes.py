@@ -106,11 +106,11 @@ def fit_two_branches(latent: bool, *, seed: int = 0, steps: int = 600) -> Fitted
     config = EnergyConfig(steps=steps, batch_size=64)
     if latent:
         config.objective = "latent_info_nce"
-        config.objective_options = {"latents": 6, "generator": gen}
+        config.objective_options = {"latents": 4, "generator": gen}
     model = EnergyMLP(
         1, 1, int(latent), width=64, depth=2, fourier_features=16, fourier_scale=1.0, generator=gen
     )
-    return _timed(model, y, x, config, [UniformNegatives(low, high, 16)], gen, None)
+    return _timed(model, y, x, config, [UniformNegatives(low, high, 8)], gen, None)
 
 
 def fit_between(by: str, *, seed: int = 0, steps: int = 900) -> Fitted:

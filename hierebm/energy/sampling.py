@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.diversity import SPREADERS, gather
-from hierebm.energy.networks import EnergyModel, bind
+from hierebm.energy.networks import EnergyMLP, EnergyModel, bind
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.samplers import (
     SamplingError,
@@ -63,7 +63,7 @@ class SamplerConfig:
     method: Method = "auto"
     candidates: int | None = None
     min_ess: float = 0.5
-    refine_steps: int = 3
+    refine_steps: int = 2
     temperature: float = 1.0
     step_size: float | None = None
     steps: int = 200
@@ -128,6 +128,8 @@ def draw(
     batch = len(x) if x is not None else len(z) if z is not None else 1
     x = None if x is None else x[:, None]
     z = None if z is None else z[:, None]
+    if isinstance(energy, EnergyMLP):  # prepared once for candidates, moves and all stages
+        energy, x, z = energy.bind(x, z), None, None
     if config.method not in METHODS:
         raise ValueError(f"method {config.method!r} is none of {METHODS}")
     if config.method == "smc" and proposal.density == "unknown":
