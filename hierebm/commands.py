@@ -152,6 +152,7 @@ def demo(args: argparse.Namespace) -> None:
             agent, ENV_ID, args.episodes, seed=args.seed + 2, env_kwargs=env_kwargs,
             progress_bar=True,
         )  # fmt: skip
+        print(result, flush=True)
         rows.append(_row(name, agent.num_timesteps, seconds, result))
         curves[name] = (
             [0, *(step for step, _ in evaluation.evaluations)],
