@@ -42,7 +42,7 @@ class SamplerConfig:
         method: "auto" resamples and anneals where the effective sample size falls short; "resample"
             and "smc" force the one or the other; "mala", "langevin", "annealed" and "descent" start
             n chains from the proposal and run them for ``steps``.
-        candidates: M, drawn from the proposal for each condition; None takes twelve for each draw
+        candidates: M, drawn from the proposal for each condition; None takes ten for each draw
             and at least 512.
         min_ess: "auto" accepts plain resampling when the effective sample size is at least
             ``min_ess * n`` for the condition (and at least 2).
@@ -63,7 +63,7 @@ class SamplerConfig:
     method: Method = "auto"
     candidates: int | None = None
     min_ess: float = 0.5
-    refine_steps: int = 2
+    refine_steps: int = 1
     temperature: float = 1.0
     step_size: float | None = None
     steps: int = 200
@@ -137,7 +137,7 @@ def draw(
     if config.method in ("mala", "langevin", "annealed", "descent"):
         return _chains(energy, n, proposal, batch, x, z, config, generator)
 
-    m = config.candidates or max(512, 12 * n)
+    m = config.candidates or max(512, 10 * n)
     y, log_q = proposal(batch, m, generator)
     e = energy(y, x, z).expand(batch, -1)
     log_q = torch.zeros_like(e) if log_q is None else log_q.expand_as(e)
