@@ -25,6 +25,7 @@ from hierebm.replay.episodes import FloatArray
 from hierebm.serialization import load_checkpoint, save_checkpoint
 from hierebm.state import (
     check_same_space,
+    env_to_json,
     numpy_generator_state,
     set_numpy_generator_state,
     space_from_json,
@@ -184,7 +185,15 @@ class GoalAgent(ABC):
             self._observation = step.current
             self.num_timesteps += int(step.valid.sum())
             finished += self._count_episodes(step)
-            callbacks.update_locals({"infos": step, "actions": action, "self": self})
+            callbacks.update_locals(
+                {
+                    "actions": action,
+                    "rewards": step.reward,
+                    "dones": step.ended,
+                    "infos": step.infos,
+                    "self": self,
+                }
+            )
             if not callbacks.on_step():
                 break
             callbacks.on_rollout_end()
@@ -299,6 +308,9 @@ class GoalAgent(ABC):
         """The environment that was set, as it was given."""
         return None if self.env is None else self.env.env
 
+    def get_vec_normalize_env(self) -> None:
+        """None: these agents scale their inputs themselves. Stable-Baselines3's callbacks ask."""
+
     def set_random_seed(self, seed: int | None = None) -> None:
         """Start all random streams of the agent anew from this seed."""
         self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) if seed is None else seed
@@ -338,6 +350,7 @@ class GoalAgent(ABC):
             arrays=self._arrays(),
             meta={
                 "agent": type(self).__name__,
+                "env": None if self.env is None else env_to_json(self.env.env),
                 "num_timesteps": self.num_timesteps,
                 "n_updates": self.n_updates,
                 "seed": self.seed,
@@ -382,11 +395,20 @@ class GoalAgent(ABC):
         )
         agent._build(agent.spaces)
         tensors = checkpoint.tensors
-        agent.generator.set_state(tensors.pop("generator").cpu())
-        agent._load_tensors(tensors)
-        agent._load_arrays(checkpoint.arrays)
-        agent.num_timesteps, agent.n_updates = int(meta["num_timesteps"]), int(meta["n_updates"])
-        set_numpy_generator_state(agent.rng, meta["rng"])
+        try:
+            agent.generator.set_state(tensors.pop("generator").cpu())
+            # Arrays first: they hold the scales that the parts of the agent are made with.
+            agent._load_arrays(checkpoint.arrays)
+            agent._load_tensors(tensors)
+            agent.num_timesteps = int(meta["num_timesteps"])
+            agent.n_updates = int(meta["n_updates"])
+            set_numpy_generator_state(agent.rng, meta["rng"])
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} does not fit a {cls.__name__} of its own settings ({error}); it was "
+                "written by another version of hierebm or damaged: load it with the version in "
+                f"its meta.json ({meta.get('hierebm_version', 'unknown')}) or train again"
+            ) from error
         if env is not None:
             agent.set_env(env)
         return agent

@@ -46,6 +46,8 @@ class StepResult:
     """``is_success`` or ``success`` of the info, else whether the goal is reached."""
     valid: BoolArray
     """False where the step was the automatic reset of NEXT_STEP mode: no transition happened."""
+    infos: list[dict[str, Any]]
+    """The info of each environment."""
 
     @property
     def ended(self) -> BoolArray:
@@ -226,6 +228,7 @@ class GoalEnv:
             truncated=np.asarray(truncated, np.bool_),
             success=_success(infos, reached),
             valid=valid,
+            infos=[dict(info)] if not self.is_vector else _rows_of(infos, self.n_envs),
         )
 
     def _reset_rows(self, current: GoalObservation, ended: BoolArray) -> GoalObservation:
@@ -328,6 +331,18 @@ def _find_compute_reward(env: Any) -> Any:
             "relabelling needs it to tell whether another goal was reached. Define it on the "
             "environment or on a wrapper"
         ) from error
+
+
+def _rows_of(infos: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """The batched info of a vector environment as one dict for each of its n rows."""
+    rows: list[dict[str, Any]] = [{} for _ in range(n)]
+    for key, values in infos.items():
+        if key.startswith("_") or isinstance(values, dict):
+            continue
+        known = infos.get(f"_{key}", np.ones(n, np.bool_))
+        for i in np.flatnonzero(known):
+            rows[i][key] = values[i]
+    return rows
 
 
 def _success(infos: dict[str, Any], reached: BoolArray) -> BoolArray:
