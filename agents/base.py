@@ -310,6 +310,7 @@ class GoalAgent(ABC):
 
     def get_vec_normalize_env(self) -> None:
         """None: these agents scale their inputs themselves. Stable-Baselines3's callbacks ask."""
+        return None
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Start all random streams of the agent anew from this seed."""

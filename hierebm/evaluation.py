@@ -46,8 +46,8 @@ class Episode:
             same seed on the same (vector) env got the same task under the same number.
         reward: undiscounted sum.
         length: env steps.
-        success: whether ``is_success`` or ``success`` was true in ``info`` at any step; None if
-            the env reports neither.
+        success: whether ``is_success`` or ``success`` was true in the ``info`` of the last step,
+            as Stable-Baselines3 counts it; None if the env reports neither.
         start: achieved goal after the reset, (goal_dim,); None unless the env is a goal env.
         goal: desired goal after the reset, (goal_dim,); None unless the env is a goal env.
     """
@@ -284,7 +284,7 @@ def _run_episodes(
         active = step.valid & ~waiting & (counts < targets)
         rewards += np.where(active, step.reward, 0.0)
         lengths += active
-        success |= active & step.success
+        success = np.where(active, step.success, success)
         reported |= active & step.reported
         if render:
             lanes.render()

@@ -18,7 +18,7 @@ class LineEnv(gym.Env):
     """Walk on a line to the goal; the goal's distance is the least number of steps.
 
     ``info`` reports success only while standing on the goal; the episode goes on for ``linger``
-    steps, so that success has to be remembered from the middle of the episode.
+    steps, and who walks on has lost it again by the last one.
     """
 
     def __init__(self, linger=0, key="is_success", limit=30, info_on_reset=False):
@@ -275,3 +275,12 @@ def test_lanes_with_nothing_to_do_start_no_episode(mode, options):
     evaluate(Planner(), vector(3, mode), 7, seed=0, options=options)
     # In rounds, the last round may start lanes that have their share already.
     assert 7 <= sum(started) <= (7 if options is None or mode is AutoresetMode.DISABLED else 9)
+
+
+def test_success_is_that_of_the_last_step():
+    class Onward:
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            return np.ones((len(observation["observation"]), 1), np.float32), None
+
+    assert evaluate(Onward(), LineEnv(linger=0), 5, seed=0).success_rate == 1.0
+    assert evaluate(Onward(), LineEnv(linger=3), 5, seed=0).success_rate == 0.0
