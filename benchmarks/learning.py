@@ -40,8 +40,8 @@ class Case:
 QUICK = (
     Case("hierarchical", "four_rooms", 20_000, FAR),
     Case("flat", "four_rooms", 20_000, FAR),
-    Case("hierarchical", "open", 10_000),
-    Case("sequence", "open", 10_000, None, (("planner", "sequence"),)),
+    Case("hierarchical", "open", 6_000),
+    Case("sequence", "open", 6_000, None, (("planner", "sequence"),)),
     Case("flat", "open", 10_000),
 )
 FULL = (

@@ -86,7 +86,7 @@ def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
     assert (plan.nodes[0] == START).all() and (plan.nodes[-1] == GOAL).all()
     true = WallWorld().distance(np.zeros((1, 4)), START[None], GOAL[None])[0]
     assert true <= plan.length <= 1.1 * true
-    assert plan.path_points[:, 1].max() > 2.9
+    assert plan.path_points[:, 1].max() > 2.0, "up towards the gap"
     costs = sum(graph.costs[i, j] for i, j in pairwise(path))
     brute = graph.costs.astype(np.float64)
     for k in range(graph.n_nodes):  # Floyd-Warshall

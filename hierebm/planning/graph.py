@@ -34,9 +34,9 @@ class DistanceModel(Protocol):
 class GraphConfig:
     """Which pairs of places become edges, and what an edge costs."""
 
-    max_edge: float = 12.0
+    max_edge: float = 20.0
     """Longest edge, in predicted steps."""
-    safe_edge: float = 5.0
+    safe_edge: float = 8.0
     """Predicted steps up to which an edge costs about its length; longer ones cost far more."""
     hop_cost: float = 2.0
     """Steps added to every edge: a subgoal counts as reached at its rim, the next edge is counted
