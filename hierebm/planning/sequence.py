@@ -24,7 +24,7 @@ from hierebm.planning.sequence_chains import (
     least_costs,
     resample,
     sample_sequences,
-    stiffness_inverse,
+    stiffness_inverses,
     valid_transitions,
 )
 from hierebm.planning.sequence_config import SequenceConfig
@@ -65,12 +65,30 @@ class SequencePlanner:
         self.config = config or SequenceConfig()
         self.state_dim, self.generator = state_dim, generator
         self.model = TransitionModel(state_dim, self.config, generator)
+        # Some replayed states (M, D) and the prices (M, M) of the transitions among them.
         self._lattice: tuple[Tensor, Tensor] | None = None
-        self._lattice_update = -1
 
     def update(self, pairs: Tensor) -> dict[str, float]:
-        """One gradient step on transitions ``pairs`` (B, 2, D); returns ``energy/*`` metrics."""
-        return self.model.update(pairs)
+        """One gradient step on transitions ``pairs`` (B, 2, D); returns ``energy/*`` metrics.
+
+        Raises:
+            FloatingPointError: if the loss is not finite.
+        """
+        metrics = self.model.update(pairs)
+        # Here and not in plan(): planning must not change what is learnt or planned later.
+        if (
+            self.config.lattice_states > 0
+            and self.model.n_updates % self.config.lattice_refresh == 1
+        ):
+            self._refresh_lattice()
+        return metrics
+
+    @torch.no_grad()
+    def _refresh_lattice(self) -> None:
+        replayed = self.model.states.contents
+        chosen = torch.randperm(len(replayed), generator=self.generator)
+        states = replayed[chosen[: self.config.lattice_states]]
+        self._lattice = states, self._pair_prices(states, states)
 
     def add_negatives(self, pairs: Tensor) -> None:
         """Remember executed transitions (N, 2, D) that missed: from where, to where planned."""
@@ -99,6 +117,7 @@ class SequencePlanner:
         n_states: int | None = None,
         generator: torch.Generator | None = None,
         warm_start: Tensor | None = None,
+        remember: bool = False,
     ) -> SequencePlan:
         """Plan from ``start`` (B, D) to ``goal`` (B, D).
 
@@ -107,7 +126,18 @@ class SequencePlanner:
                 ``state_cost`` asks for.
             generator: source of random numbers; the planner's own by default.
             warm_start: (B, T', D) a previous plan (what is left of it) to start one chain from.
+            remember: whether the planned transitions may become negatives (``imagined_weight``).
+
+        Raises:
+            ValueError: if the shapes do not fit, or ``n_states`` is less than 2.
         """
+        if start.shape != goal.shape or start.dim() != 2 or start.shape[1] != self.state_dim:
+            raise ValueError(
+                f"start and goal must both be (B, {self.state_dim}), "
+                f"got {tuple(start.shape)} and {tuple(goal.shape)}"
+            )
+        if n_states is not None and n_states < 2:
+            raise ValueError(f"n_states counts both ends and must be >= 2, got {n_states}")
         c, g, batch = self.config, generator or self.generator, len(start)
         wanted = None
         if n_states is not None:
@@ -120,18 +150,19 @@ class SequencePlanner:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
             x = self._langevin(x, length, level, g)
-        cost = self._costs(x, length)[1].view(batch, -1)
+        cost = self._costs(x, length).view(batch, -1)
         best = cost.argmin(1) + torch.arange(batch) * c.chains
         x, length = x[best], length[best]
         if c.snap and self.model.states.size:
             x = self._snapped(x, length)
-        energies = self._costs(x, length)[0]
         longest = int(length.max())
-        if c.imagined_weight > 0:
-            row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
+        row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
+        energies = torch.zeros(batch, longest)
+        energies[row, t] = self.model.energy(x[row, t], x[row, t + 1])
+        if remember:
             self.model.imagined.add(torch.stack([x[row, t], x[row, t + 1]], 1))
         states = x[:, : longest + 1]
-        return SequencePlan(states, energies[:, :longest], energies.sum(1), length + 1)
+        return SequencePlan(states, energies, energies.sum(1), length + 1)
 
     def _initial_chains(
         self,
@@ -144,7 +175,7 @@ class SequencePlanner:
         """Chains (B * chains, S, D), query by query, and their transitions (B * chains,)."""
         c, unit, batch, n = self.config, self.model.unit, len(start), self.config.chains
         through = None
-        if c.lattice_states > 0 and self.model.states.size >= 8:
+        if self._lattice is not None and c.lattice_states > 0:
             path_length, through = self._lattice_chains(start, goal, wanted, n - n // 4, g)
             length = path_length.unsqueeze(1).expand(-1, n)
         else:
@@ -152,8 +183,8 @@ class SequencePlanner:
             # without knowledge of the way round, detours are tried as well.
             distance = ((goal - start) / unit).norm(dim=-1, keepdim=True)
             length = distance / math.sqrt(2.0 * max(c.state_cost, 1e-3)) * (1 + torch.arange(n) % 3)
-            length = length if wanted is None else torch.full_like(length, wanted)
             length = length.round().clamp(1, c.max_transitions).long()
+            length = length if wanted is None else torch.full_like(length, wanted)
         size = int(length.max()) + 1
         when = (torch.arange(size) / length.unsqueeze(-1)).clamp(max=1.0).unsqueeze(-1)
         x = torch.lerp(start.view(batch, 1, 1, -1), goal.view(batch, 1, 1, -1), when)
@@ -174,30 +205,21 @@ class SequencePlanner:
     ) -> tuple[Tensor, Tensor]:
         """Lengths (B,), and n draws per query from p(sequence) restricted to replayed states."""
         c = self.config
-        if (
-            self._lattice is None
-            or self.model.n_updates - self._lattice_update >= c.lattice_refresh
-        ):
-            replayed = self.model.states.contents
-            states = replayed[torch.randperm(len(replayed), generator=g)[: c.lattice_states]]
-            self._lattice = states, self._pair_energies(states, states)
-            self._lattice_update = self.model.n_updates
+        assert self._lattice is not None
         states, table = self._lattice
-        # No transition is free: an energy below the likeliest is noise, and would be repeated.
-        fee = c.state_cost - self.model.staying
         table, first, last = (
-            (energies + fee).clamp(min=0.1 * c.state_cost)
-            for energies in (
+            prices + c.state_cost
+            for prices in (
                 table,
-                self._pair_energies(start, states),
-                self._pair_energies(goal, states, backward=True),
+                self._pair_prices(start, states),
+                self._pair_prices(goal, states, backward=True),
             )
         )
         if wanted is None:
-            direct = self.model.priced(start, goal)[0] + fee
+            direct = self.model.priced(start, goal)[0] + c.state_cost
             length = least_costs(direct, first, table, last, c.max_transitions).argmin(1) + 1
         else:
-            length = torch.full((len(start),), min(wanted, c.max_transitions))
+            length = torch.full((len(start),), wanted)
         picked = sample_sequences(first, table, last, length, n, c.lattice_temperature, g)
         inner = torch.where((picked < 0).unsqueeze(-1), math.nan, states[picked.clamp(min=0)])
         ends = inner.new_full((len(start), n, 1, self.state_dim), math.nan)
@@ -206,8 +228,8 @@ class SequencePlanner:
     def _snapped(self, x: Tensor, length: Tensor) -> Tensor:
         """Replace inner states by the nearest replayed ones: places that were really visited."""
         unit, states = self.model.unit, self.model.states.contents
-        inner = valid_transitions(length, x.shape[1])
-        inner = torch.cat([inner[:, 1:], inner.new_zeros(len(x), 2)], 1).roll(1, 1)
+        at = torch.arange(x.shape[1])
+        inner = (at > 0) & (at < length.unsqueeze(1))
         ours = x[inner] / unit
         nearest = [torch.cdist(part, states / unit).argmin(1) for part in ours.split(512)]
         x = x.clone()
@@ -215,8 +237,8 @@ class SequencePlanner:
             x[inner] = states[torch.cat(nearest)]
         return x
 
-    def _pair_energies(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
-        """Energies (A, B) of transitions from a to b, or from b to a; inf beyond 5 units."""
+    def _pair_prices(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
+        """Prices (A, B) of transitions from a to b, or from b to a; inf beyond 5 units."""
         unit = self.model.unit
         i, j = (torch.cdist(a / unit, b / unit) < 5.0).nonzero(as_tuple=True)
         table = torch.full((len(a), len(b)), math.inf)
@@ -225,21 +247,22 @@ class SequencePlanner:
             table[rows, columns] = self.model.priced(*pair)[0]
         return table
 
-    def _costs(self, x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (N, S - 1) of the transitions, and what chains are compared by (N,)."""
+    def _costs(self, x: Tensor, length: Tensor) -> Tensor:
+        """What chains are compared by, (N,)."""
         c = self.config
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
-        energies = torch.zeros(len(x), x.shape[1] - 1)
-        energies[row, t] = self.model.priced(x[row, t], x[row, t + 1])[0]
+        prices = torch.zeros(len(x), x.shape[1] - 1)
+        prices[row, t] = self.model.priced(x[row, t], x[row, t + 1])[0]
         bend = c.acceleration_weight * 4.0 ** (c.levels - 1)
-        bend = bend * bending(x / self.model.unit, length)[0]
-        return energies, energies.sum(1) + (c.state_cost - self.model.staying) * length + bend
+        return (
+            prices.sum(1) + c.state_cost * length + bend * bending(x / self.model.unit, length)[0]
+        )
 
     def _langevin(self, x: Tensor, length: Tensor, level: int, g: torch.Generator) -> Tensor:
         """Annealed Langevin dynamics of the inner states of all chains, preconditioned.
 
         ds = -h P grad + sqrt(2 h temperature P) noise, in units of transitions; P is the covariance
-        of a random walk with both ends held (:func:`stiffness_inverse`).
+        of a random walk with both ends held (:func:`stiffness_inverses`).
         """
         c, unit, size = self.config, self.model.unit, x.shape[1]
         # Twice as many states are half as far apart: a quarter of the energy, and of its noise.
@@ -248,9 +271,7 @@ class SequencePlanner:
             return x
         used = valid_transitions(length, size)
         row, t = used.nonzero(as_tuple=True)
-        tables = [stiffness_inverse(int(n), size, bend) for n in range(1, size)]
-        covariance = torch.stack([p for p, _ in tables])[length - 1]
-        root = torch.stack([r for _, r in tables])[length - 1]
+        covariance, root = (table[length - 1] for table in stiffness_inverses(size, bend))
         x = x.clone()
         for step in range(c.langevin_steps):
             _, to_first, to_second = self.model.priced(x[row, t], x[row, t + 1])
@@ -271,10 +292,9 @@ class SequencePlanner:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values; learning and planning go on exactly where they were."""
-        lattice = {"lattice": self._lattice, "lattice_update": self._lattice_update}
-        return {"model": self.model.state_dict(), **lattice}
+        return {"model": self.model.state_dict(), "lattice": self._lattice}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, in place."""
         self.model.load_state_dict(state["model"])
-        self._lattice, self._lattice_update = state["lattice"], state["lattice_update"]
+        self._lattice = state["lattice"]

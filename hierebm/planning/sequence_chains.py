@@ -44,9 +44,9 @@ def bending(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     return 0.5 * bend.square().sum((1, 2)), gradient
 
 
-@lru_cache(maxsize=256)
-def stiffness_inverse(n_transitions: int, size: int, bend: float) -> tuple[Tensor, Tensor]:
-    """Covariance P of the inner states of a random walk with both ends held, and a root of it.
+@lru_cache(maxsize=128)
+def stiffness_inverses(size: int, bend: float) -> tuple[Tensor, Tensor]:
+    """Covariances P of the inner states of random walks with both ends held, and their roots.
 
     P is the inverse of the Hessian of sum_t |s_t+1 - s_t|^2 / 2 + bend * sum_t |acceleration|^2 / 2
     in the inner states. Descending along P times the gradient moves the whole sequence at once
@@ -54,19 +54,17 @@ def stiffness_inverse(n_transitions: int, size: int, bend: float) -> tuple[Tenso
     covariant gradient of CHOMP, Ratliff et al. 2009).
 
     Returns:
-        P and L with L L^T = P, (size - 2, size - 2) each, zero outside the inner states.
+        P and L with L L^T = P, each (size - 1, size - 2, size - 2): entry T - 1 is for chains of T
+        transitions padded to ``size`` states, zero outside their inner states.
     """
-    n = n_transitions - 1
-    covariance, root = torch.zeros(2, size - 2, size - 2).unbind(0)
-    if n >= 1:
-        eye = torch.eye(n + 2, dtype=torch.float64)
-        first = eye[1:] - eye[:-1]
-        second = first[1:] - first[:-1]
+    covariance, root = torch.zeros(2, size - 1, size - 2, size - 2).unbind(0)
+    for n in range(1, size - 1):
+        first = torch.eye(n + 2, dtype=torch.float64).diff(dim=0)
+        second = first.diff(dim=0)
         hessian = (first.t() @ first + bend * second.t() @ second)[1:-1, 1:-1]
         inverse = torch.linalg.inv(hessian)
-        covariance, root = covariance.clone(), root.clone()
-        covariance[:n, :n] = inverse
-        root[:n, :n] = torch.linalg.cholesky(inverse)
+        covariance[n, :n, :n] = inverse
+        root[n, :n, :n] = torch.linalg.cholesky(inverse)
     return covariance, root
 
 

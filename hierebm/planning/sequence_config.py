@@ -17,9 +17,10 @@ class SequenceConfig:
         width, depth, n_features, octaves: see TransitionEnergy.
         learning_rate: of Adam.
         average: decay of the running average of the weights that plans are made with.
-        n_negatives: negatives per transition.
+        n_negatives: wrong ends, and as many wrong starts, per transition.
         local_scales, global_share, replay_share: see NegativeProposal.
         normaliser_weight: weight of (log Z)^2, "infonce" only.
+        start_weight: weight of telling true starts from wrong ones, "infonce" only.
         imagined_weight: weight of the planner's own transitions as negatives (the paper's).
         missed_weight: weight of executed transitions that missed, as negatives.
         negatives_capacity: how many of either are remembered.
@@ -34,9 +35,9 @@ class SequenceConfig:
         langevin_step_size: relative to a Newton step of a random walk's energy.
         temperature: at the start of each level; falls linearly to 0.
         acceleration_weight: weight of |s_t+1 - 2 s_t + s_t-1|^2 / 2 in units, as in the paper.
-        barrier: weight b of b max(0, E - E_90)^2, added to the energy in planning, where 90% of
-            the transitions seen have less than E_90. Without it a plan pays once for a wall and
-            saves a long way round.
+        stretch_weight: weight of |s_t+1 - s_t|^2 / 2 in units: straight and even where the energy
+            has no opinion.
+        barrier: weight of the squared energy above that of 90% of the transitions seen.
         state_cost: nats that one more planned state must save.
         snap: whether planned states are moved to the nearest replayed ones at the end.
         max_transitions: longest plan, at the coarsest level.
@@ -56,6 +57,7 @@ class SequenceConfig:
     global_share: float = 0.25
     replay_share: float = 0.0
     normaliser_weight: float = 0.1
+    start_weight: float = 1.0
     imagined_weight: float = 0.0
     missed_weight: float = 0.3
     negatives_capacity: int = 10_000
@@ -70,7 +72,8 @@ class SequenceConfig:
     langevin_step_size: float = 0.3
     temperature: float = 0.3
     acceleration_weight: float = 1.0
-    barrier: float = 1.0
+    stretch_weight: float = 0.25
+    barrier: float = 2.0
     state_cost: float = 1.0
     snap: bool = True
     max_transitions: int = 24

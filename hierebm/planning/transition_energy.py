@@ -110,7 +110,7 @@ class TransitionEnergy(nn.Module):
             waves += [phase.sin(), phase.cos()]
         h = torch.cat([m, d, *waves], -1)
 
-        *hidden, last = self.mlp.layers
+        *hidden, last = (layer for layer in self.mlp.layers if isinstance(layer, nn.Linear))
         slopes = []
         for layer in hidden:
             a = torch.addmm(layer.bias, h, layer.weight.t())

@@ -64,9 +64,7 @@ class TransitionModel:
         energy: running average of the trained network; plans are made with it.
         states, missed, imagined: replayed states (M, D), and transitions (M, 2, D) that are
             negatives: executed ones that missed, and planned ones.
-        staying: running energy of staying in place, in nats; planned transitions are charged
-            relative to it.
-        unlikely: running energy that 90% of the transitions stay below.
+        typical, unlikely: running energies that 50% and 90% of the transitions stay below.
         nats: factor from energies to nats.
     """
 
@@ -98,7 +96,7 @@ class TransitionModel:
         self.missed = Ring(c.negatives_capacity, (2, state_dim))
         self.imagined = Ring(c.negatives_capacity, (2, state_dim))
         self.n_updates = 0
-        self.staying = self.unlikely = 0.0
+        self.typical = self.unlikely = 0.0
 
     @property
     def unit(self) -> Tensor:
@@ -122,9 +120,12 @@ class TransitionModel:
         self.states.add(pairs[:, 1])
         replayed, unit = self.states.contents, net.step_scale
         s, s_next = pairs[:, 0], pairs[:, 1]
-        s_negative = self._proposal.sample(s, c.n_negatives, unit, replayed, g)
+        s_negative, s_next_negative = (
+            self._proposal.sample(state, c.n_negatives, unit, replayed, g) for state in (s_next, s)
+        )
         positive = net(s, s_next)
-        negative = net(s.unsqueeze(1), s_negative)
+        negative = net(s.unsqueeze(1), s_next_negative)
+        negative_start = net(s_negative, s_next.unsqueeze(1))
         metrics = {}
         if c.objective == "infonce":
             log_q = self._proposal.log_prob
@@ -132,12 +133,25 @@ class TransitionModel:
                 positive,
                 negative,
                 log_q(s, s_next, unit, replayed),
-                log_q(s.unsqueeze(1), s_negative, unit, replayed),
+                log_q(s.unsqueeze(1), s_next_negative, unit, replayed),
                 c.normaliser_weight,
+            )
+            # Without wrong starts, nothing would ever be said about transitions *from* a place
+            # that is never visited, and plans would creep through walls in small steps.
+            loss = (
+                loss
+                + c.start_weight
+                * info_nce_transitions(
+                    positive,
+                    negative_start,
+                    log_q(s_next, s, unit, replayed),
+                    log_q(s_next.unsqueeze(1), s_negative, unit, replayed),
+                    0.0,
+                )[0]
             )
             metrics["energy/log_z"] = float(log_z.detach().mean())
         else:
-            loss = squared_energy_loss(positive, negative)
+            loss = squared_energy_loss(positive, torch.cat([negative, negative_start], 1))
         for name, ring, weight in (
             ("missed", self.missed, c.missed_weight),
             ("imagined", self.imagined, c.imagined_weight),
@@ -149,18 +163,17 @@ class TransitionModel:
                 metrics[f"energy/{name}"] = float(wrong.detach().mean())
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the loss of the transition energy (objective={c.objective!r}) is {float(loss)} "
-                f"at update {self.n_updates}; check the states for NaN or lower learning_rate"
+                f"the loss of the transition energy (objective={c.objective!r}) is "
+                f"{float(loss.detach())} at update {self.n_updates}; "
+                "check the states for NaN or lower learning_rate"
             )
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
         decay = min(c.average, self.n_updates / (self.n_updates + 10.0))
         polyak_(self._flat_average, self._flat, 1.0 - decay)
-        with torch.no_grad():
-            staying = self.nats * float(net(s, s).median())
-            unlikely = float(positive.quantile(0.9))
-        self.staying = decay * self.staying + (1 - decay) * staying
+        typical, unlikely = positive.detach().quantile(torch.tensor([0.5, 0.9])).tolist()
+        self.typical = decay * self.typical + (1 - decay) * typical
         self.unlikely = decay * self.unlikely + (1 - decay) * unlikely
         self.n_updates += 1
         metrics["energy/loss"] = float(loss.detach())
@@ -169,12 +182,21 @@ class TransitionModel:
         return metrics
 
     def priced(self, s: Tensor, s_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies that plans are made with: in nats, with the barrier; and their gradients."""
+        """What plans pay for transitions (N, D), (N, D), in nats: (N,), and both gradients (N, D).
+
+        max(0, E - E_50) + barrier * max(0, E - E_90)^2 + stretch / 2 * |d|^2. Transitions likelier
+        than half of those seen are equally good: how often the behaviour chose them says nothing
+        about a plan, and low energy where it got stuck would attract plans to the walls. The
+        barrier keeps a plan from paying once for a wall to save a long way round.
+        """
+        c, d = self.config, (s_next - s) / self.unit
         energy, to_first, to_second = self.energy.energy_and_grad(s, s_next)
+        above = (energy - self.typical).clamp(min=0.0) * self.nats
         beyond = (energy - self.unlikely).clamp(min=0.0) * self.nats
-        slope = (self.nats * (1.0 + 2.0 * self.config.barrier * beyond)).unsqueeze(-1)
-        priced = energy * self.nats + self.config.barrier * beyond.square()
-        return priced, to_first * slope, to_second * slope
+        slope = (self.nats * ((above > 0) + 2.0 * c.barrier * beyond)).unsqueeze(-1)
+        price = above + c.barrier * beyond.square() + 0.5 * c.stretch_weight * d.square().sum(-1)
+        pull = c.stretch_weight * d / self.unit
+        return price, to_first * slope - pull, to_second * slope + pull
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values; learning goes on exactly where it was."""
@@ -185,11 +207,11 @@ class TransitionModel:
             "states": self.states.state_dict(),
             "missed": self.missed.state_dict(),
             "imagined": self.imagined.state_dict(),
-            "counters": [self.n_updates, self.staying, self.unlikely],
+            "counters": [self.n_updates, self.typical, self.unlikely],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, in place."""
         for name in ("_trained", "energy", "_optimiser", "states", "missed", "imagined"):
             getattr(self, name).load_state_dict(state[name.lstrip("_")])
-        self.n_updates, self.staying, self.unlikely = state["counters"]
+        self.n_updates, self.typical, self.unlikely = state["counters"]
