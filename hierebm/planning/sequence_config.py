@@ -37,7 +37,7 @@ class SequenceConfig:
         acceleration_weight: weight of |s_t+1 - 2 s_t + s_t-1|^2 / 2 in units, as in the paper.
         stretch_weight: weight of |s_t+1 - s_t|^2 / 2 in units: straight and even where the energy
             has no opinion.
-        barrier: weight of the squared energy above that of 90% of the transitions seen.
+        barrier: weight of the squared energy above that of 97% of the transitions seen.
         state_cost: nats that one more planned state must save.
         snap: whether planned states are moved to the nearest replayed ones at the end.
         max_transitions: longest plan, at the coarsest level.

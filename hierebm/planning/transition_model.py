@@ -64,7 +64,7 @@ class TransitionModel:
         energy: running average of the trained network; plans are made with it.
         states, missed, imagined: replayed states (M, D), and transitions (M, 2, D) that are
             negatives: executed ones that missed, and planned ones.
-        typical, unlikely: running energies that 50% and 90% of the transitions stay below.
+        typical, unlikely: running energies that 80% and 97% of the transitions stay below.
         nats: factor from energies to nats.
     """
 
@@ -172,7 +172,7 @@ class TransitionModel:
         self._optimiser.step()
         decay = min(c.average, self.n_updates / (self.n_updates + 10.0))
         polyak_(self._flat_average, self._flat, 1.0 - decay)
-        typical, unlikely = positive.detach().quantile(torch.tensor([0.5, 0.9])).tolist()
+        typical, unlikely = positive.detach().quantile(torch.tensor([0.8, 0.97])).tolist()
         self.typical = decay * self.typical + (1 - decay) * typical
         self.unlikely = decay * self.unlikely + (1 - decay) * unlikely
         self.n_updates += 1
@@ -184,10 +184,10 @@ class TransitionModel:
     def priced(self, s: Tensor, s_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What plans pay for transitions (N, D), (N, D), in nats: (N,), and both gradients (N, D).
 
-        max(0, E - E_50) + barrier * max(0, E - E_90)^2 + stretch / 2 * |d|^2. Transitions likelier
-        than half of those seen are equally good: how often the behaviour chose them says nothing
-        about a plan, and low energy where it got stuck would attract plans to the walls. The
-        barrier keeps a plan from paying once for a wall to save a long way round.
+        max(0, E - E_80) + barrier * max(0, E - E_97)^2 + stretch / 2 * |d|^2. All but the
+        least likely of the transitions seen are equally good: how often the behaviour chose one
+        says nothing about a plan, and the low energy where it got stuck would attract plans to
+        the walls. The barrier keeps a plan from paying once for a wall to save a long way round.
         """
         c, d = self.config, (s_next - s) / self.unit
         energy, to_first, to_second = self.energy.energy_and_grad(s, s_next)
