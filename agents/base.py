@@ -154,8 +154,8 @@ class GoalAgent(ABC):
             reset_num_timesteps,
             self.verbose,
         )
-        given = [] if callback is None else [callback]
-        callbacks = make_callback([*self._own_callbacks(callback), *given], progress_bar)
+        given = make_callback(callback, progress_bar)
+        callbacks = make_callback([*self._own_callbacks(callback), given])
         callbacks.init_callback(self)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:
