@@ -7,6 +7,7 @@ the agents and the model classes are loaded when they are first asked for.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -47,6 +48,12 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
+
+# In a source checkout, hierebm.envs and hierebm.agents are the folders beside this one (setup.cfg
+# maps them when installing): `python -m benchmarks` finds them from there too.
+_checkout = Path(__file__).parents[1]
+if (_checkout / "setup.cfg").is_file() and (_checkout / "agents").is_dir():
+    __path__.append(str(_checkout))
 
 prefer_passive_waiting()
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Site packages without their .pth files, so that no editable install helps.
+SITE = f"import sys; sys.path += {[p for p in sys.path if 'site-packages' in p]!r}\n"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,16 @@ def test_every_module_imports_from_the_wheel(wheel: Path, tmp_path: Path) -> Non
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), *_modules()], check=True, cwd=tmp_path
     )
+
+
+def test_a_checkout_works_in_place() -> None:
+    """Where another copy is installed, or none, the folders of the checkout belong together."""
+    code = (
+        "import hierebm, hierebm.envs, hierebm.agents\n"
+        "for module in (hierebm, hierebm.envs, hierebm.agents):\n"
+        f"    assert module.__file__.startswith({str(ROOT)!r}), module.__file__\n"
+    )
+    subprocess.run([sys.executable, "-S", "-c", SITE + code], check=True, cwd=ROOT)
 
 
 def test_import_and_make_leave_torch_alone() -> None:
