@@ -99,10 +99,22 @@ def _torchebm(
 ) -> list[Row]:
     """torchebm: persistent CD with its Langevin sampler, at a step that fits the data."""
     losses, samplers = import_module("torchebm.losses"), import_module("torchebm.samplers")
+    base: Any = import_module("torchebm.core").BaseModel
+
+    class Energy(base):
+        """Its samplers ask its own base class for gradients."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = EnergyMLP(2, fourier_features=0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
     kept: list[Any] = []
 
     def build(y: Tensor) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
-        energy = EnergyMLP(2, fourier_features=0)
+        energy = Energy()
         sampler = samplers.LangevinDynamics(energy, step_size=2e-4, noise_scale=1.0)
         kept.append(sampler)
         loss = losses.ContrastiveDivergence(
