@@ -77,9 +77,10 @@ def test_input_gradient_matches_autograd(activation, mode, spectral_norm, x_dim,
 
 
 @pytest.mark.parametrize("features", [0, 5])
-def test_gradient_through_the_distances_to_anchors(features):
+@pytest.mark.parametrize("anchors", [1, 2])
+def test_gradient_through_distances_and_detour(features, anchors):
     model = EnergyMLP(
-        2, 5, width=16, anchors=2, fourier_features=features, generator=seeded()
+        2, 5, width=16, anchors=anchors, fourier_features=features, generator=seeded()
     ).double()
     model.set_normalisation(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0]))
     y = torch.randn(4, 6, 2, generator=seeded(1), dtype=torch.float64)

@@ -94,21 +94,28 @@ class Layers:
     cos_weight_t: Tensor
     sin_weight_t: Tensor
     weights_t: Sequence[Tensor]
-    # Distances of y to points of the condition: anchors (B or 1, K or 1, A y_dim), or None.
+    # Points of the condition that y is seen relative to: (B or 1, K or 1, A y_dim), or None.
     anchors: Tensor | None
-    distance_weight: Tensor
+    anchor_weight: Tensor
     inverse_std: Tensor
 
 
-def anchor_distances(y: Tensor, anchors: Tensor, inverse_std: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences (..., A, y_dim) and smoothed distances (..., A) of y to the anchors.
+def anchor_features(y: Tensor, anchors: Tensor, inverse_std: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences (..., A, y_dim) of y to the anchors, and the features made of them (..., C).
 
-    In normalised units. y is (..., y_dim), anchors (..., A y_dim); the smoothing, a thousandth of a
-    unit, keeps the gradient finite at the anchor itself.
+    In normalised units. y is (..., y_dim), anchors (..., A y_dim). The features are the distances
+    r_a, and with two anchors, C = 3, also the root of the detour r_1 + r_2 - |a_1 - a_2|: about the
+    distance from the line between them, where the detour itself is flat. The smoothing, a
+    thousandth of a unit, keeps all gradients finite.
     """
     points = anchors.unflatten(-1, (-1, y.shape[-1]))
     difference = (y.unsqueeze(-2) - points) * inverse_std
-    return difference, (difference.square().sum(-1) + 1e-6).sqrt()
+    distance = (difference.square().sum(-1) + 1e-6).sqrt()
+    if points.shape[-2] != 2:
+        return difference, distance
+    apart = ((points[..., 0, :] - points[..., 1, :]) * inverse_std).norm(dim=-1)
+    detour = (distance.sum(-1) - apart).clamp(min=0.0) + 1e-5
+    return difference, torch.cat([distance, detour.sqrt().unsqueeze(-1)], dim=-1)
 
 
 class Workspace:
@@ -217,11 +224,11 @@ class BoundEnergy:
         def buffer(name: str, columns: int) -> Tensor:
             return self._workspace.get(name, n, columns, y)
 
-        difference = distance = None
+        difference = relative = None
         if anchors is not None:
-            difference, distance = anchor_distances(y, anchors, net.inverse_std)
+            difference, relative = anchor_features(y, anchors, net.inverse_std)
             difference = difference.expand(b, k, *difference.shape[-2:]).flatten(0, 1)
-            distance = distance.expand(b, k, distance.shape[-1]).flatten(0, 1)
+            relative = relative.expand(b, k, relative.shape[-1]).flatten(0, 1)
         y = y.expand(b, k, y.shape[-1]).reshape(n, y.shape[-1])
         hidden = buffer("hidden", width)
         pre = [buffer(f"a{i}", width) for i in range(len(net.weights) + 1)]
@@ -231,8 +238,8 @@ class BoundEnergy:
             cos = torch.cos(phase, out=buffer("cos", features))
             sin = torch.sin(phase, out=phase)
             pre[0].addmm_(cos, net.cos_weight).addmm_(sin, net.sin_weight)
-        if distance is not None:
-            pre[0].addmm_(distance, net.distance_weight)
+        if relative is not None:
+            pre[0].addmm_(relative, net.anchor_weight)
         h = act.into(pre[0], hidden)
         for i, weight in enumerate(net.weights):
             torch.addmm(net.biases[i], h, weight, out=pre[i + 1])
@@ -253,9 +260,13 @@ class BoundEnergy:
             grad_sin = torch.mm(grad, net.sin_weight_t, out=buffer("grad_sin", features))
             grad_phase = grad_sin.mul_(cos).addcmul_(grad_cos, sin, value=-1.0)
             grad_y.addmm_(grad_phase, net.freq_t)
-        if difference is not None and distance is not None:
-            # d r / dy = (y - anchor) / r, in normalised units.
-            pull = (grad @ net.distance_weight.t()) / distance
+        if difference is not None and relative is not None:
+            # d r_a / dy = (y - a) / r_a, and the root q of the detour: dq = (dr_1 + dr_2) / (2 q).
+            points = difference.shape[1]
+            pull = grad @ net.anchor_weight.t()
+            if points == 2:
+                pull[:, :2] += pull[:, 2:] / (2.0 * relative[:, 2:])
+            pull = pull[:, :points] / relative[:, :points]
             grad_y.add_((pull.unsqueeze(1) @ difference).squeeze(1) * net.inverse_std)
         grad_out.copy_(grad_y.view(b, k, -1))
 

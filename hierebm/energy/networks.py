@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hierebm.energy.kernels import ACTIVATIONS, BoundEnergy, Layers, Workspace, anchor_distances
+from hierebm.energy.kernels import ACTIVATIONS, BoundEnergy, Layers, Workspace, anchor_features
 from hierebm.energy.protocol import EnergyModel, autograd_energy_and_grad
 
 __all__ = ["EnergyMLP", "EnergyModel", "autograd_energy_and_grad", "bind"]
@@ -41,9 +41,10 @@ class EnergyMLP(nn.Module):
             input. A sequence spreads the frequencies evenly over several scales.
         fourier_mode: "joint" takes the frequencies over [y, x] together, so that a feature can
             depend on differences y - x; "y" over y alone; "separate" over y and over x, each alone.
-        anchors: the first ``anchors * y_dim`` entries of x are points in the space of y (start and
-            goal, say), and the distances of y to them are inputs as well. What lies between two
-            points is a narrow function of those distances, but a hard one of the coordinates.
+        anchors: the first ``anchors * y_dim`` entries of x are points in the space of y. With one
+            or more, the distances of y to them are inputs as well; with two (start and goal), also
+            the root of the detour over y. What lies between two points is a narrow function of
+            these, but a hard one of the coordinates.
         spectral_norm: divide every hidden weight matrix by its largest singular value (Miyato et
             al. 2018, arXiv:1802.05957; power iteration, one step per training forward). The output
             layer stays free: it sets the unit of energy.
@@ -110,8 +111,9 @@ class EnergyMLP(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(size))
 
         x_inputs = x_dim + (2 * features if fourier_mode == "separate" and x_dim else 0)
-        fan_in = y_dim + 2 * features + anchors + x_inputs + z_dim
-        self.y_in = _linear(y_dim + 2 * features + anchors, width, fan_in, generator)
+        relative = 3 if anchors == 2 else anchors
+        fan_in = y_dim + 2 * features + relative + x_inputs + z_dim
+        self.y_in = _linear(y_dim + 2 * features + relative, width, fan_in, generator)
         self.x_in = _linear(x_inputs, width, fan_in, generator, bias=False) if x_dim else None
         # A latent that starts loud gets used; one that starts as a whisper among many inputs is
         # ignored long enough for the rest of the network to settle without it.
@@ -172,7 +174,7 @@ class EnergyMLP(nn.Module):
             phase = phase if phase_x is None else phase + phase_x
             inputs += [phase.cos(), phase.sin()]
         if self.anchors and x is not None:
-            inputs.append(anchor_distances(raw, self._anchor_part(x), 1.0 / self.y_std)[1])
+            inputs.append(anchor_features(raw, self._anchor_part(x), 1.0 / self.y_std)[1])
         # One condition may serve many y, or one y be scored under many conditions.
         lead = torch.broadcast_shapes(*(t.shape[:-1] for t in inputs))
         features = torch.cat([t.expand(*lead, t.shape[-1]) for t in inputs], dim=-1)
@@ -228,7 +230,7 @@ class EnergyMLP(nn.Module):
                 sin_weight_t=first[d + n : d + 2 * n].T,
                 weights_t=[w.T for w in rest],
                 anchors=_as_grid(self._anchor_part(x)) if self.anchors and x is not None else None,
-                distance_weight=first[d + 2 * n :],
+                anchor_weight=first[d + 2 * n :],
                 inverse_std=1.0 / self.y_std,
             ),
             self._workspace,

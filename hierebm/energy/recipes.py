@@ -119,7 +119,7 @@ def fit_between(by: str, *, seed: int = 0, steps: int = 900) -> Fitted:
     x, y = AccelerateBrake().sample(5 * DATA_SIZE, gen, by=by)
     # Four dimensions of condition: many conditions a batch, few negatives each.
     config = EnergyConfig(
-        steps=steps, conditional_negatives=3, pivot_negatives=2, pivot_rows=256,
+        steps=steps, batch_size=512, conditional_negatives=3, pivot_negatives=2, pivot_rows=512,
         pivot_scales=(0.1, 0.3, 1.0),
     )  # fmt: skip
     low, high = torch.full((2,), -1.3), torch.full((2,), 1.3)
