@@ -131,10 +131,13 @@ def fit_between(by: str, *, seed: int = 0, steps: int = 900) -> Fitted:
 def fit_ring(density: ConditionalRing, *, seed: int = 0, steps: int = 800) -> Fitted:
     """Fit E(y | x) to the ring in d dimensions."""
     gen = torch.Generator().manual_seed(seed)
-    x, y = density.sample(DATA_SIZE, gen)
-    config = EnergyConfig(steps=steps, batch_size=96, pivot_rows=96)
+    x, y = density.sample(5 * DATA_SIZE, gen)
+    config = EnergyConfig(
+        steps=steps, conditional_negatives=2, pivot_negatives=6, pivot_rows=256,
+        pivot_scales=(0.1, 0.2, 0.5, 1.0),
+    )  # fmt: skip
     negatives = default_negatives(config, y, conditional=True, low=density.low, high=density.high)
-    model = EnergyMLP(density.dim, 3, fourier_scale=1.0, generator=gen)
+    model = EnergyMLP(density.dim, 3, fourier_scale=(0.25, 0.5, 1.0), generator=gen)
     return _timed(model, y, x, config, negatives, gen, None)
 
 
