@@ -73,10 +73,10 @@ class SequenceConfig:
     temperature: float = 0.3
     acceleration_weight: float = 1.0
     stretch_weight: float = 0.25
-    barrier: float = 2.0
+    barrier: float = 10.0
     state_cost: float = 1.0
     snap: bool = True
-    max_transitions: int = 24
+    max_transitions: int = 48
     replan_deviation: float = 1.5
 
     def __post_init__(self) -> None:
