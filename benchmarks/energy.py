@@ -152,7 +152,7 @@ def _branches(seed: int, part: float) -> list[Row]:
 def _between(seed: int, part: float) -> list[Row]:
     rows = []
     for by in ("arc", "time"):
-        fitted = fit_between(by, seed=seed, steps=round(900 * part))
+        fitted = fit_between(by, seed=seed, steps=round(1100 * part))
         saddle = mid_path_saddle(fitted.model)
         name = f"info_nce, uniform in {by}"
         values = {"saddle_nats": saddle, "train_s": fitted.train_s}

@@ -136,7 +136,7 @@ def between_valley(part: float = 1.0) -> Figure:
     low, high = torch.full((2,), -1.1), torch.full((2,), 1.1)
     shares = torch.linspace(0.0, 1.0, 101)
     for ax, by, colour in ((axes[0], "time", SAMPLE), (axes[1], "arc", DATA)):
-        fitted = fit_between(by, steps=_steps(900, part))
+        fitted = fit_between(by, steps=_steps(1100, part))
         _between_map(ax, fitted, x, low, high)
         saddle = mid_path_saddle(fitted.model)
         ax.set_title(f"drawn uniformly in {'time' if by == 'time' else 'arc length'}")

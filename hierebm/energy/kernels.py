@@ -104,9 +104,9 @@ def anchor_features(y: Tensor, anchors: Tensor, inverse_std: Tensor) -> tuple[Te
     """Differences (..., A, y_dim) of y to the anchors, and the features made of them (..., C).
 
     In normalised units. y is (..., y_dim), anchors (..., A y_dim). The features are the distances
-    r_a, and with two anchors, C = 3, also the root of the detour r_1 + r_2 - |a_1 - a_2|: about the
-    distance from the line between them, where the detour itself is flat. The smoothing, a
-    thousandth of a unit, keeps all gradients finite.
+    r_a, and with two anchors, C = 3, also twice the root of the detour r_1 + r_2 - |a_1 - a_2|:
+    about the distance from the line between them, where the detour itself is flat. The smoothing,
+    a thousandth of a unit, keeps all gradients finite.
     """
     points = anchors.unflatten(-1, (-1, y.shape[-1]))
     difference = (y.unsqueeze(-2) - points) * inverse_std
@@ -115,7 +115,7 @@ def anchor_features(y: Tensor, anchors: Tensor, inverse_std: Tensor) -> tuple[Te
         return difference, distance
     apart = ((points[..., 0, :] - points[..., 1, :]) * inverse_std).norm(dim=-1)
     detour = (distance.sum(-1) - apart).clamp(min=0.0) + 1e-5
-    return difference, torch.cat([distance, detour.sqrt().unsqueeze(-1)], dim=-1)
+    return difference, torch.cat([distance, 2.0 * detour.sqrt().unsqueeze(-1)], dim=-1)
 
 
 class Workspace:
@@ -261,11 +261,11 @@ class BoundEnergy:
             grad_phase = grad_sin.mul_(cos).addcmul_(grad_cos, sin, value=-1.0)
             grad_y.addmm_(grad_phase, net.freq_t)
         if difference is not None and relative is not None:
-            # d r_a / dy = (y - a) / r_a, and the root q of the detour: dq = (dr_1 + dr_2) / (2 q).
+            # d r_a / dy = (y - a) / r_a, and for q = 2 sqrt(detour): dq = 2 (dr_1 + dr_2) / q.
             points = difference.shape[1]
             pull = grad @ net.anchor_weight.t()
             if points == 2:
-                pull[:, :2] += pull[:, 2:] / (2.0 * relative[:, 2:])
+                pull[:, :2] += 2.0 * pull[:, 2:] / relative[:, 2:]
             pull = pull[:, :points] / relative[:, :points]
             grad_y.add_((pull.unsqueeze(1) @ difference).squeeze(1) * net.inverse_std)
         grad_out.copy_(grad_y.view(b, k, -1))

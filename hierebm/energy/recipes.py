@@ -113,7 +113,7 @@ def fit_two_branches(latent: bool, *, seed: int = 0, steps: int = 600) -> Fitted
     return _timed(model, y, x, config, [UniformNegatives(low, high, 8)], gen, None)
 
 
-def fit_between(by: str, *, seed: int = 0, steps: int = 900) -> Fitted:
+def fit_between(by: str, *, seed: int = 0, steps: int = 1100) -> Fitted:
     """Fit E(w | start, goal) to accelerate-brake triplets drawn uniformly by "time" or "arc"."""
     gen = torch.Generator().manual_seed(seed)
     x, y = AccelerateBrake().sample(5 * DATA_SIZE, gen, by=by)
