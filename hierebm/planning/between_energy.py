@@ -72,7 +72,9 @@ class BetweenEnergy:
             width=config.energy_width,
             depth=config.energy_depth,
             fourier_features=64,
-            fourier_scale=1.0,
+            fourier_scale=(0.5, 1.0, 2.0),
+            # Distances to s and g and the detour over w as inputs: a tenth of the data will do.
+            anchors=2,
             generator=generator,
         ).to(self.device)
         self.optimizer = FlatAdam(flat_parameters(self.model), lr=config.energy_lr)
