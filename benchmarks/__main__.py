@@ -45,13 +45,13 @@ def main(argv: list[str] | None = None) -> int:
     if not (Path(__file__).parent / f"{args.name}.py").exists():
         parser.error(f"benchmark {args.name!r} is not in this checkout")
     args.out.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
+    started, measured = time.perf_counter(), commit()
     run = import_module(f"benchmarks.{args.name}").run
     rows = run(quick=args.quick, seeds=args.seeds, out=args.out)
     print(table(rows))
     report = {
         "benchmark": args.name,
-        "commit": commit(),
+        "commit": measured,
         "machine": machine(),
         "seeds": args.seeds,
         "quick": args.quick,

@@ -123,9 +123,24 @@ class SequenceSubgoalPlanner:
             if self.learning:
                 missed = np.stack([achieved_goal, plan.subgoal])
                 self.sequences.add_negatives(torch.from_numpy(missed)[None])
-            rest = np.concatenate([achieved_goal[None], plan.states[plan.next :]])
-            return self.begin(observation, achieved_goal, plan.goal, plan.rng, rest)
+            return self._from_here(plan, observation, achieved_goal)
+        elif self._strayed(plan, achieved_goal):
+            return self._from_here(plan, observation, achieved_goal)
         return plan
+
+    def _strayed(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
+        at, before, subgoal = (
+            torch.from_numpy(x)[None]
+            for x in (achieved_goal, plan.states[plan.next - 1], plan.subgoal)
+        )
+        return bool(self.sequences.strayed(at, before, subgoal)[0])
+
+    def _from_here(
+        self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
+    ) -> SequencePlanState:
+        """A new plan, warm-started with what is left of this one."""
+        rest = np.concatenate([achieved_goal[None], plan.states[plan.next :]])
+        return self.begin(observation, achieved_goal, plan.goal, plan.rng, rest)
 
     def _chase(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
