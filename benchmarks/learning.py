@@ -47,6 +47,7 @@ QUICK = (
 FULL = (
     Case("hierarchical", "four_rooms", 40_000, FAR),
     Case("replay subgoals", "four_rooms", 40_000, FAR, (("subgoal_sampler", "replay"),)),
+    Case("sequence", "four_rooms", 40_000, FAR, (("planner", "sequence"),)),
     Case("flat", "four_rooms", 40_000, FAR),
     *QUICK[2:],
 )
