@@ -326,8 +326,8 @@ class PlanFigureCallback(BaseCallback):
     """Draw the plans of a few fixed tasks every ``freq`` env steps, as images for TensorBoard.
 
     For every task ``plan/path_I`` shows the subgoal graph with its shortest path and
-    ``plan/energy_I`` the energy between state and goal, where the agent offers one. Nothing is
-    drawn before the agent can plan.
+    ``plan/energy_I`` the energy between state and goal, where the agent offers one; none is drawn
+    before the agent can plan. ``rollout/success_over_time`` is the success rate so far.
 
     Args:
         freq: env steps between two pictures.
@@ -353,6 +353,7 @@ class PlanFigureCallback(BaseCallback):
         self._last = 0
         self._drawn = self._failed = False
         self._not_ready: RuntimeError | None = None
+        self._success: dict[int, float] = {}
 
     def _on_training_start(self) -> None:
         from hierebm.plots import walls_of
@@ -383,10 +384,20 @@ class PlanFigureCallback(BaseCallback):
         elif self._not_ready is not None:
             self.logger.log(f"No plan was drawn: {self._not_ready}")
 
-    def _draw(self) -> None:
-        from hierebm.plots import plan_figures
+    def _on_rollout_start(self) -> None:
+        rate = self.logger.latest.get("rollout/success_rate")
+        if rate is not None and rate != next(reversed(self._success.values()), None):
+            self._success[self.num_timesteps] = rate
 
+    def _draw(self) -> None:
+        from hierebm.plots import plan_figures, plot_success
+
+        self._on_rollout_start()
         try:
+            if self._success:
+                curve = (list(self._success), list(self._success.values()), None)
+                figure = plot_success({"while learning": curve})
+                self.logger.record_figure("rollout/success_over_time", figure)
             for i, observation in enumerate(self.observations):
                 for name, figure in plan_figures(self.model, observation, self.walls).items():
                     self.logger.record_figure(f"plan/{name}_{i}", figure)

@@ -225,5 +225,6 @@ def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_pa
     }
     events = EventAccumulator(str(tmp_path / "HierarchicalEBM_1"), {"images": 0})
     events.Reload()
-    assert {"plan/path_0", "plan/energy_0"} <= set(events.Tags()["images"])
+    images = {"plan/path_0", "plan/energy_0", "rollout/success_over_time"}
+    assert images <= set(events.Tags()["images"])
     assert "rollout/success_rate" in events.Tags()["scalars"]
