@@ -172,9 +172,7 @@ class GoalAgent(ABC):
             self._begin(self.env)
             self._episode_reward = np.zeros(self.env.n_envs)
             self._episode_length = np.zeros(self.env.n_envs, np.int64)
-            self.env.check_sparse(
-                np.concatenate([self._observation.achieved_goal, self._observation.desired_goal])
-            )
+            self.env.check_sparse(self._observation.achieved_goal, self._observation.desired_goal)
         started, started_at, logged, finished = time.perf_counter(), self.num_timesteps, 0, 0
         callbacks.on_rollout_start()
         while self.num_timesteps < target:

@@ -277,10 +277,18 @@ class GoalEnv:
         result: BoolArray = reward >= best[0] - 1e-6
         return result
 
-    def check_sparse(self, achieved_goal: FloatArray) -> None:
-        """Raise ValueError if more than two rewards occur between (n, goal_dim) achieved goals."""
-        rewards = self._rewards(achieved_goal, achieved_goal[::-1].copy())
-        values = np.unique(np.append(rewards, self._rewards(achieved_goal[:1], achieved_goal[:1])))
+    def check_sparse(self, achieved_goal: FloatArray, desired_goal: FloatArray) -> None:
+        """Raise ValueError if the reward takes more than two values on the way to a goal.
+
+        Args:
+            achieved_goal, desired_goal: (n, goal_dim); rewards are asked for between them.
+        """
+        share = np.linspace(0.0, 1.0, 9, dtype=np.float32)[:, None, None]
+        points = achieved_goal + share * (desired_goal - achieved_goal)
+        goals = np.broadcast_to(desired_goal, points.shape)
+        dim = achieved_goal.shape[1]
+        rewards = self._rewards(points.reshape(-1, dim), goals.reshape(-1, dim))
+        values = np.unique(rewards)
         if len(values) > 2:
             raise ValueError(
                 f"compute_reward pays {len(values)} different values for {len(rewards)} pairs of "

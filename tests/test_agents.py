@@ -193,6 +193,8 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         HierarchicalEBMAgent().plan({})
     with pytest.raises(RuntimeError, match="no environment"):
         DDPGHERAgent().save(tmp_path / "x.zip")
+    with pytest.raises(ValueError, match='reward_type="sparse"'):
+        DDPGHERAgent().learn(gym.make("PointMassGoal-v0", reward_type="dense"), 10)
     agent = _agent("flat").learn("PointMassGoal-v0", 10)
     with pytest.raises(ValueError, match="observation_space"):
         agent.set_env(LineGoal())

@@ -95,7 +95,7 @@ def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
     assert graph.largest_component() == 200
 
 
-def test_a_barred_edge_is_avoided_until_released() -> None:
+def test_a_barred_edge_is_avoided() -> None:
     places = _pool().places_at(np.array([[1.0, 2.0], [1.2, 2.0]], np.float32))
     graph = SubgoalGraph(
         places,
@@ -111,8 +111,6 @@ def test_a_barred_edge_is_avoided_until_released() -> None:
     assert graph.shortest_path() == [0, 2, 3]
     graph.bar(2, 3)
     assert graph.shortest_path() == []
-    graph.release()
-    assert graph.shortest_path() == [0, 1, 3]
 
 
 def test_stitched_points_lie_on_the_way_around() -> None:

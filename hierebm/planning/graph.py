@@ -154,12 +154,8 @@ class SubgoalGraph:
             self.unsupported[0, candidates + 1] = ~supported
 
     def bar(self, i: int, j: int) -> None:
-        """Take the edge from node i to node j out until :meth:`release`."""
+        """Take the edge from node i to node j out of this graph."""
         self.barred[i, j] = True
-
-    def release(self) -> None:
-        """Let every barred edge back in."""
-        self.barred[:] = False
 
     @property
     def costs(self) -> FloatArray:

@@ -55,17 +55,19 @@ class PlanState:
 class PlannerStats:
     """Means since the last :meth:`pop`, by TensorBoard key."""
 
-    values: dict[str, list[float]] = field(default_factory=dict)
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Sum and count by key: a planner may predict for ever without anybody asking."""
 
     def add(self, **metrics: float) -> None:
         """Keys with two underscores for the slash: ``graph__plan_ms``."""
         for key, value in metrics.items():
-            self.values.setdefault(key.replace("__", "/"), []).append(float(value))
+            total, count = self.sums.get(key.replace("__", "/"), (0.0, 0))
+            self.sums[key.replace("__", "/")] = (total + float(value), count + 1)
 
     def pop(self) -> dict[str, float]:
         """The means, and start over."""
-        means = {key: float(np.mean(values)) for key, values in self.values.items()}
-        self.values.clear()
+        means = {key: total / count for key, (total, count) in self.sums.items()}
+        self.sums.clear()
         return means
 
 
