@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 BENCHMARKS = {
     "learning": "curves and final success: flat, hierarchical and sequence agents",
     "energy": "energies, objectives and samplers on toy densities",
+    "speed": "times against Stable-Baselines3, plain modules and the arithmetic floor",
 }
 
 
