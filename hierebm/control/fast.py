@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hierebm.control.ddpg import QUERY_ROWS, DDPGConfig, DistanceDDPG
 from hierebm.control.distance import CategoricalHead
+from hierebm.control.features import FeatureWriter
 from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, squared_error_
 from hierebm.nn.modules import polyak_
 from hierebm.replay import TransitionBatch
@@ -56,7 +57,9 @@ class FastDistanceDDPG(DistanceDDPG):
         self._critics_kernel = DenseKernel(self.critics)
         self._actor_target_kernel = DenseKernel(self.actor_target, trainable=False)
         self._critics_target_kernel = DenseKernel(self.critics_target, trainable=False)
+        self._writer = FeatureWriter(self.features)
         self._input_memory = torch.empty(0, self._n_inputs)
+        self._input_array = self._input_memory.numpy()
         self._steps = torch.arange(1.0, self.head.out_dim + 1)
 
     # ------------------------------------------------------------------ learning
@@ -114,10 +117,9 @@ class FastDistanceDDPG(DistanceDDPG):
         if rows > len(self._input_memory):
             with torch.inference_mode(False):
                 self._input_memory = torch.empty(rows, self._n_inputs)
-        inputs = self._input_memory[:rows]
-        features = self.features(*map(self._tensor, (observation, achieved_goal, goal)))
-        inputs[:, : self._n_features].copy_(features)
-        return inputs
+            self._input_array = self._input_memory.numpy()
+        self._writer.write(observation, achieved_goal, goal, self._input_array[:rows])
+        return self._input_memory[:rows]
 
     def _choose_actions(self, inputs: Tensor, actor: DenseKernel) -> Tensor:
         """Let ``actor`` fill the action columns of ``inputs``; return its (B, A) pre-tanh."""
@@ -163,8 +165,9 @@ class FastDistanceDDPG(DistanceDDPG):
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """(B, ...) rows -> (B, action_dim) in [-1, 1], no noise; see the parent."""
-        features = self.features(*map(self._tensor, (observation, achieved_goal, goal)))
-        action: FloatArray = torch.tanh(self._acting_kernel.forward(features)[0]).numpy()
+        inputs = self._inputs(observation, achieved_goal, goal)
+        pre_tanh = self._acting_kernel.forward(inputs[:, : self._n_features])[0]
+        action: FloatArray = torch.tanh(pre_tanh).numpy()
         return action
 
     @torch.inference_mode()
