@@ -61,8 +61,8 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
     budget = float(rows[0]["train_s"])
     for recipe in ("margin", "margin_hard", "persistent_cd", "score_matching"):
         add(lambda seed, r=recipe: _recipe(r, seed, budget, samples))  # type: ignore[misc]
-    for library, function in LIBRARIES.items():
-        if importlib.util.find_spec(library) is None:
+    for library, (module, function) in LIBRARIES.items():
+        if importlib.util.find_spec(module) is None:
             print(f"{library} is not installed: its rows are left out (pip install {library})")
             continue
         add(lambda seed, f=function: f(seed, budget, samples))  # type: ignore[misc]
@@ -152,7 +152,7 @@ def _branches(seed: int, part: float) -> list[Row]:
 def _between(seed: int, part: float) -> list[Row]:
     rows = []
     for by in ("arc", "time"):
-        fitted = fit_between(by, seed=seed, steps=round(1100 * part))
+        fitted = fit_between(by, seed=seed, steps=round(2000 * part))
         saddle = mid_path_saddle(fitted.model)
         name = f"info_nce, uniform in {by}"
         values = {"saddle_nats": saddle, "train_s": fitted.train_s}

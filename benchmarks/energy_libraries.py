@@ -131,4 +131,8 @@ def _torchebm(
     return [library_row(name, density, model, train_s, sample, samples)]
 
 
-LIBRARIES: dict[str, Callable[..., list[Row]]] = {"torchebm": _torchebm, "ebm": _ebmkit}
+# By the name that pip knows: the module to import, the rows.
+LIBRARIES: dict[str, tuple[str, Callable[..., list[Row]]]] = {
+    "torchebm": ("torchebm", _torchebm),
+    "ebmkit": ("ebm", _ebmkit),
+}

@@ -3,7 +3,7 @@
 Candidates drawn from a proposal q and resampled by their importance weights are cheap, exact as
 their number grows, and blind to barriers; but the share of useful candidates falls exponentially
 with the dimension. So the effective sample size is *measured*. Where it suffices, the draws are
-resampled candidates, spread out by a few MALA steps. Where it does not, the same candidates become
+resampled candidates, moved apart by a Metropolis step. Where it does not, the same candidates become
 the first population of a tempered sequential Monte Carlo sampler (Neal 2001; Del Moral, Doucet &
 Jasra 2006): resample only as far towards the target as the effective sample size allows, move by
 MALA, repeat. With enough effective samples the first stage already reaches the target, so the two
@@ -28,6 +28,7 @@ from hierebm.energy.samplers import (
     importance_resample,
     langevin,
     mala,
+    metropolis,
 )
 
 Method = Literal["auto", "resample", "smc", "mala", "langevin", "annealed", "descent"]
@@ -42,12 +43,12 @@ class SamplerConfig:
         method: "auto" resamples and anneals where the effective sample size falls short; "resample"
             and "smc" force the one or the other; "mala", "langevin", "annealed" and "descent" start
             n chains from the proposal and run them for ``steps``.
-        candidates: M, drawn from the proposal for each condition; None takes ten for each draw
-            and at least 512.
+        candidates: M, drawn from the proposal for each condition; None takes eight for each
+            draw and at least 512.
         min_ess: "auto" accepts plain resampling when the effective sample size is at least
             ``min_ess * n`` for the condition (and at least 2).
-        refine_steps: MALA steps after resampling: they part duplicates and let draws leave the
-            grid of the candidates.
+        refine_steps: Metropolis steps after resampling: they part duplicates and let draws leave
+            the grid of the candidates.
         temperature: T of exp(-E / T).
         step_size: of the chains and of the refinement, in squared units of y; None takes
             (0.02 candidate std)^2 and adapts where the method does.
@@ -137,7 +138,7 @@ def draw(
     if config.method in ("mala", "langevin", "annealed", "descent"):
         return _chains(energy, n, proposal, batch, x, z, config, generator)
 
-    m = config.candidates or max(512, 10 * n)
+    m = config.candidates or max(512, 8 * n)
     y, log_q = proposal(batch, m, generator)
     e = energy(y, x, z).expand(batch, -1)
     log_q = torch.zeros_like(e) if log_q is None else log_q.expand_as(e)
@@ -146,16 +147,12 @@ def draw(
     starved = config.method == "auto" and not enough and proposal.density != "unknown"
     if config.method == "smc" or starved:
         return _tempered(energy, n, y, e, log_q, ess, proposal, x, z, config, generator)
-    step = _step_size(config, y)
-    chosen = gather(y, idx)
-    if not config.refine_steps:
-        return Draws(chosen, e.gather(1, idx), ess, "resample", 1)
-    moved = mala(
-        energy, chosen, x, z,
-        steps=config.refine_steps, step_size=step, temperature=config.temperature,
-        generator=generator, bounds=proposal.bounds, adapt=config.step_size is None,
+    y_drawn, e_drawn = metropolis(
+        energy, gather(y, idx), e.gather(1, idx), x, z,
+        steps=config.refine_steps, step_size=_step_size(config, y),
+        temperature=config.temperature, generator=generator, bounds=proposal.bounds,
     )  # fmt: skip
-    return Draws(moved.y, moved.energy, ess, "resample", 1)
+    return Draws(y_drawn, e_drawn, ess, "resample", 1)
 
 
 def _tempered(
