@@ -3,11 +3,11 @@
 Candidates drawn from a proposal q and resampled by their importance weights are cheap, exact as
 their number grows, and blind to barriers; but the share of useful candidates falls exponentially
 with the dimension. So the effective sample size is *measured*. Where it suffices, the draws are
-resampled candidates, moved apart by a Metropolis step. Where it does not, the same candidates become
-the first population of a tempered sequential Monte Carlo sampler (Neal 2001; Del Moral, Doucet &
-Jasra 2006): resample only as far towards the target as the effective sample size allows, move by
-MALA, repeat. With enough effective samples the first stage already reaches the target, so the two
-are one algorithm.
+resampled candidates, moved apart by a Metropolis step. Where it does not, the same candidates
+become the first population of a tempered sequential Monte Carlo sampler (Neal 2001; Del Moral,
+Doucet & Jasra 2006): resample only as far towards the target as the effective sample size allows,
+move by MALA, repeat. With enough effective samples the first stage already reaches the target, so
+the two are one algorithm.
 """
 
 from __future__ import annotations
