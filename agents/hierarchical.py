@@ -12,25 +12,26 @@ from numpy.typing import NDArray
 from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.planning.between_data import BetweenData, newest_triplets
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.planner import ClosedLoopPlanner, PlannerConfig, SubgoalPlanner
 from hierebm.planning.samplers import (
+    SAMPLERS,
     EBMSampler,
-    FarthestPointSampler,
-    ReplaySampler,
+    LearntSampler,
     SubgoalSampler,
+    make_sampler,
 )
 from hierebm.planning.sequence import SequenceConfig, SequencePlanner
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.planning.stitching import stitched_between
-from hierebm.replay import BetweenTriplets, sample_between, sample_pairs
+from hierebm.replay import BetweenTriplets, sample_pairs
 from hierebm.replay.episodes import FloatArray
 
 PLANNERS = ("graph", "sequence")
-SAMPLERS = ("ebm", "replay", "farthest")
 
 
 @dataclass
@@ -40,7 +41,9 @@ class HierarchicalEBMConfig(PlannerConfig, EnergyConfig, DDPGHERConfig):
     planner: str = "graph"
     """"graph" (shortest path over subgoals) or "sequence" (most likely sequence of states)."""
     subgoal_sampler: str = "ebm"
-    """"ebm" (energy between state and goal), "replay" (SORB) or "farthest" (spread out evenly)."""
+    """Where subgoals come from. Learnt, between state and goal: "ebm" (energy), "contrastive"
+    (follows the state and is followed by the goal), "cvae" (as in HTM). Anywhere: "replay" (SORB),
+    "farthest" (spread out evenly), "kmeans", "uniform" (walls or not)."""
     pool_size: int = 4000
     """Stored states, redrawn before each round of energy training, that subgoals are made of."""
     direct_episodes: float = 0.2
@@ -77,17 +80,29 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         super()._build(spaces)
         c = self.config
         # What the chosen planner draws from; the parts that it does not use are None.
-        self.energy: BetweenEnergy | None = None
+        self.sampler: SubgoalSampler | None = None
         self.sequences: SequencePlanner | None = None
         if c.planner == "sequence":
             self.sequences = SequencePlanner(spaces.goal_dim, c.sequence, self.generator)
-        elif c.subgoal_sampler == "ebm":
-            self.energy = BetweenEnergy(spaces.goal_dim, c, self.generator, self.device)
+        else:
+            self.sampler = make_sampler(
+                c.subgoal_sampler,
+                spaces.goal_dim,
+                c,
+                self.generator,
+                self.device,
+                model=self.low_level,
+            )
         empty = np.zeros((0, spaces.goal_dim), np.float32)
         self._stitched = BetweenTriplets(empty, empty, empty)
         self._pool: PlacePool | None = None
         self.experience: ExperienceMap | None = None
         self._energy_trained_at = self._experienced = 0
+
+    @property
+    def energy(self) -> BetweenEnergy | None:
+        """E(w | s, g), where subgoals come from one."""
+        return self.sampler.energy if isinstance(self.sampler, EBMSampler) else None
 
     def _attach(self, env: GoalEnv) -> None:
         super()._attach(env)
@@ -113,15 +128,10 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             return SequenceSubgoalPlanner(
                 self.low_level, self.sequences, self.config, self._reached, learning
             )
-        sampler: SubgoalSampler
-        if self.energy is not None:
-            sampler = EBMSampler(self.energy)
-        else:
-            replay = self.config.subgoal_sampler == "replay"
-            sampler = ReplaySampler() if replay else FarthestPointSampler()
+        assert self.sampler is not None
         return SubgoalPlanner(
             self.low_level,
-            sampler,
+            self.sampler,
             self.config,
             self.step_scale,
             self._reached,
@@ -184,12 +194,12 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _fit_scales(self) -> None:
         super()._fit_scales()
         shift, scale = (torch.from_numpy(x) for x in self.goal_range)
-        if self.energy is not None:
-            self.energy.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
+        if isinstance(self.sampler, LearntSampler):
+            self.sampler.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
         self._make_planners()
 
     def _train_energy(self) -> None:
-        """Redraw the pool, and fit the energy that plans with it."""
+        """Redraw the pool, and train what plans with it."""
         self._pool = PlacePool.draw(self.replay_buffer, self.config.pool_size, self.rng)
         self._share_pool()
         if self.experience is not None:
@@ -199,34 +209,26 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             self._experienced = self._stored
         if self.sequences is not None:
             self._train_sequences(self.sequences)
-        if self.energy is not None:
-            self._train_between(self.energy, self._pool)
+        if isinstance(self.sampler, LearntSampler):
+            self._train_sampler(self.sampler, self._pool)
 
-    def _train_between(self, energy: BetweenEnergy, pool: PlacePool) -> None:
-        """Stitch new paths over the pool, and fit E(w | s, g) to what lies between."""
+    def _train_sampler(self, sampler: LearntSampler, pool: PlacePool) -> None:
+        """Stitch new paths over the pool, and fit the sampler to what lies between."""
         c = self.config
-        fresh = stitched_between(
-            pool,
-            self.low_level,
-            c,
-            self.step_scale,
-            self._reached,
-            self.rng,
-            experience=self.experience,
-        )
-        self._stitched = _append(self._stitched, fresh, c.stitched_buffer)
-        # An untrained critic may not join any two states yet.
-        n_stitched = round(c.stitched_share * c.energy_batch_size) * bool(len(self._stitched.start))
-        for _ in range(c.energy_gradient_steps):
-            rows = self.rng.integers(max(1, len(self._stitched.start)), size=n_stitched)
-            raw = sample_between(self.replay_buffer, c.energy_batch_size - n_stitched, self.rng)
-            batch = BetweenTriplets(
-                np.concatenate([self._stitched.start[rows], raw.start]),
-                np.concatenate([self._stitched.goal[rows], raw.goal]),
-                np.concatenate([self._stitched.between[rows], raw.between]),
+        if sampler.learns_from_triplets:
+            fresh = stitched_between(
+                pool,
+                self.low_level,
+                c,
+                self.step_scale,
+                self._reached,
+                self.rng,
+                experience=self.experience,
             )
-            drawn = self.rng.integers(len(pool), size=(c.energy_batch_size, c.energy_negatives))
-            self._log_means(energy.update(batch, pool.achieved_goal[drawn]))
+            self._stitched = newest_triplets(self._stitched, fresh, c.stitched_buffer)
+        data = BetweenData(self.replay_buffer, pool, self._stitched, c.stitched_share, self.rng)
+        for _ in range(c.energy_gradient_steps):
+            self._log_means(sampler.train(data))
 
     def _train_sequences(self, sequences: SequencePlanner) -> None:
         """Fit E(s_t, s_t+1) to transitions of the replay and to what was planned and missed."""
@@ -289,14 +291,18 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     # ---------------------------------------------------------------- persistence
 
     def _tensors(self) -> dict[str, Any]:
-        parts = {"energy": self.energy, "sequences": self.sequences}
-        states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        # The name of the sampler's state is that of the first sampler that learnt.
+        states = {}
+        if isinstance(self.sampler, LearntSampler):
+            states["energy"] = self.sampler.state_dict()
+        if self.sequences is not None:
+            states["sequences"] = self.sequences.state_dict()
         return {**super()._tensors(), **states}
 
     def _load_tensors(self, tensors: dict[str, Any]) -> None:
         super()._load_tensors(tensors)
-        if self.energy is not None:
-            self.energy.load_state_dict(tensors["energy"])
+        if isinstance(self.sampler, LearntSampler):
+            self.sampler.load_state_dict(tensors["energy"])
         if self.sequences is not None:
             self.sequences.load_state_dict(tensors["sequences"])
 
@@ -339,12 +345,3 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
 def _row(observation: GoalObservation, i: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     return observation.observation[i], observation.achieved_goal[i], observation.desired_goal[i]
-
-
-def _append(old: BetweenTriplets, new: BetweenTriplets, limit: int) -> BetweenTriplets:
-    return BetweenTriplets(
-        *(
-            np.concatenate([getattr(old, name), getattr(new, name)])[-limit:]
-            for name in ("start", "goal", "between")
-        )
-    )

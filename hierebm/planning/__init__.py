@@ -1,26 +1,42 @@
 """The high level: subgoal samplers, the graph over subgoals, planners that follow it."""
 
+from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.graph import GraphConfig, SubgoalGraph
+from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.plan import Plan
 from hierebm.planning.planner import PlannerConfig, PlanState, SubgoalPlanner
 from hierebm.planning.samplers import (
+    SAMPLERS,
+    ContrastiveSampler,
+    CVAESampler,
     EBMSampler,
     FarthestPointSampler,
+    KMeansSampler,
+    LearntSampler,
     ReplaySampler,
     SubgoalSampler,
+    UniformSampler,
+    make_sampler,
 )
 from hierebm.planning.sequence import SequenceConfig, SequencePlan, SequencePlanner
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.planning.stitching import stitched_between
 
 __all__ = [
+    "SAMPLERS",
+    "BetweenData",
     "BetweenEnergy",
+    "CVAESampler",
+    "ContrastiveSampler",
     "EBMSampler",
     "EnergyConfig",
     "FarthestPointSampler",
     "GraphConfig",
+    "KMeansSampler",
+    "LearntSampler",
+    "PairScore",
     "PlacePool",
     "Places",
     "Plan",
@@ -34,5 +50,7 @@ __all__ = [
     "SubgoalGraph",
     "SubgoalPlanner",
     "SubgoalSampler",
+    "UniformSampler",
+    "make_sampler",
     "stitched_between",
 ]

@@ -14,12 +14,12 @@ from hierebm.energy.objectives import info_nce
 from hierebm.energy.samplers import importance_resample, langevin
 from hierebm.nn.modules import FlatAdam, flat_parameters
 from hierebm.replay import BetweenTriplets
-from hierebm.replay.episodes import FloatArray
+from hierebm.replay.episodes import FloatArray, IntArray
 
 
 @dataclass
 class EnergyConfig:
-    """Settings of the between-energy: network, training, sampling."""
+    """Settings of the learnt subgoal samplers: network, training, sampling."""
 
     energy_width: int = 128
     """Units of each hidden layer."""
@@ -43,6 +43,22 @@ class EnergyConfig:
     """Stored states that compete to be subgoals in a query."""
     langevin_steps: int = 5
     """Refinement steps of the resampled subgoals; 0 for none."""
+    detour_weight: float = 0.0
+    """Nats that a subgoal loses for every step of the way through it, by the low level's own
+    distances ("ebm"). Those end at ``max_distance``: in a larger world the term is flat wherever
+    both start and goal are farther than that, and only bends the ends of the way."""
+    straight_candidates: float = 0.0
+    """Share of candidates taken from the straight line between start and goal ("ebm"), visited
+    ground or not: it is the energy that has to veto those inside walls."""
+    latent_dim: int = 8
+    """Length of the latent code ("cvae")."""
+    contrastive_dim: int = 32
+    """Length of the representations ("contrastive", and the connectivity of "cvae")."""
+    contrastive_horizon: float = 30.0
+    """Mean number of steps from a state to the later one that it is contrasted with
+    ("contrastive")."""
+    connectivity_horizon: float = 4.0
+    """The same for what counts as connected ("cvae")."""
 
 
 class BetweenEnergy:
@@ -124,59 +140,48 @@ class BetweenEnergy:
 
     @torch.no_grad()
     def energy(self, points: FloatArray, start: FloatArray, goal: FloatArray) -> FloatArray:
-        """E(w | s, g) in nats up to a constant of (s, g).
+        """E(w | s, g) in nats up to a constant of (s, g), for one query or for q of them at once.
 
         Args:
-            points: (m, goal_dim) points w.
-            start, goal: (goal_dim,).
+            points: (m, goal_dim) or (q, m, goal_dim) points w.
+            start, goal: (goal_dim,) or (q, goal_dim).
 
         Returns:
-            (m,) float32.
+            (m,) or (q, m) float32.
         """
-        condition = self._condition(start[None], goal[None])[:, 0]
-        result: FloatArray = self.model(self._tensor(points), condition).cpu().numpy()
+        energies = self.model(self._tensor(points), self._condition(start, goal))
+        result: FloatArray = energies.cpu().numpy()
         return result
 
-    def resample(
-        self,
-        candidates: FloatArray,
-        start: FloatArray,
-        goal: FloatArray,
-        n: int,
-        seed: int,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Draw n different candidates with probability proportional to exp(-E), then refine.
+    def draw(self, energies: FloatArray, n: int, generator: torch.Generator) -> IntArray:
+        """(n,) different candidates of (m,), with probability proportional to exp(-E)."""
+        chosen, _ = importance_resample(
+            self._tensor(energies)[None], min(n, len(energies)), generator, replace=False
+        )
+        result: IntArray = chosen[0].cpu().numpy()
+        return result
 
-        Args:
-            candidates: (m, goal_dim) stored states, drawn from q.
-            start, goal: (goal_dim,).
-            n: how many.
-            seed: of the draw and of the Langevin noise.
-
-        Returns:
-            (n, goal_dim) resampled candidates and (n, goal_dim) the same after Langevin steps.
-        """
-        generator = torch.Generator(self.device).manual_seed(seed)
-        energies = self._tensor(self.energy(candidates, start, goal))
-        n = min(n, len(candidates))
-        chosen, _ = importance_resample(energies[None], n, generator, replace=False)
-        drawn = candidates[chosen[0].cpu().numpy()]
+    def refine(
+        self, points: FloatArray, start: FloatArray, goal: FloatArray, generator: torch.Generator
+    ) -> FloatArray:
+        """(n, goal_dim) points after a few Langevin steps of E(. | start, goal)."""
         if not self.config.langevin_steps:
-            return drawn, drawn
+            return points
         refined = langevin(
             self.model,
-            self._tensor(drawn)[None],
-            self._condition(start[None], goal[None]),
+            self._tensor(points)[None],
+            self._condition(start, goal)[None],
             steps=self.config.langevin_steps,
             # Noise of a quarter step at full speed per update: it smooths, it does not travel.
             step_size=0.5 * (0.25 * self.step_scale).square(),
             max_move=0.5 * self.step_scale,
             generator=generator,
         )
-        return drawn, refined[0].cpu().numpy()
+        result: FloatArray = refined[0].cpu().numpy()
+        return result
 
     def _condition(self, start: FloatArray, goal: FloatArray) -> Tensor:
-        return self._tensor(np.concatenate([start, goal], axis=-1))[:, None]
+        return self._tensor(np.concatenate([start, goal], axis=-1))[..., None, :]
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(array, device=self.device)

@@ -1,0 +1,110 @@
+"""Subgoal samplers: queries (state, goal) in, places that may serve as subgoals out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from hierebm.planning.between_data import BetweenData
+from hierebm.planning.places import PlacePool, Places
+from hierebm.replay.episodes import FloatArray, IntArray
+
+
+class SubgoalSampler(ABC):
+    """Draws n places that may serve as subgoals on the way from a state to a goal."""
+
+    @abstractmethod
+    def sample_batch(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: PlacePool,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Places]:
+        """(q, goal_dim), (q, goal_dim) -> q times n places (fewer only if the pool holds fewer).
+
+        Args:
+            rngs: one source of draws for each query, so that an answer does not depend on what
+                else is asked.
+        """
+
+    def sample(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: PlacePool,
+        rng: np.random.Generator,
+    ) -> Places:
+        """One query: (goal_dim,), (goal_dim,) -> n places."""
+        return self.sample_batch(start[None], goal[None], n, pool, [rng])[0]
+
+
+class LearntSampler(SubgoalSampler):
+    """A sampler with a model that is trained while the agent explores."""
+
+    learns_from_triplets: ClassVar[bool] = True
+    """Whether ``train`` asks for triplets, so that paths have to be stitched for it."""
+
+    @abstractmethod
+    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
+        """Fit the inputs' scaling. Call it once, before training.
+
+        Args:
+            shift, scale: (goal_dim,) middle and half range of the goal space.
+            step_scale: (goal_dim,) how far one step at full speed goes.
+        """
+
+    @abstractmethod
+    def train(self, data: BetweenData) -> dict[str, float]:
+        """One gradient step on what it draws from ``data``; returns ``energy/*`` metrics."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next gradient step and the next query depend on."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave, in place."""
+
+
+def farthest_points(points: FloatArray, n: int, first: int) -> IntArray:
+    """Indices of n points, each the farthest from those before it (Gonzalez 1985).
+
+    Args:
+        points: (m, dim).
+        n: how many, at most m.
+        first: index to begin with.
+    """
+    n = min(n, len(points))
+    chosen = np.empty(n, np.int64)
+    chosen[0] = first
+    gap = np.full(len(points), np.inf, np.float32)
+    for k in range(1, n):
+        np.minimum(gap, np.square(points - points[chosen[k - 1]]).sum(-1), out=gap)
+        chosen[k] = int(gap.argmax())
+    return chosen
+
+
+def resample(log_weight: FloatArray, n: int, rngs: Sequence[np.random.Generator]) -> IntArray:
+    """Draw n different of m candidates with probability proportional to exp(log_weight).
+
+    Gumbel top-n (Kool et al. 2019, arXiv 1903.06059).
+
+    Args:
+        log_weight: (q, m).
+        n: how many, at most m.
+        rngs: one for each row.
+
+    Returns:
+        (q, n) indices, the most likely draws first.
+    """
+    noise = np.stack([rng.gumbel(size=log_weight.shape[1]) for rng in rngs])
+    order = np.argsort(-(log_weight + noise), axis=1)
+    result: IntArray = order[:, : min(n, log_weight.shape[1])]
+    return result

@@ -1,0 +1,166 @@
+"""A conditional VAE that imagines states between start and goal, as a baseline for the energy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hierebm.nn.modules import MLP, FlatAdam, flat_parameters
+from hierebm.planning.between_data import BetweenData
+from hierebm.planning.between_energy import EnergyConfig
+from hierebm.planning.pair_score import PairScore, PointFeatures
+from hierebm.planning.places import PlacePool, Places
+from hierebm.planning.samplers_base import LearntSampler, farthest_points
+from hierebm.replay import BetweenTriplets
+from hierebm.replay.episodes import FloatArray
+
+
+class BetweenVAE(nn.Module):
+    """p(w | s, g) = integral N(w; mu(z, s, g), sigma^2) N(z; 0, I) dz, with encoder q(z | w, s, g).
+
+    Sohn et al. 2015; sigma is learnt, one for each coordinate, which sets the balance between
+    reconstruction and prior by itself (Rybkin et al. 2021, arXiv 2006.13202).
+    """
+
+    def __init__(self, goal_dim: int, config: EnergyConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.features = PointFeatures(goal_dim, generator)
+        hidden, latent = [config.energy_width] * config.energy_depth, config.latent_dim
+        n = self.features.out_dim
+        self.encoder = MLP(3 * n, hidden, 2 * latent, "silu", generator)
+        self.decoder = MLP(latent + 2 * n, hidden, goal_dim, "silu", generator)
+        self.log_sigma = nn.Parameter(torch.zeros(goal_dim))
+
+    def loss(self, start: Tensor, goal: Tensor, between: Tensor, noise: Tensor) -> Tensor:
+        """Negative evidence bound in nats: (n,) for (n, goal_dim) each and noise (n, latent)."""
+        condition = self._condition(start, goal)
+        mean, log_sigma = self.encoder(
+            torch.cat([self.features(between), condition], dim=-1)
+        ).chunk(2, dim=-1)
+        log_sigma = log_sigma.clamp(-7.0, 3.0)
+        z = mean + log_sigma.exp() * noise
+        # Places are measured in half ranges of the goal space, as everywhere in here.
+        target = (between - self.features.shift) / self.features.scale
+        sigma = self.log_sigma.clamp(min=-6.0)
+        error = (self.decoder(torch.cat([z, condition], dim=-1)) - target) / sigma.exp()
+        reconstruction = (0.5 * error.square() + sigma).sum(-1)
+        divergence = 0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma
+        return reconstruction + divergence.sum(-1)
+
+    def decode(self, z: Tensor, start: Tensor, goal: Tensor) -> Tensor:
+        """mu for latents (q, m, latent), start and goal (q, goal_dim): (q, m, goal_dim)."""
+        condition = self._condition(start, goal)[:, None].expand(*z.shape[:2], -1)
+        scaled = self.decoder(torch.cat([z, condition], dim=-1))
+        return scaled * self.features.scale + self.features.shift
+
+    def _condition(self, start: Tensor, goal: Tensor) -> Tensor:
+        return torch.cat([self.features(start), self.features(goal)], dim=-1)
+
+
+class CVAESampler(LearntSampler):
+    """Imagined states, those that connect to the others preferred.
+
+    After Hallucinative Topological Memory (Liu et al. 2020, arXiv 2002.12336): a conditional VAE
+    proposes places, a contrastive score of pairs that follow one another within a few steps says
+    which of them are connected. Here the proposals are trained on the same triplets as the energy
+    and conditioned on start and goal; the quarter with the weakest connection to any other is
+    dropped, and the rest thinned as :class:`EBMSampler` does. Edges keep the low level's distances;
+    the planner takes ``connectivity`` as its ``experience`` where the score is to check them.
+
+    Args:
+        goal_dim: length of s, g and w, all points of goal space.
+        config: size of the networks, learning rate, latent code.
+        generator: source of the initial weights.
+        oversampling: how many are imagined for each one that is kept.
+    """
+
+    def __init__(
+        self,
+        goal_dim: int,
+        config: EnergyConfig,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        oversampling: int = 4,
+    ) -> None:
+        self.config, self.oversampling = config, oversampling
+        self.device = torch.device(device)
+        self.vae = BetweenVAE(goal_dim, config, generator).to(self.device)
+        self.connectivity = PairScore(goal_dim, config, generator, device)
+        self.optimizer = FlatAdam(flat_parameters(self.vae), lr=config.energy_lr)
+
+    @torch.no_grad()
+    def sample_batch(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: PlacePool,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Places]:
+        """See :class:`SubgoalSampler`."""
+        shape = self.oversampling * n, self.config.latent_dim
+        z = np.stack([rng.standard_normal(shape, np.float32) for rng in rngs])
+        imagined = self.vae.decode(*(self._tensor(array) for array in (z, start, goal)))
+        result = []
+        for points in imagined.cpu().numpy():
+            connected = points[self._connected(points)]
+            result.append(pool.places_at(connected[farthest_points(connected, n, first=0)]))
+        return result
+
+    def _connected(self, points: FloatArray) -> FloatArray:
+        """(m,) bool: all but the quarter of the points with the weakest best link to another."""
+        links = self.connectivity.score(points[:, None], points[None])
+        links = np.minimum(links, links.T)
+        np.fill_diagonal(links, -np.inf)
+        best = links.max(0)
+        result: FloatArray = best >= np.quantile(best, 0.25)
+        return result
+
+    # ------------------------------------------------------------------- learning
+
+    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
+        """See :class:`LearntSampler`."""
+        for features in (self.vae.features, self.connectivity.features):
+            features.fit_scale(shift, scale, step_scale)
+
+    def train(self, data: BetweenData) -> dict[str, float]:
+        """One step of the evidence bound and one of the connectivity."""
+        c = self.config
+        triplets = data.triplets(c.energy_batch_size)
+        noise = data.rng.standard_normal((c.energy_batch_size, c.latent_dim), np.float32)
+        metrics = self.connectivity.update(
+            *data.futures(c.energy_batch_size, c.connectivity_horizon)
+        )
+        return {
+            "energy/loss": self._update(triplets, noise),
+            "energy/connectivity_loss": metrics["energy/loss"],
+        }
+
+    def _update(self, triplets: BetweenTriplets, noise: FloatArray) -> float:
+        loss = self.vae.loss(
+            self._tensor(triplets.start),
+            self._tensor(triplets.goal),
+            self._tensor(triplets.between),
+            self._tensor(noise),
+        ).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _tensor(self, array: FloatArray) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`LearntSampler`."""
+        parts = ("vae", "connectivity", "optimizer")
+        return {name: getattr(self, name).state_dict() for name in parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`LearntSampler`."""
+        for name, part in state.items():
+            getattr(self, name).load_state_dict(part)

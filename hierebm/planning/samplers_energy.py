@@ -1,0 +1,119 @@
+"""The energy's sampler: states that are likely to lie between start and goal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hierebm.planning.between_data import BetweenData
+from hierebm.planning.between_energy import BetweenEnergy
+from hierebm.planning.graph import DistanceModel
+from hierebm.planning.places import PlacePool, Places
+from hierebm.planning.samplers_base import LearntSampler, farthest_points
+from hierebm.replay.episodes import FloatArray
+
+
+class EBMSampler(LearntSampler):
+    """States of low energy E(w | s, g): likely to lie between start and goal.
+
+    Candidates from the pool are resampled by exp(-E), refined by a few Langevin steps (kept only
+    where they stay on visited ground), and thinned by farthest-point selection, because a graph
+    gains nothing from two nodes at one place.
+
+    Args:
+        energy: the trained model; its config says how to sample.
+        oversampling: how many are resampled for each one that is kept.
+        model: gives distances in steps; needed for a ``detour_weight`` alone.
+
+    Raises:
+        ValueError: a detour weight without a model.
+    """
+
+    def __init__(
+        self, energy: BetweenEnergy, oversampling: int = 4, model: DistanceModel | None = None
+    ) -> None:
+        self.energy, self.oversampling, self.model = energy, oversampling, model
+        if energy.config.detour_weight and model is None:
+            raise ValueError("detour_weight needs distances: give EBMSampler(model=low_level)")
+
+    def sample_batch(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: PlacePool,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Places]:
+        """See :class:`SubgoalSampler`."""
+        m = min(len(pool), self.energy.config.candidates)
+        rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
+        candidates = pool.achieved_goal[np.stack(rows)]
+        self._propose_straight(candidates, start, goal, rngs)
+        energies = self.energy.energy(candidates, start, goal)
+        energies = energies + self._detour(candidates, start, goal, pool)
+        thinned = []
+        for i, rng in enumerate(rngs):
+            generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
+            chosen = self.energy.draw(energies[i], self.oversampling * n, generator)
+            drawn = candidates[i, chosen]
+            refined = self.energy.refine(drawn, start[i], goal[i], generator)
+            # A refined point far from everything visited may be inside a wall.
+            ground = pool.on_visited_ground(refined)
+            points = np.where(ground[:, None], refined, drawn)
+            thinned.append(points[farthest_points(points, n, first=0)])
+        kept = self.energy.energy(np.stack(thinned), start, goal)
+        return [pool.places_at(p, e) for p, e in zip(thinned, kept, strict=True)]
+
+    def _propose_straight(
+        self,
+        candidates: FloatArray,
+        start: FloatArray,
+        goal: FloatArray,
+        rngs: Sequence[np.random.Generator],
+    ) -> None:
+        """Replace the first of the candidates (q, m, goal_dim) by points of the straight lines."""
+        k = round(self.energy.config.straight_candidates * candidates.shape[1])
+        if k:
+            along = np.stack([rng.random((k, 1), dtype=np.float32) for rng in rngs])
+            candidates[:, :k] = start[:, None] + along * (goal - start)[:, None]
+
+    def _detour(
+        self, candidates: FloatArray, start: FloatArray, goal: FloatArray, pool: PlacePool
+    ) -> FloatArray | float:
+        """(q, m) nats for the way from start to goal through each candidate."""
+        weight = self.energy.config.detour_weight
+        if not weight or self.model is None:
+            return 0.0
+        q, m, dim = candidates.shape
+        here = pool.places_at(start)
+        via = pool.places_at(candidates.reshape(q * m, dim))
+        to = self.model.distance(
+            np.repeat(here.observation, m, 0), np.repeat(start, m, 0), via.achieved_goal
+        )
+        onwards = self.model.distance(via.observation, via.achieved_goal, np.repeat(goal, m, 0))
+        result: FloatArray = weight * (to + onwards).reshape(q, m)
+        return result
+
+    # ------------------------------------------------------------------- learning
+
+    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
+        """See :class:`LearntSampler`."""
+        self.energy.fit_scale(shift, scale, step_scale)
+
+    def train(self, data: BetweenData) -> dict[str, float]:
+        """One step of InfoNCE against places of the pool."""
+        c = self.energy.config
+        triplets = data.triplets(c.energy_batch_size)
+        return self.energy.update(triplets, data.places(c.energy_batch_size, c.energy_negatives))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`LearntSampler`."""
+        return self.energy.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`LearntSampler`."""
+        self.energy.load_state_dict(state)
