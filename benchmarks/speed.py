@@ -15,24 +15,77 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import speed_loop, speed_update
+from benchmarks import (
+    speed_learning,
+    speed_loop,
+    speed_planning,
+    speed_processes,
+    speed_update,
+)
 from benchmarks.speed_measure import Row, line
 from benchmarks.speed_peer import has_sb3, mention_sbx
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
-    """Every part in turn; draws ``speed.png`` and returns the rows."""
+    """Every part in turn; draws ``speed.png`` and returns the rows.
+
+    Args:
+        seeds: of the time to success; the other rows have their blocks.
+    """
     torch.set_num_threads(1)
     sb3 = has_sb3()
     mention_sbx()
-    seeds = seeds or (1 if quick else 3)
     parts: list[Callable[[], Iterator[Row]]] = [
         lambda: speed_update.rows(quick, sb3),
         lambda: speed_loop.rows(quick, sb3),
+        lambda: speed_planning.rows(quick),
+        lambda: speed_processes.rows(quick),
+        lambda: speed_learning.rows(quick, seeds or (1 if quick else 3), sb3),
     ]
     rows: list[Row] = []
     for part in parts:
         for values in part():
             print(line(values), flush=True)
             rows.append(values)
+    draw(rows, out / "speed.png")
     return rows
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Ratios with their spread and targets; planning time against nodes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    compared = [row for row in rows if row["ratio"] is not None and row["unit"].startswith(TIMES)]
+    for y, row in enumerate(reversed(compared)):
+        color = {True: "C2", False: "C3", None: "C7"}[row["met"]]
+        left.barh(y, row["ratio"], color=color, alpha=0.7)
+        left.plot([row["ratio_min"], row["ratio_max"]], [y, y], color="black", linewidth=1.5)
+        if row["target"]:
+            target = float(row["target"].strip("<>= x"))
+            left.plot([target, target], [y - 0.4, y + 0.4], color="black", linestyle=":")
+    left.set_yticks(
+        range(len(compared)),
+        [_two_lines(row) for row in reversed(compared)],
+        fontsize="small",
+    )
+    left.set_xscale("log")
+    left.axvline(1.0, color="grey", linewidth=0.8)
+    left.set_xlabel("times as fast; line: smallest to largest block; dotted: target")
+    planning = [row for row in rows if row["what"] == "planning time"]
+    right.loglog([row["nodes"] for row in planning], [row["ours"] for row in planning], "o-")
+    exponent = [row["ours"] for row in rows if row["unit"] == "exponent"]
+    right.set_title("".join(f"planning time ~ nodes^{value:.2f}" for value in exponent))
+    right.set_xlabel("nodes")
+    right.set_ylabel("ms")
+    right.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=130)
+
+
+TIMES = ("ms", "s")
+"""Units of the rows whose ratio says how many times faster something is."""
+
+
+def _two_lines(row: Row) -> str:
+    return f"{row['what'].split(' (')[0]}\nagainst {row['against'].split(' (')[0]}"

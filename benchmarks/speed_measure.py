@@ -120,7 +120,7 @@ def growth(what: str, against: str, times: Times, most: float, unit: str) -> Row
 
 COLUMNS = (
     "what", "against", "ours", "peer", "ratio", "ratio_min", "ratio_max", "unit", "floor",
-    "of_floor", "target", "met", "wall_ratio",
+    "of_floor", "target", "met", "wall_ratio", "nodes",
 )  # fmt: skip
 
 
