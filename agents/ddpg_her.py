@@ -19,9 +19,9 @@ from hierebm.replay import EpisodeReplay, sample_transitions
 from hierebm.replay.episodes import FloatArray
 from hierebm.serialization import load_checkpoint, save_checkpoint
 
-# Warm-up actions are held for this many steps on average: a system with momentum reaches its top
+# Random actions are held for this many steps on average: a system with momentum reaches its top
 # speed, which sets the scale of one step, and goes somewhere.
-WARM_UP_HOLD = 8.0
+HOLD = 8.0
 
 
 @dataclass
@@ -111,7 +111,8 @@ class DDPGHERAgent(GoalAgent):
 
     def _begin(self, env: GoalEnv) -> None:
         self.replay_buffer.close_episodes()
-        self._warm_up_action = self.rng.uniform(-1.0, 1.0, (env.n_envs, env.spaces.action_dim))
+        shape = (env.n_envs, env.spaces.action_dim)
+        self._held_action = self.rng.uniform(-1.0, 1.0, shape).astype(np.float32)
 
     # ------------------------------------------------------------------- learning
 
@@ -120,15 +121,18 @@ class DDPGHERAgent(GoalAgent):
         return observation.desired_goal
 
     def _act(self, observation: GoalObservation) -> FloatArray:
-        n = len(observation.observation)
         self._goal = self._chased_goal(observation)
         if not self._ready:
-            new = self.rng.random((n, 1)) < 1.0 / WARM_UP_HOLD
-            fresh = self.rng.uniform(-1.0, 1.0, self._warm_up_action.shape)
-            self._warm_up_action = np.where(new, fresh, self._warm_up_action)
-            return self._warm_up_action.astype(np.float32)
+            return self._random_walk()
         action = self.low_level.act(observation.observation, observation.achieved_goal, self._goal)
         return self._with_noise(action)
+
+    def _random_walk(self) -> FloatArray:
+        """(n_envs, action_dim) random actions that are held for a while."""
+        new = self.rng.random((len(self._held_action), 1)) < 1.0 / HOLD
+        fresh = self.rng.uniform(-1.0, 1.0, self._held_action.shape).astype(np.float32)
+        self._held_action = np.where(new, fresh, self._held_action)
+        return self._held_action
 
     def _with_noise(self, action: FloatArray) -> FloatArray:
         noise = self.rng.normal(0.0, self.config.action_noise, action.shape)

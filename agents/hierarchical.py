@@ -171,6 +171,13 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             goals[env] = plan.subgoal
         return goals
 
+    def _act(self, observation: GoalObservation) -> FloatArray:
+        action = super()._act(observation)
+        wander = [plan is not None and getattr(plan, "wander", False) for plan in self._plans]
+        if any(wander):
+            action[wander] = self._random_walk()[wander]
+        return action
+
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
         super()._store(before, action, step)
         after = step.reached_state

@@ -48,10 +48,10 @@ def test_experience_supports_what_is_true_and_nothing_through_the_wall() -> None
     a, b, straight = a[near], b[near], straight[near]
     true = _true_steps(a, b)
     honest = true < straight + 1
-    assert world.supports(a, b, true)[honest].mean() > 0.98
+    assert world.judge(a, b, true)[1][honest].mean() > 0.98
     through = true > 3 * straight + 12
     assert through.sum() > 20
-    assert world.supports(a, b, straight)[through].mean() == 0.0
+    assert world.judge(a, b, straight)[1][through].mean() == 0.0
 
 
 def test_experience_grows_piece_by_piece_and_resumes() -> None:
@@ -63,13 +63,43 @@ def test_experience_grows_piece_by_piece_and_resumes() -> None:
         pieces.add(replay, part)
     rng = np.random.default_rng(1)
     a, b = (replay.achieved_goal[replay.sample_rows(500, rng)] for _ in range(2))
-    agree = whole.supports(a, b, np.full(500, 8.0)) == pieces.supports(a, b, np.full(500, 8.0))
+    eight = np.full(500, 8.0, np.float32)
+    agree = whole.judge(a, b, eight)[1] == pieces.judge(a, b, eight)[1]
     assert agree.mean() > 0.9
     restored = ExperienceMap(STEP)
     restored.load_state_dict(pieces.state_dict())
     assert np.array_equal(restored.steps(a, b), pieces.steps(a, b))
+    assert np.array_equal(restored.visits, pieces.visits)
 
 
 def test_without_experience_nothing_is_supported() -> None:
     points = np.zeros((3, 2), np.float32)
-    assert not ExperienceMap(STEP).supports(points, points, np.ones(3)).any()
+    assert not ExperienceMap(STEP).judge(points, points, np.ones(3, np.float32))[1].any()
+    assert ExperienceMap(STEP).seldom_visited(points[0], 10.0, np.random.default_rng(0)) is None
+
+
+def test_where_trajectories_were_faster_the_critics_are_corrected() -> None:
+    replay = _walks()
+    world = ExperienceMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    a = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
+    b = np.array([[1.5, 0.5], [3.5, 0.5]], np.float32)
+    steps, supported = world.judge(a, b, np.array([30.0, 30.0], np.float32))
+    assert 5.0 <= steps[0] <= 12.0, "five steps at full speed, the critics said thirty"
+    assert 24.0 <= steps[1] <= 30.0, "29 steps around the wall"
+    assert supported.tolist() == [True, True]
+
+
+def test_exploration_goes_where_few_have_been() -> None:
+    replay = _walks()
+    world = ExperienceMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    # Nobody was often in the upper left corner, everybody everywhere else.
+    corner = (world.landmarks * 0.4 < [0.8, 9.0]).all(-1) & (world.landmarks[:, 1] * 0.4 > 3.2)
+    world.visits = np.where(corner, 1, 10_000)
+    rng = np.random.default_rng(0)
+    here = np.array([1.0, 2.8], np.float32)
+    drawn = [world.seldom_visited(here, 12.0, rng) for _ in range(50)]
+    assert all(found is not None and 0 < found[1] <= 12.0 for found in drawn)
+    hits = [found[0][0] < 0.8 and found[0][1] > 3.2 for found in drawn if found is not None]
+    assert np.mean(hits) > 0.9

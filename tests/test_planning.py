@@ -219,6 +219,57 @@ def test_a_follower_that_is_stuck_is_given_other_subgoals() -> None:
     assert planner.stats.pop()["subgoal/reached_rate"] == 0.0
 
 
+class _LeftHalf:
+    """Experience of a world of which only x < 2 is known; the rim is at (1.8, 1.0)."""
+
+    def judge(
+        self, source: FloatArray, target: FloatArray, predicted: FloatArray
+    ) -> tuple[FloatArray, np.ndarray]:
+        return predicted, (source[:, 0] < 2) & (target[:, 0] < 2)
+
+    def seldom_visited(
+        self, point: FloatArray, reach: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, float]:
+        return np.array([1.8, 1.0], np.float32), 4.0
+
+
+def _half_known(learning: bool, **kwargs: float) -> SubgoalPlanner:
+    config = PlannerConfig(n_subgoals=150, **kwargs)
+    world, sampler = WallWorld(), ReplaySampler()
+    planner = SubgoalPlanner(world, sampler, config, STEP, _reached, _LeftHalf(), learning)
+    planner.pool = _pool()
+    return planner
+
+
+def test_learning_explores_the_rim_of_the_known_world_and_wanders_there() -> None:
+    planner = _half_known(True, explore=1.0, wander_steps=5)
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0))
+    rim = np.array([1.8, 1.0], np.float32)
+    assert plan.exploring and not plan.wander and np.array_equal(plan.subgoal, rim)
+    plan = planner.step(plan, zeros, rim)
+    for _ in range(5):
+        assert plan.wander
+        plan = planner.step(plan, zeros, rim)
+    assert plan.exploring and not plan.wander, "and then the next place to explore"
+    known = planner.begin(zeros, START, rim, np.random.default_rng(0))
+    assert known.path and not known.exploring, "no exploring where the way is known"
+
+
+def test_a_learnt_agent_does_not_explore_but_draws_other_nodes() -> None:
+    planner = _half_known(False, redraws=2)
+    drawn = []
+    sample = planner.sampler.sample
+    planner.sampler.sample = lambda *args: drawn.append(1) or sample(*args)  # type: ignore
+    plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+    assert plan.path and not plan.exploring, "better a way that only the critics know than none"
+    assert len(drawn) == 3
+    drawn.clear()
+    near = np.array([1.0, 2.5], np.float32)
+    planner.begin(np.zeros(4, np.float32), START, near, np.random.default_rng(0))
+    assert len(drawn) == 1
+
+
 def test_planning_without_experience_says_so() -> None:
     planner = _planner()
     planner.pool = None

@@ -44,6 +44,7 @@ class ExperienceMap:
         self.step_scale, self.limit, self.max_landmarks = step_scale, limit, max_landmarks
         # Landmarks in units of their spacing, so that one is everywhere 'near'.
         self.landmarks = np.zeros((0, len(step_scale)), np.float32)
+        self.visits = np.zeros(0, np.int64)
         self._pairs = np.zeros((0, 2), np.int64)
         self._steps = np.zeros(0, np.float32)
         self._between = np.zeros((0, 0), np.float32)
@@ -53,6 +54,7 @@ class ExperienceMap:
         points = self._scale(replay.achieved_goal[rows])
         self._cover(points)
         origin = self._nearest(points)
+        self.visits += np.bincount(origin, minlength=len(self.visits))
         left = replay.steps_left(rows)
         pairs, steps = [self._pairs], [self._steps]
         for stride in STRIDES:
@@ -80,20 +82,59 @@ class ExperienceMap:
         result: FloatArray = self._between[i, j]
         return result
 
-    def supports(
+    def judge(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
-    ) -> NDArray[np.bool_]:
-        """(n,) whether experience bears out ``predicted`` steps from source to target."""
-        result: NDArray[np.bool_] = self.steps(source, target) <= SLOWNESS * predicted + SLACK
-        return result
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """What becomes of the critics' word in the light of experience.
+
+        Args:
+            source, target: (n, goal_dim).
+            predicted: (n,) the critics' steps from source to target.
+
+        Returns:
+            (n,) steps, fewer than predicted where trajectories were faster than the critics
+            believe, and (n,) whether experience bears them out at all.
+        """
+        known = self.steps(source, target)
+        supported: NDArray[np.bool_] = known <= SLOWNESS * predicted + SLACK
+        return np.minimum(predicted, known + SPACING), supported
+
+    def seldom_visited(
+        self, point: FloatArray, reach: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, float] | None:
+        """A landmark drawn in inverse proportion to its visits, where the known world ends.
+
+        Args:
+            point: (goal_dim,) where we are.
+            reach: landmarks at most this many experienced steps away.
+            rng: source of the draw.
+
+        Returns:
+            (goal_dim,) and the steps to it; None where no experience leads anywhere.
+        """
+        if not len(self.landmarks):
+            return None
+        steps = self._between[self._nearest(self._scale(point[None]))[0]]
+        near = np.flatnonzero((steps <= reach) & (steps > 0))
+        if not near.size:
+            return None
+        chance = 1.0 / np.maximum(self.visits[near], 1)
+        chosen = rng.choice(near, p=chance / chance.sum())
+        place: FloatArray = self.landmarks[chosen] * (SPACING * self.step_scale)
+        return place, float(steps[chosen])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores the map from."""
-        return {"landmarks": self.landmarks, "pairs": self._pairs, "steps": self._steps}
+        return {
+            "landmarks": self.landmarks,
+            "visits": self.visits,
+            "pairs": self._pairs,
+            "steps": self._steps,
+        }
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self.landmarks = arrays["landmarks"]
+        self.landmarks, self.visits = arrays["landmarks"], arrays["visits"]
         self._pairs, self._steps = arrays["pairs"], arrays["steps"]
         if len(self.landmarks):
             self._tree = cKDTree(self.landmarks)
@@ -121,6 +162,7 @@ class ExperienceMap:
             gap = np.minimum(gap, np.linalg.norm(points - points[farthest], axis=-1))
         if new or not len(self.landmarks):
             self.landmarks = np.concatenate([self.landmarks, np.stack(new)])
+            self.visits = np.concatenate([self.visits, np.zeros(len(new), np.int64)])
             self._tree = cKDTree(self.landmarks)
 
 

@@ -78,10 +78,15 @@ def candidate_pairs(
 class EdgeCheck(Protocol):
     """What the graph asks of experience."""
 
-    def supports(
+    def judge(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
-    ) -> NDArray[np.bool_]:
-        """(n, goal_dim), (n, goal_dim), (n,) steps -> (n,) whether trajectories bear them out."""
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """(n, goal_dim), (n, goal_dim), (n,) predicted steps -> (n,) steps, (n,) supported."""
+
+    def seldom_visited(
+        self, point: FloatArray, reach: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, float] | None:
+        """(goal_dim,) -> a place to explore at most ``reach`` steps away, and the steps to it."""
 
 
 class SubgoalGraph:
@@ -130,10 +135,10 @@ class SubgoalGraph:
         i = np.concatenate([i[keep], to_goal])
         j = np.concatenate([j[keep], np.full(len(to_goal), n)])
         steps = model.distance(places.observation[i], places.achieved_goal[i], targets[j])
-        self.distance[i + 1, j + 1] = steps
         if experience is not None:
-            supported = experience.supports(places.achieved_goal[i], targets[j], steps)
+            steps, supported = experience.judge(places.achieved_goal[i], targets[j], steps)
             self.unsupported[i + 1, j + 1] = ~supported
+        self.distance[i + 1, j + 1] = steps
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
@@ -148,10 +153,10 @@ class SubgoalGraph:
         steps = self.model.distance(
             np.tile(observation, (len(candidates), 1)), here[candidates], targets[candidates]
         )
-        self.distance[0, candidates + 1] = steps
         if self.experience is not None:
-            supported = self.experience.supports(here[candidates], targets[candidates], steps)
+            steps, supported = self.experience.judge(here[candidates], targets[candidates], steps)
             self.unsupported[0, candidates + 1] = ~supported
+        self.distance[0, candidates + 1] = steps
 
     def bar(self, i: int, j: int) -> None:
         """Take the edge from node i to node j out of this graph."""

@@ -26,6 +26,14 @@ class PlannerConfig(GraphConfig):
     """A subgoal is missed after this many times its predicted steps ..."""
     budget_slack: int = 4
     """... plus this many."""
+    redraws: int = 2
+    """Times that new nodes are drawn, once learning is over, where those drawn give no path that
+    experience supports."""
+    explore: float = 0.75
+    """While learning, where no way to the goal is known that experience supports: share of times
+    that the low level explores instead of trying what the critics believe in."""
+    wander_steps: int = 24
+    """Steps of random movement at the rim of what is known."""
 
 
 @dataclass
@@ -49,6 +57,10 @@ class PlanState:
     """Steps after which it counts as missed."""
     elapsed: int = 0
     """Steps spent on the current subgoal."""
+    exploring: bool = False
+    """The subgoal is a place at the rim of what is known, not on any way to the goal."""
+    wander: bool = False
+    """Exploring, and there: move at random, the subgoal is not chased any more."""
 
 
 @dataclass
@@ -119,23 +131,30 @@ class SubgoalPlanner:
         if self.pool is None:
             raise RuntimeError("there is no experience to plan with yet; call learn() first")
         started = time.perf_counter()
-        places = self.sampler.sample(achieved_goal, goal, self.config.n_subgoals, self.pool, rng)
-        graph = SubgoalGraph(
-            places,
-            goal,
-            self.model,
-            self.config,
-            self.step_scale,
-            self.reached,
-            self.experience,
-        )
-        plan = PlanState(goal, graph, rng)
-        self._replan(plan, observation, achieved_goal)
+        # Where learning goes on, an unknown way is explored; otherwise other nodes may know it.
+        for _ in range(1 if self.learning else 1 + self.config.redraws):
+            places = self.sampler.sample(
+                achieved_goal, goal, self.config.n_subgoals, self.pool, rng
+            )
+            graph = SubgoalGraph(
+                places,
+                goal,
+                self.model,
+                self.config,
+                self.step_scale,
+                self.reached,
+                self.experience,
+            )
+            plan = PlanState(goal, graph, rng)
+            self._replan(plan, observation, achieved_goal)
+            if self._known(plan):
+                break
         self.stats.add(
             graph__nodes=len(places),
             graph__edges=np.isfinite(graph.distance).sum(),
             graph__largest_component=graph.largest_component(),
             graph__path_found_rate=bool(plan.path),
+            graph__path_known_rate=self._known(plan),
             graph__plan_ms=1e3 * (time.perf_counter() - started),
         )
         return plan
@@ -145,10 +164,16 @@ class SubgoalPlanner:
     ) -> PlanState:
         """Follow the plan to where we are now: the subgoal is kept, advanced or given up."""
         plan.elapsed += 1
+        missed = plan.elapsed >= plan.budget
         on_the_way = not np.array_equal(plan.subgoal, plan.goal)
-        if on_the_way and self.reached(achieved_goal[None], plan.subgoal[None])[0]:
-            if not plan.path:
-                return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+        there = on_the_way and self.reached(achieved_goal[None], plan.subgoal[None])[0]
+        if plan.wander and not missed:
+            return plan
+        if plan.exploring and not plan.wander and (there or missed):
+            plan.wander, plan.elapsed, plan.budget = True, 0, self.config.wander_steps
+        elif not plan.path and (there or missed):
+            return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+        elif there:
             self.stats.add(
                 subgoal__reached_rate=1.0,
                 subgoal__distance_error=plan.elapsed - plan.predicted,
@@ -156,41 +181,48 @@ class SubgoalPlanner:
             plan.graph.barred[0] = False
             plan.origin = plan.path[0]
             self._replan(plan, observation, achieved_goal)
-        elif plan.elapsed >= plan.budget:
-            if not plan.path:
-                return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+        elif missed:
             self.stats.add(subgoal__reached_rate=0.0)
             plan.graph.bar(plan.origin, plan.path[0])
             plan.graph.bar(0, plan.path[0])
             plan.origin = 0
             self._replan(plan, observation, achieved_goal)
-            if not plan.path:
+            if not plan.path and not plan.exploring:
                 return self.begin(observation, achieved_goal, plan.goal, plan.rng)
         return plan
 
     def _replan(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
         plan.graph.move_start(observation, achieved_goal)
         plan.path = plan.graph.shortest_path()[1:]
-        plan.elapsed = 0
-        if plan.path:
+        plan.elapsed, plan.exploring, plan.wander = 0, False, False
+        if self.learning and not self._known(plan) and plan.rng.random() < self.config.explore:
+            plan.path, plan.exploring = [], True
+            plan.subgoal, plan.predicted = self._rim(achieved_goal, plan)
+        elif plan.path:
             plan.subgoal = plan.graph.point(plan.path[0])
             plan.predicted = float(plan.graph.distance[0, plan.path[0]])
         else:
-            plan.subgoal = self._without_path(plan, achieved_goal)
-            plan.predicted = self.config.max_edge
+            plan.subgoal, plan.predicted = plan.goal, self.config.max_edge
         plan.budget = int(self.config.budget_factor * plan.predicted) + self.config.budget_slack
 
-    def _without_path(self, plan: PlanState, achieved_goal: FloatArray) -> FloatArray:
-        """Where to go when no path is known: explore nearby, or try the goal itself."""
+    def _known(self, plan: PlanState) -> bool:
+        """Whether experience supports every edge of the path."""
+        nodes = [0, *plan.path]
+        return bool(plan.path) and not plan.graph.unsupported[nodes[:-1], nodes[1:]].any()
+
+    def _rim(self, achieved_goal: FloatArray, plan: PlanState) -> tuple[FloatArray, float]:
+        """A seldom visited place that experience leads to, and the steps to it."""
+        if self.experience is not None:
+            found = self.experience.seldom_visited(achieved_goal, self.config.max_edge, plan.rng)
+            if found is not None:
+                return found
         assert self.pool is not None
-        if not self.learning:
-            return plan.goal
         reach = self.config.max_edge * self.step_scale
         near = np.flatnonzero((np.abs(self.pool.achieved_goal - achieved_goal) <= reach).all(-1))
         if not near.size:
-            return plan.goal
-        result: FloatArray = self.pool.achieved_goal[plan.rng.choice(near)]
-        return result
+            return plan.goal, self.config.max_edge
+        place: FloatArray = self.pool.achieved_goal[plan.rng.choice(near)]
+        return place, self.config.max_edge
 
     def show(
         self,

@@ -50,10 +50,11 @@ def stitched_between(
     keep = ~reached(points[i], points[j])
     i, j = i[keep], j[keep]
     distance = model.distance(places.observation[i], points[i], points[j])
-    cost = config.cost(distance)
-    if experience is not None:
-        supported = experience.supports(points[i], points[j], distance)
-        cost = np.where(supported, cost, config.unsupported_cost * cost)
+    if experience is None:
+        cost = config.cost(distance)
+    else:
+        distance, supported = experience.judge(points[i], points[j], distance)
+        cost = config.cost(distance) * np.where(supported, 1.0, config.unsupported_cost)
     edge = np.isfinite(cost)
     graph = csr_array((cost[edge], (i[edge], j[edge])), shape=(len(points), len(points)))
 
