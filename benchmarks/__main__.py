@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 BENCHMARKS = {
     "learning": "curves and final success: flat, hierarchical and sequence agents",
+    "subgoals": "success against the number of subgoals, by sampler, world and remedy",
     "energy": "energies, objectives and samplers on toy densities",
     "speed": "times against Stable-Baselines3, plain modules and the arithmetic floor",
 }
@@ -45,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     started, measured = time.perf_counter(), commit()
     run = import_module(f"benchmarks.{args.name}").run
     rows = run(quick=args.quick, seeds=args.seeds, out=args.out)
-    print(table(rows))
+    for kind in dict.fromkeys(row.get("kind") for row in rows):
+        print(table([row for row in rows if row.get("kind") == kind]), end="\n\n")
     report = {
         "benchmark": args.name,
         "commit": measured,
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     path = args.out / f"{args.name}.json"
     path.write_text(json.dumps(_finite(report), indent=1) + "\n")
-    print(f"\nwrote {path}")
+    print(f"wrote {path}")
     return 0
 
 

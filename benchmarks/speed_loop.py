@@ -145,7 +145,8 @@ def fill(replay: EpisodeReplay, stored: int, episode_length: int, rng: np.random
     if replay.n_envs != 1:
         raise ValueError(f"only a buffer of one environment can be filled, not {replay.n_envs}")
     states = episode_length + 1
-    rows = min(stored, replay.capacity) // states * states
+    # A slot stays free for the next episode to begin in.
+    rows = min(stored, replay.capacity - 1) // states * states
     replay.has_action[:] = False
     replay.episode_end[:] = -1
     for array in (replay.observation, replay.achieved_goal, replay.goal, replay.action):

@@ -1,0 +1,209 @@
+"""Success against the number of subgoals, for every sampler on the same trained low level.
+
+One default agent is trained for each world and seed and kept under ``OUT/agents``. Samplers that
+learn are then trained on its experience, all for the same number of gradient steps; each is given
+the cutoff that suits it best on other tasks; and all of them attempt the same far tasks with more
+and more nodes. Besides: how sound the low level's edges are, how the nodes needed grow with the
+world, and what each remedy is worth. Every job runs in a process of its own on one thread.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.subgoals_growth import draw_growth, draw_success, growth, pooled
+
+PARALLEL = 2
+
+LAYOUTS: dict[str, int] = {
+    "four_rooms": 20_000,
+    "u": 15_000,
+    "spiral": 25_000,
+    "serpentine": 40_000,
+    "large": 150_000,
+}
+"""Training steps on each layout."""
+GROWTH: dict[int, int] = {2: 80_000, 4: 300_000}
+"""Training steps on four_rooms at larger scales."""
+GROWING = "four_rooms"
+
+NODES = (8, 16, 32, 64, 128, 256, 512)
+ENOUGH = 0.98
+"""A sweep ends after two cells in a row with at least this success."""
+EDGES = ((5.0, 12.0), (5.0, 20.0), (8.0, 20.0), (12.0, 20.0))
+"""(safe_edge, max_edge) that each sampler may choose from, at ``TUNING_NODES``."""
+TUNING_NODES = 64
+TUNING_SEED, TASK_SEED = 1, 2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    nodes: tuple[int, ...] = NODES
+    edges: tuple[tuple[float, float], ...] = EDGES
+    tasks: int = 100
+    tuning_tasks: int = 50
+    tuning_nodes: int = TUNING_NODES
+
+
+QUICK = Effort((8, 16, 32, 64), ((5.0, 20.0), (8.0, 20.0), (12.0, 20.0)), 40, 20, 32)
+
+ABLATED = ("four_rooms", "serpentine", "large")
+"""Layouts on which remedies are switched off."""
+AT_HAND: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "experience check": {"unsupported_cost": 1.0},
+    # A cost that is the length itself needs a hard cutoff: without one, most edges are wrong.
+    "convex cost": {"safe_edge": 1e6, "max_edge": 8.0},
+    "commitment": {"planner": "ChoosingAnew"},
+    "barred edges": {"planner": "NeverBarring"},
+    "redrawn nodes": {"redraws": 0},
+}
+"""Remedies that a trained agent can do without, by the settings that switch each off."""
+ANEW: dict[str, dict[str, Any]] = {
+    "planner in the loop": {"direct_episodes": 1.0},
+    "chased goals relabelled": {"her_future": 0.6, "her_random": 0.4, "her_nearby": 0.0},
+    "exploring": {"explore": 0.0},
+    "Fourier features": {"fourier_features": 0},
+    "stitched positives": {"stitched_share": 0.0},
+}
+"""Remedies that need another training."""
+
+
+def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
+    """Train, sweep, switch off; rows of every ``kind``, and two pictures."""
+    from benchmarks.subgoals_measure import World
+    from hierebm.planning.samplers import SAMPLERS
+
+    worlds = [World(layout, 1, steps) for layout, steps in LAYOUTS.items()]
+    worlds += [World(GROWING, scale, steps) for scale, steps in GROWTH.items()]
+    effort = Effort()
+    if quick:
+        worlds, effort = [World("four_rooms", 1, 15_000)], QUICK
+    pairs = [(world, seed) for world in worlds for seed in range(seeds or (1 if quick else 3))]
+    # The largest first: they take longest.
+    pairs.sort(key=lambda pair: -pair[0].steps)
+    folder = out / "agents"
+    # One thread each: the workers read this before they import torch.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
+        _all(workers, "agents", [(learn, world, seed, folder) for world, seed in pairs])
+        jobs: list[tuple[Callable[..., Any], ...]] = [
+            (sweep, world, seed, folder, sampler, effort)
+            for world, seed in pairs
+            for sampler in (*SAMPLERS, "agent")
+        ]
+        jobs += [(check_edges, world, seed, folder) for world, seed in pairs]
+        for world, seed in pairs:
+            if world.layout in ABLATED and world.scale == 1:
+                jobs.append((switch_off, world, seed, folder, effort))
+                jobs += [
+                    (switch_off, world, seed, folder, effort, name) for name in ANEW if not quick
+                ]
+        rows = _all(workers, "cells", jobs)
+    place = {world.name: k for k, world in enumerate(worlds)}
+    rows.sort(key=lambda r: (place[World(r["layout"], r["scale"], 0).name], r["seed"]))
+    cells = [row for row in rows if row["kind"] == "success"]
+    needed = pooled([cell for cell in cells if cell["sampler"] != "agent"])
+    draw_success(cells, out / "subgoals.png")
+    if not quick:
+        draw_growth(needed, GROWING, out / "subgoals_growth.png")
+    by_kind = {kind: [r for r in rows if r["kind"] == kind] for kind in ("success", "soundness")}
+    ablations = [row for row in rows if row["kind"] == "ablation"]
+    return [
+        *by_kind["success"],
+        *needed,
+        *growth(needed, GROWING),
+        *by_kind["soundness"],
+        *ablations,
+    ]
+
+
+def _all(
+    workers: ProcessPoolExecutor, what: str, jobs: list[tuple[Callable[..., Any], ...]]
+) -> list[dict[str, Any]]:
+    """Rows of all jobs (function, arguments...), in the order of the jobs."""
+    from tqdm import tqdm
+
+    futures = [workers.submit(*job) for job in jobs]
+    for future in tqdm(as_completed(futures), total=len(futures), desc=what):
+        future.result()
+    return [row for future in futures for row in future.result()]
+
+
+def learn(world: Any, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Train the agent that all other jobs of this world and seed share."""
+    from benchmarks.subgoals_measure import trained
+
+    trained(world, seed, folder)
+    return []
+
+
+def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> list[dict[str, Any]]:
+    """Success by number of nodes for one sampler, with the cutoff that suits it best.
+
+    "agent" is the agent as it came out of its training: its own sampler and settings, which draw
+    new nodes where the first give no way.
+    """
+    from benchmarks.subgoals_measure import STEP, attempt, equip, fitted, trained
+
+    agent = trained(world, seed, folder)
+    box = agent.spaces.observation_space["desired_goal"]
+    common = {"kind": "success", "layout": world.layout, "scale": world.scale, "seed": seed}
+    common |= {"sampler": name, "side": round(float((box.high - box.low).max() / STEP))}
+    if name == "agent":
+        equip(agent, seed=seed)
+        c = agent.config
+        row = common | {"nodes": c.n_subgoals, "safe_edge": c.safe_edge, "max_edge": c.max_edge}
+        return [row | attempt(agent, world, effort.tasks, TASK_SEED)]
+    sampler, rates = fitted(agent, name, seed), {}
+    for safe_edge, max_edge in effort.edges:
+        # New nodes where the first give no way would hide how many it takes.
+        cutoff = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
+        equip(agent, sampler, seed=seed, n_subgoals=effort.tuning_nodes, **cutoff)
+        tried = attempt(agent, world, effort.tuning_tasks, TUNING_SEED)
+        rates[safe_edge, max_edge] = tried["success"]
+    safe_edge, max_edge = max(rates, key=lambda edges: rates[edges])
+    rows: list[dict[str, Any]] = []
+    for n in effort.nodes:
+        cutoff = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
+        equip(agent, sampler, seed=seed, n_subgoals=n, **cutoff)
+        row = common | {"nodes": n, "safe_edge": safe_edge, "max_edge": max_edge}
+        rows.append(row | attempt(agent, world, effort.tasks, TASK_SEED))
+        if len(rows) > 1 and min(r["success"] for r in rows[-2:]) >= ENOUGH:
+            break
+    return rows
+
+
+def check_edges(world: Any, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """How sound the edges of the trained low level are."""
+    from benchmarks.subgoals_measure import soundness, trained
+
+    common = {"kind": "soundness", "layout": world.layout, "scale": world.scale, "seed": seed}
+    return [common | row for row in soundness(trained(world, seed, folder), world)]
+
+
+def switch_off(
+    world: Any, seed: int, folder: Path, effort: Effort, anew: str | None = None
+) -> list[dict[str, Any]]:
+    """The agent with one remedy off: each that it can do without, or one that it is trained without."""
+    from benchmarks import subgoals_measure as measure
+
+    common = {"kind": "ablation", "layout": world.layout, "scale": world.scale, "seed": seed}
+    agent = measure.trained(world, seed, folder, ANEW[anew] if anew else None)
+    rows = []
+    for off, settings in {anew: {}}.items() if anew else AT_HAND.items():
+        settings = dict(settings)
+        planner = getattr(measure, settings.pop("planner", "SubgoalPlanner"))
+        measure.equip(agent, planner=planner, seed=seed, **settings)
+        row = common | {"off": off, "trained_anew": bool(anew)}
+        rows.append(row | measure.attempt(agent, world, effort.tasks, TASK_SEED))
+    return rows
