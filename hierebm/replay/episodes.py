@@ -41,12 +41,18 @@ class EpisodeReplay:
             )
         self.n_envs = n_envs
         rows = self.n_slots * n_envs
-        self.observation = np.zeros((rows, obs_dim), np.float32)
-        self.achieved_goal = np.zeros((rows, goal_dim), np.float32)
-        self.goal = np.zeros((rows, goal_dim), np.float32)
-        self.action = np.zeros((rows, action_dim), np.float32)
+        # The numbers of a row lie side by side: a random row of a large buffer is then one access
+        # to main memory, not five. What the state itself brings comes first.
+        widths = (obs_dim, goal_dim, 1, goal_dim, action_dim)
+        self._packed = np.zeros((rows, sum(widths)), np.float32)
+        self._state_width = sum(widths[:3])
+        observation, achieved_goal, arc_length, goal, action = np.split(
+            self._packed, np.cumsum(widths)[:-1], axis=1
+        )
+        self.observation, self.achieved_goal = observation, achieved_goal
+        self.goal, self.action = goal, action
         # Path length travelled in goal space since the episode began.
-        self.arc_length = np.zeros(rows, np.float32)
+        self.arc_length = arc_length[:, 0]
         self.has_action = np.zeros(rows, np.bool_)
         # A failure that ends the world for every goal, as opposed to a goal that was reached.
         self.dead_end = np.zeros(rows, np.bool_)
@@ -95,22 +101,22 @@ class EpisodeReplay:
             envs: (n,) distinct environment indices.
         """
         envs = np.arange(self.n_envs) if envs is None else envs
-        row, next_row = self._flat(self.time[envs], envs), self._flat(self.time[envs] + 1, envs)
-        self.observation[row] = observation
-        self.achieved_goal[row] = achieved_goal
-        self.goal[row] = goal
-        self.action[row] = action
+        time = self.time[envs]
+        row, next_row = self._flat(time, envs), self._flat(time + 1, envs)
+        arc = self.arc_length[row] * (time > self.episode_start[envs])
+        moved = next_achieved_goal - achieved_goal
+        next_arc = arc + np.sqrt(np.add.reduce(moved * moved, axis=-1))
+        self._packed[row] = np.concatenate(
+            [observation, achieved_goal, arc[:, None], goal, action], axis=1
+        )
+        self._packed[next_row, : self._state_width] = np.concatenate(
+            [next_observation, next_achieved_goal, next_arc[:, None]], axis=1
+        )
         self.dead_end[row] = dead_end
         self.has_action[row] = True
-        self.episode_end[row] = -1
-        self.arc_length[row] *= self.time[envs] > self.episode_start[envs]
-        self.observation[next_row] = next_observation
-        self.achieved_goal[next_row] = next_achieved_goal
-        step = np.linalg.norm(next_achieved_goal - achieved_goal, axis=-1)
-        self.arc_length[next_row] = self.arc_length[row] + step
         self.has_action[next_row] = False
-        self.episode_end[next_row] = -1
-        self.time[envs] += 1
+        self.episode_end[row] = self.episode_end[next_row] = -1
+        self.time[envs] = time + 1
         for env in envs[ended]:
             self._close_episode(int(env))
 
@@ -169,6 +175,28 @@ class EpisodeReplay:
         end = self.episode_end[rows]
         return np.where(end < 0, now, end) - time
 
+    def transitions(
+        self, rows: IntArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Copies of what happened at these rows, gathered row by row.
+
+        Returns:
+            observation, achieved_goal, goal, action, next_observation, next_achieved_goal, each
+            (n, its length).
+        """
+        here = self._packed.take(rows, axis=0)
+        after = self._packed.take(self.later(rows, np.ones_like(rows)), axis=0)
+        o, g = self.observation.shape[1], self.goal.shape[1]
+        goal_at = self._state_width
+        return (
+            here[:, :o],
+            here[:, o : o + g],
+            here[:, goal_at : goal_at + g],
+            here[:, goal_at + g :],
+            after[:, :o],
+            after[:, o : o + g],
+        )
+
     def later(self, rows: IntArray, steps: IntArray) -> IntArray:
         """(n,) the rows ``steps`` states later; keep ``steps <= steps_left(rows)``."""
         return (rows + steps * self.n_envs) % self.capacity
@@ -177,7 +205,9 @@ class EpisodeReplay:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """All arrays by name; :meth:`load_state_dict` restores the buffer bit for bit."""
-        return {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        del arrays["_packed"]
+        return arrays
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave.

@@ -59,8 +59,9 @@ def sample_transitions(
         horizon: mean number of steps to the future state.
     """
     rows = replay.sample_rows(n, rng)
-    next_rows = replay.later(rows, np.ones_like(rows))
-    goal = replay.goal[rows]
+    observation, achieved_goal, goal, action, next_observation, next_achieved_goal = (
+        replay.transitions(rows)
+    )
 
     n_future, n_random, n_nearby = (round(share * n) for share in (future, random, nearby))
     ahead = rng.geometric(1.0 / horizon, size=n_future)
@@ -69,14 +70,13 @@ def sample_transitions(
     goal[n_future : n_future + n_random] = replay.achieved_goal[replay.sample_rows(n_random, rng)]
     if n_nearby:
         near = slice(n_future + n_random, n_future + n_random + n_nearby)
-        goal[near] = _nearby(replay, replay.achieved_goal[rows[near]], rng)
+        goal[near] = _nearby(replay, achieved_goal[near], rng)
 
-    next_achieved_goal = replay.achieved_goal[next_rows]
     return TransitionBatch(
-        observation=replay.observation[rows],
-        achieved_goal=replay.achieved_goal[rows],
-        action=replay.action[rows],
-        next_observation=replay.observation[next_rows],
+        observation=observation,
+        achieved_goal=achieved_goal,
+        action=action,
+        next_observation=next_observation,
         next_achieved_goal=next_achieved_goal,
         goal=goal,
         reached=reached(next_achieved_goal, goal),
