@@ -30,6 +30,10 @@ class DistanceModel(Protocol):
         """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B,) predicted steps."""
 
 
+# Edges whose ends lie within this many steps of the ends of one that failed fail with it.
+ALIKE = 2.0
+
+
 @dataclass
 class GraphConfig:
     """Which pairs of places become edges, and what an edge costs."""
@@ -106,6 +110,8 @@ class SubgoalGraph:
             are is none.
         experience: tells edges that trajectories bear out from those that only the critics do;
             None trusts the critics.
+        failed: (from, to) of edges that were tried in vain, in other graphs of the same way too;
+            the list is shared and grows with :meth:`fail`.
     """
 
     def __init__(
@@ -117,9 +123,12 @@ class SubgoalGraph:
         step_scale: FloatArray,
         reached: ReachedFn,
         experience: EdgeCheck | None = None,
+        failed: list[tuple[FloatArray, FloatArray]] | None = None,
     ) -> None:
         self.places, self.goal, self.model, self.config = places, goal, model, config
         self.reached, self.experience = reached, experience
+        self.failed = [] if failed is None else failed
+        self._alike = np.asarray(ALIKE * step_scale, np.float32)
         self._reach = np.asarray(1.5 * config.max_edge * step_scale, np.float32)
         n = len(places)
         self.n_nodes = n + 2
@@ -139,11 +148,13 @@ class SubgoalGraph:
             steps, supported = experience.judge(places.achieved_goal[i], targets[j], steps)
             self.unsupported[i + 1, j + 1] = ~supported
         self.distance[i + 1, j + 1] = steps
+        self._targets = targets
+        for source, target in self.failed:
+            self.barred[np.ix_(self._like(source), self._like(target))] = True
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
-        self.start = achieved_goal
-        targets = np.concatenate([self.places.achieved_goal, self.goal[None]])
+        self.start, targets = achieved_goal, self._targets
         here = np.tile(achieved_goal, (len(targets), 1))
         near = (np.abs(targets - here) <= self._reach).all(-1)
         # The final goal is always worth going to: the episode says when it is reached.
@@ -157,6 +168,27 @@ class SubgoalGraph:
             steps, supported = self.experience.judge(here[candidates], targets[candidates], steps)
             self.unsupported[0, candidates + 1] = ~supported
         self.distance[0, candidates + 1] = steps
+        self.barred[0] = False
+        for source, target in self.failed:
+            if (np.abs(source - achieved_goal) <= self._alike).all():
+                self.barred[0, self._like(target)] = True
+
+    def _like(self, point: FloatArray) -> IntArray:
+        """Nodes (the start is none of them) that are about where ``point`` (goal_dim,) is."""
+        result: IntArray = (
+            np.flatnonzero((np.abs(self._targets - point) <= self._alike).all(-1)) + 1
+        )
+        return result
+
+    def fail(self, source: FloatArray, target: FloatArray) -> None:
+        """The way from source (goal_dim,) to target was tried in vain: bar all edges like it."""
+        self.failed.append((source, target))
+        self.barred[np.ix_(self._like(source), self._like(target))] = True
+
+    def release(self) -> None:
+        """Give everything that was barred another chance."""
+        self.failed.clear()
+        self.barred[:] = False
 
     def bar(self, i: int, j: int) -> None:
         """Take the edge from node i to node j out of this graph."""

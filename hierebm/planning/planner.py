@@ -47,8 +47,6 @@ class PlanState:
     """Source of the draws if this plan has to be made anew."""
     path: list[int] = field(default_factory=list)
     """Nodes still to visit, the current subgoal first; empty when no path was found."""
-    origin: int = 0
-    """The node last reached; 0 where the way began between nodes."""
     subgoal: FloatArray = field(init=False)
     """(goal_dim,) what the low level chases now."""
     predicted: float = 0.0
@@ -128,22 +126,32 @@ class SubgoalPlanner:
         Raises:
             RuntimeError: if there is no experience to draw places from yet.
         """
+        return self._plan(observation, achieved_goal, goal, rng, failed=[])
+
+    def _plan(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
+        failed: list[tuple[FloatArray, FloatArray]],
+    ) -> PlanState:
+        """A plan over new nodes that remembers what failed on the way so far."""
         if self.pool is None:
             raise RuntimeError("there is no experience to plan with yet; call learn() first")
-        started = time.perf_counter()
+        started, c = time.perf_counter(), self.config
         # Where learning goes on, an unknown way is explored; otherwise other nodes may know it.
-        for _ in range(1 if self.learning else 1 + self.config.redraws):
-            places = self.sampler.sample(
-                achieved_goal, goal, self.config.n_subgoals, self.pool, rng
-            )
+        for _ in range(1 if self.learning else 1 + c.redraws):
+            places = self.sampler.sample(achieved_goal, goal, c.n_subgoals, self.pool, rng)
             graph = SubgoalGraph(
                 places,
                 goal,
                 self.model,
-                self.config,
+                c,
                 self.step_scale,
                 self.reached,
                 self.experience,
+                failed,
             )
             plan = PlanState(goal, graph, rng)
             self._replan(plan, observation, achieved_goal)
@@ -172,38 +180,69 @@ class SubgoalPlanner:
         if plan.exploring and not plan.wander and (there or missed):
             plan.wander, plan.elapsed, plan.budget = True, 0, self.config.wander_steps
         elif not plan.path and (there or missed):
-            return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+            return self._anew(plan, observation, achieved_goal)
         elif there:
             self.stats.add(
                 subgoal__reached_rate=1.0,
                 subgoal__distance_error=plan.elapsed - plan.predicted,
             )
-            plan.graph.barred[0] = False
-            plan.origin = plan.path[0]
-            self._replan(plan, observation, achieved_goal)
+            self._advance(plan, observation, achieved_goal)
         elif missed:
             self.stats.add(subgoal__reached_rate=0.0)
-            plan.graph.bar(plan.origin, plan.path[0])
-            plan.graph.bar(0, plan.path[0])
-            plan.origin = 0
+            plan.graph.fail(plan.graph.start, plan.subgoal)
+            plan.graph.fail(achieved_goal, plan.subgoal)
             self._replan(plan, observation, achieved_goal)
             if not plan.path and not plan.exploring:
-                return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+                plan.graph.release()
+                return self._anew(plan, observation, achieved_goal)
         return plan
 
+    def _anew(
+        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
+    ) -> PlanState:
+        return self._plan(observation, achieved_goal, plan.goal, plan.rng, plan.graph.failed)
+
+    def _advance(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
+        """On to the node of the path, the next or a later one, from which the rest is shortest.
+
+        Choosing among all nodes again would let small errors turn us round: from a to b, from b
+        back to a, and so for ever.
+        """
+        graph, path = plan.graph, plan.path[1:]
+        graph.move_start(observation, achieved_goal)
+        costs = graph.costs
+        rest = np.cumsum([0.0, *costs[path[:-1], path[1:]][::-1]])[::-1]
+        total = costs[0, path] + rest
+        if not path or not np.isfinite(total).any():
+            self._replan(plan, observation, achieved_goal)
+            return
+        self._chase(plan, path[int(total.argmin()) :])
+
     def _replan(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
+        """The shortest path from here; while learning, perhaps a place to explore instead."""
         plan.graph.move_start(observation, achieved_goal)
         plan.path = plan.graph.shortest_path()[1:]
-        plan.elapsed, plan.exploring, plan.wander = 0, False, False
         if self.learning and not self._known(plan) and plan.rng.random() < self.config.explore:
-            plan.path, plan.exploring = [], True
-            plan.subgoal, plan.predicted = self._rim(achieved_goal, plan)
+            self._chase(plan, [], *self._rim(achieved_goal, plan))
+            plan.exploring = True
         elif plan.path:
-            plan.subgoal = plan.graph.point(plan.path[0])
-            plan.predicted = float(plan.graph.distance[0, plan.path[0]])
+            self._chase(plan, plan.path)
         else:
-            plan.subgoal, plan.predicted = plan.goal, self.config.max_edge
-        plan.budget = int(self.config.budget_factor * plan.predicted) + self.config.budget_slack
+            self._chase(plan, [], plan.goal, self.config.max_edge)
+
+    def _chase(
+        self,
+        plan: PlanState,
+        path: list[int],
+        subgoal: FloatArray | None = None,
+        predicted: float = 0.0,
+    ) -> None:
+        """Go for the first node of the path or, without one, for a subgoal (goal_dim,)."""
+        if subgoal is None:
+            subgoal, predicted = plan.graph.point(path[0]), float(plan.graph.distance[0, path[0]])
+        plan.path, plan.subgoal, plan.predicted = path, subgoal, predicted
+        plan.elapsed, plan.exploring, plan.wander = 0, False, False
+        plan.budget = int(self.config.budget_factor * predicted) + self.config.budget_slack
 
     def _known(self, plan: PlanState) -> bool:
         """Whether experience supports every edge of the path."""
