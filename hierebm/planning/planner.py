@@ -157,6 +157,9 @@ class SubgoalPlanner:
             self._replan(plan, observation, achieved_goal)
             if self._known(plan):
                 break
+        if failed and not plan.path and not plan.exploring:
+            graph.release()
+            self._replan(plan, observation, achieved_goal)
         self.stats.add(
             graph__nodes=len(places),
             graph__edges=np.isfinite(graph.distance).sum(),
@@ -191,10 +194,7 @@ class SubgoalPlanner:
             self.stats.add(subgoal__reached_rate=0.0)
             plan.graph.fail(plan.graph.start, plan.subgoal)
             plan.graph.fail(achieved_goal, plan.subgoal)
-            self._replan(plan, observation, achieved_goal)
-            if not plan.path and not plan.exploring:
-                plan.graph.release()
-                return self._anew(plan, observation, achieved_goal)
+            return self._anew(plan, observation, achieved_goal)
         return plan
 
     def _anew(
