@@ -53,18 +53,25 @@ class World:
 
 
 def trained(
-    world: World, seed: int, folder: Path, settings: Mapping[str, Any] | None = None
+    world: World,
+    seed: int,
+    folder: Path,
+    settings: Mapping[str, Any] | None = None,
+    label: str = "",
 ) -> HierarchicalEBMAgent:
     """The agent of this world and seed: read from ``folder`` where it is there, else trained.
 
     A file is used again only if world, steps, seed and all settings are those it was trained with.
+
+    Args:
+        settings: what differs from the default agent.
+        label: tells files of different settings apart.
     """
     env = gym.make("PointMassGoal-v0", **world.kwargs)
     # Experience is kept whole (one more row for each episode), and files stay small.
     settings = {"buffer_size": 2 * world.steps, **(settings or {})}
     agent = HierarchicalEBMAgent(seed=seed, env=env, **settings)
-    changed = {k: v for k, v in settings.items() if k != "buffer_size"}
-    stem = "_".join([world.name, f"s{seed}", *(f"{k}={v}" for k, v in changed.items())])
+    stem = "_".join([world.name, f"seed{seed}", *label.split()])
     agent_file, replay_file = folder / f"{stem}.zip", folder / f"{stem}.replay.zip"
     key_file = folder / f"{stem}.json"
     key = {"world": asdict(world), "seed": seed, "config": asdict(agent.config)}

@@ -104,7 +104,7 @@ class PairScore:
     def judge(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
     ) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """An edge check for :class:`~hierebm.planning.graph.SubgoalGraph`, in place of experience.
+        """Judge edges as experience does, for a planner that is not learning any more.
 
         Returns:
             (n,) the predicted steps as they are, and (n,) whether the score is above what 95% of
