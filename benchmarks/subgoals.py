@@ -63,7 +63,7 @@ AT_HAND: dict[str, dict[str, Any]] = {
     # A cost that is the length itself needs a hard cutoff: without one, most edges are wrong.
     "convex cost": {"safe_edge": 1e6, "max_edge": 8.0},
     "commitment": {"planner": "ChoosingAnew"},
-    "barred edges": {"planner": "NeverBarring"},
+    "barred edges": {"planner": "Forgetting"},
     "redrawn nodes": {"redraws": 0},
 }
 """Remedies that a trained agent can do without, by the settings that switch each off."""

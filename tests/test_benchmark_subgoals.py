@@ -23,7 +23,7 @@ from benchmarks.subgoals_growth import (
 )
 from benchmarks.subgoals_measure import (
     ChoosingAnew,
-    NeverBarring,
+    Forgetting,
     World,
     attempt,
     equip,
@@ -122,17 +122,18 @@ def test_an_agent_is_trained_once_and_attempts_tasks_with_every_part_exchanged(
     kmeans, contrastive = (fitted(agent, name, 0) for name in ("kmeans", "contrastive"))
     equip(agent, kmeans, n_subgoals=4)
     first = attempt(agent, world, 6, seed=3)
-    assert 0 <= first["success"] <= 1 and 0 <= first["no_path"] <= 1 and first["plan_ms"] > 0
+    assert 0 <= first["success"] <= 1 and 0 <= first["no_path"] <= 1
+    assert first["plan_ms"] > 0 and first["plans"] >= 1
     equip(agent, kmeans, n_subgoals=4)
     again = attempt(agent, world, 6, seed=3)
     same = ("success", "path_ratio", "no_path", "reached_rate")
     assert [first[k] for k in same] == pytest.approx([again[k] for k in same], nan_ok=True)
-    for planner in (ChoosingAnew, NeverBarring):
+    for planner in (ChoosingAnew, Forgetting):
         equip(agent, contrastive, planner, n_subgoals=6, unsupported_cost=1.0)
         attempt(agent, world, 3, seed=3)
 
     rows = soundness(agent, world, draws=1, n_nodes=60)
-    assert rows[0]["edges"] == "0 to 8" and rows[1]["n"] >= rows[0]["n"] > 100
+    assert rows[0]["edges"] == "0 to 8" and rows[1]["n"] >= max(101, rows[0]["n"])
     assert all(0 <= row["wormholes"] <= 1 for row in rows if row["n"])
 
 
