@@ -14,7 +14,7 @@ from hierebm.planning.between_energy import EnergyConfig
 from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import LearntSampler, farthest_points, resample
-from hierebm.replay.episodes import FloatArray
+from hierebm.replay.episodes import FloatArray, IntArray
 
 
 class ContrastiveSampler(LearntSampler):
@@ -23,7 +23,8 @@ class ContrastiveSampler(LearntSampler):
     With f(a, b) = log p(b | a) / p(b) learnt on pairs (state, later state) of trajectories, that is
     p(w | s) p(g | w) up to a constant: pairs alone are needed, and ways over states of different
     trajectories come by themselves (Eysenbach et al. 2024, arXiv 2403.04082, section 4). Candidates
-    from the pool are p(w); resampling and thinning are :class:`EBMSampler`'s.
+    from the pool are p(w); resampling and thinning are :class:`EBMSampler`'s. The pool is encoded
+    once between two rounds of training: a query costs two encodings and distances to them.
 
     Args:
         goal_dim, config, generator, device: as for :class:`~.pair_score.PairScore`.
@@ -42,6 +43,8 @@ class ContrastiveSampler(LearntSampler):
     ) -> None:
         self.config, self.oversampling = config, oversampling
         self.score = PairScore(goal_dim, config, generator, device)
+        # The pool, phi and psi of its points.
+        self._encoded: tuple[PlacePool, FloatArray, FloatArray] | None = None
 
     def sample_batch(
         self,
@@ -54,14 +57,26 @@ class ContrastiveSampler(LearntSampler):
         """See :class:`SubgoalSampler`."""
         m = min(len(pool), self.config.candidates)
         rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
-        candidates = pool.achieved_goal[np.stack(rows)]
-        log_weight = self.score.score(start[:, None], candidates)
-        log_weight = log_weight + self.score.score(candidates, goal[:, None])
-        chosen = resample(log_weight, self.oversampling * n, rngs)
+        drawn = np.stack(rows)
+        log_weight = self._log_weight(drawn, start, goal, pool)
         result = []
-        for i, rows_i in enumerate(chosen):
-            kept = rows_i[farthest_points(candidates[i, rows_i], n, first=0)]
-            result.append(pool.places_at(candidates[i, kept], -log_weight[i, kept]))
+        for i, chosen in enumerate(resample(log_weight, self.oversampling * n, rngs)):
+            points = pool.achieved_goal[drawn[i, chosen]]
+            kept = farthest_points(points, n, first=0)
+            result.append(pool.places_at(points[kept], -log_weight[i, chosen[kept]]))
+        return result
+
+    def _log_weight(
+        self, rows: IntArray, start: FloatArray, goal: FloatArray, pool: PlacePool
+    ) -> FloatArray:
+        """f(s, w) + f(w, g), (q, m), of the pool's rows (q, m) as w."""
+        if self._encoded is None or self._encoded[0] is not pool:
+            points = pool.achieved_goal
+            self._encoded = pool, self.score.encode(0, points), self.score.encode(1, points)
+        _, phi, psi = self._encoded
+        from_start = psi[rows] - self.score.encode(0, start)[:, None]
+        to_goal = phi[rows] - self.score.encode(1, goal)[:, None]
+        result: FloatArray = -0.5 * (np.square(from_start) + np.square(to_goal)).sum(-1)
         return result
 
     def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
@@ -70,7 +85,7 @@ class ContrastiveSampler(LearntSampler):
 
     def train(self, data: BetweenData) -> dict[str, float]:
         """One step on pairs of a state and a later one."""
-        c = self.config
+        c, self._encoded = self.config, None
         return self.score.update(*data.futures(c.energy_batch_size, c.contrastive_horizon))
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,4 +94,5 @@ class ContrastiveSampler(LearntSampler):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :class:`LearntSampler`."""
+        self._encoded = None
         self.score.load_state_dict(state)
