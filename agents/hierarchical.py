@@ -14,6 +14,7 @@ from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.planning.between_data import BetweenData, newest_triplets
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.calibration import edge_calibration
 from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
@@ -218,6 +219,22 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             self._train_sequences(self.sequences)
         if isinstance(self.sampler, LearntSampler):
             self._train_sampler(self.sampler, self._pool)
+        if self.sampler is not None:
+            self._log_means(self._calibration(self._pool))
+
+    def _calibration(self, pool: PlacePool) -> dict[str, float]:
+        """How good the critics' edges are; measured against the world's truth where it tells."""
+        assert self.env is not None
+        return edge_calibration(
+            self.low_level,
+            pool,
+            self.config,
+            self.step_scale,
+            # Nothing that is learnt may depend on what is measured.
+            np.random.default_rng(self._stored),
+            experience=self.experience,
+            true_steps=getattr(self.env.env.unwrapped, "shortest_path_steps", None),
+        )
 
     def _train_sampler(self, sampler: LearntSampler, pool: PlacePool) -> None:
         """Stitch new paths over the pool, and fit the sampler to what lies between."""

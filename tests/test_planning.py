@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.calibration import edge_calibration
 from hierebm.planning.graph import GraphConfig, SubgoalGraph, candidate_pairs
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
@@ -111,6 +112,33 @@ def test_a_barred_edge_is_avoided() -> None:
     assert graph.shortest_path() == [0, 2, 3]
     graph.bar(2, 3)
     assert graph.shortest_path() == []
+
+
+def test_calibration_finds_wormholes_and_what_experience_makes_of_them() -> None:
+    class Straight(WallWorld):
+        """Believes that walls can be crossed."""
+
+        def distance(self, observation, achieved_goal, goal, reduce="max"):  # type: ignore
+            steps = np.linalg.norm(goal - achieved_goal, axis=-1) / 0.2
+            return np.clip(steps, 1.0, 30.0).astype(np.float32)
+
+    def true_steps(a: FloatArray, b: FloatArray) -> np.ndarray:
+        return WallWorld().distance(a, a, b)
+
+    def measure(model: WallWorld, experience: _LeftHalf | None) -> dict[str, float]:
+        rng, config = np.random.default_rng(0), GraphConfig()
+        return edge_calibration(
+            model, _pool(), config, STEP, rng, experience=experience, true_steps=true_steps
+        )
+
+    honest, fooled = measure(WallWorld(), None), measure(Straight(), None)
+    assert honest["graph/wormhole_rate"] == 0.0 and honest["graph/supported_rate"] == 1.0
+    assert abs(honest["graph/error_to_8"]) < 0.01
+    assert fooled["graph/wormhole_rate"] > 0.01
+    checked = measure(Straight(), _LeftHalf())
+    assert checked["graph/wormhole_rate"] == fooled["graph/wormhole_rate"]
+    assert checked["graph/wormhole_rate_supported"] == 0.0
+    assert 0.3 < checked["graph/supported_rate"] < 0.7
 
 
 def test_stitched_points_lie_on_the_way_around() -> None:
