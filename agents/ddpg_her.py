@@ -138,15 +138,13 @@ class DDPGHERAgent(GoalAgent):
         noise = self.rng.normal(0.0, self.config.action_noise, action.shape)
         uniform = self.rng.uniform(-1.0, 1.0, action.shape)
         randomise = self.rng.random((len(action), 1)) < self.config.random_actions
-        noisy = np.where(randomise, uniform, np.clip(action + noise, -1.0, 1.0))
+        noisy = np.where(randomise, uniform, np.minimum(np.maximum(action + noise, -1.0), 1.0))
         result: FloatArray = noisy.astype(np.float32)
         return result
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
         envs = np.flatnonzero(step.valid)
         after = step.reached_state[envs]
-        assert self.env is not None
-        at_goal = self.env.reached(after.achieved_goal, after.desired_goal)
         self.replay_buffer.add(
             before.observation[envs],
             before.achieved_goal[envs],
@@ -155,7 +153,7 @@ class DDPGHERAgent(GoalAgent):
             after.observation,
             after.achieved_goal,
             # An episode that ends at its own goal says nothing about other goals.
-            dead_end=step.terminated[envs] & ~at_goal,
+            dead_end=step.terminated[envs] & ~step.reached[envs],
             ended=step.ended[envs],
             envs=envs,
         )

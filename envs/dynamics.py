@@ -92,9 +92,10 @@ def _stopped(
     )
     x_first = gap[:, 0] * reach[:, 1] <= gap[:, 1] * reach[:, 0]
     # The later crossing starts from wherever the earlier one ended: beyond it, or stopped before.
-    stop_x = np.where(x_first | wall_above, wall_beside, wall_across)
-    stop_y = np.where(x_first & ~wall_beside, wall_across, wall_above)
-    return np.stack([stop_x, stop_y], axis=1)
+    stopped = np.empty(old.shape, np.bool_)
+    stopped[:, 0] = np.where(x_first | wall_above, wall_beside, wall_across)
+    stopped[:, 1] = np.where(x_first & ~wall_beside, wall_across, wall_above)
+    return stopped
 
 
 def _clipped(values: npt.NDArray[Any], low: Any, high: Any) -> npt.NDArray[Any]:

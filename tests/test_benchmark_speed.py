@@ -182,13 +182,40 @@ def test_no_exponent_without_positive_numbers(y: list[float]) -> None:
         ([0.1, 0.2, 0.3, 0.96, 0.5], 5000, False),
     ],
 )
-def test_success_must_be_confirmed(rates: list[float], steps: int, success: bool) -> None:
+def test_success_must_be_confirmed(
+    rates: list[float], steps: int, success: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed_learning, "EVERY", 1000)
     learnt: list[int] = []
     given: Iterator[float] = iter(rates)
     reached = speed_learning.time_to_success(learnt.append, lambda: next(given), cap=4000)
     assert (reached.steps, reached.success) == (steps, success)
     assert next(given, None) is None
-    assert set(learnt) == {speed_learning.EVERY}
+    assert set(learnt) == {1000}
+
+
+def test_tuning_takes_the_fastest_success_and_gives_up_on_slow_ones() -> None:
+    seen: list[tuple[str, int, int]] = []
+    outcomes = {
+        "fails fast": speed_learning.Reached(0.5, 100, False),
+        "slow": speed_learning.Reached(9.0, 3000, True),
+        "fast": speed_learning.Reached(2.0, 1000, True),
+        "middling": speed_learning.Reached(4.0, 800, True),
+    }
+
+    def run(settings: dict[str, Any], seed: int, cap: int) -> speed_learning.Reached:
+        seen.append((settings["name"], seed, cap))
+        return outcomes[settings["name"]]
+
+    best = speed_learning.tuned("x", run, tuple({"name": name} for name in outcomes))
+    assert best == {"name": "fast"}
+    seed, cap = speed_learning.TUNING_SEED, speed_learning.CAP
+    assert seen == [
+        ("fails fast", seed, cap),
+        ("slow", seed, cap),
+        ("fast", seed, 12_000),
+        ("middling", seed, 4000),
+    ]
 
 
 # ------------------------------------------------------------------------------ buffers
