@@ -9,6 +9,7 @@ world, and what each remedy is worth. Every job runs in a process of its own on 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -90,12 +91,13 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     pairs = [(world, seed) for world in worlds for seed in range(seeds or (1 if quick else 3))]
     # The largest first: they take longest.
     pairs.sort(key=lambda pair: -pair[0].steps)
-    folder = out / "agents"
+    folder, done = out / "agents", out / "subgoals.jsonl"
+    done.unlink(missing_ok=True)
     # One thread each: the workers read this before they import torch.
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
-        _all(workers, "agents", [(learn, world, seed, folder) for world, seed in pairs])
+        _all(workers, "agents", [(learn, world, seed, folder) for world, seed in pairs], done)
         jobs: list[tuple[Callable[..., Any], ...]] = [
             (sweep, world, seed, folder, sampler, effort)
             for world, seed in pairs
@@ -108,7 +110,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
                 jobs += [
                     (switch_off, world, seed, folder, effort, name) for name in ANEW if not quick
                 ]
-        rows = _all(workers, "cells", jobs)
+        rows = _all(workers, "cells", jobs, done)
     place = {world.name: k for k, world in enumerate(worlds)}
     rows.sort(key=lambda r: (place[World(r["layout"], r["scale"], 0).name], r["seed"]))
     cells = [row for row in rows if row["kind"] == "success"]
@@ -128,14 +130,22 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
 
 
 def _all(
-    workers: ProcessPoolExecutor, what: str, jobs: list[tuple[Callable[..., Any], ...]]
+    workers: ProcessPoolExecutor,
+    what: str,
+    jobs: list[tuple[Callable[..., Any], ...]],
+    done: Path,
 ) -> list[dict[str, Any]]:
-    """Rows of all jobs (function, arguments...), in the order of the jobs."""
+    """Rows of all jobs (function, arguments...), in the order of the jobs.
+
+    Rows go to the file ``done`` as they come: a long run can be looked at.
+    """
     from tqdm import tqdm
 
     futures = [workers.submit(*job) for job in jobs]
-    for future in tqdm(as_completed(futures), total=len(futures), desc=what):
-        future.result()
+    with done.open("a") as lines:
+        for future in tqdm(as_completed(futures), total=len(futures), desc=what):
+            lines.writelines(json.dumps(row) + "\n" for row in future.result())
+            lines.flush()
     return [row for future in futures for row in future.result()]
 
 
