@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, squared_error_
 from hierebm.nn.modules import MLP, EnsembleMLP, flat_parameters
+from hierebm.nn.scratch import Scratch
 
 dims = st.integers(1, 12)
 hidden_layers = st.lists(dims, max_size=3)
@@ -157,6 +158,52 @@ def test_a_target_network_needs_no_gradient_buffers() -> None:
         kernel.backward(torch.ones(2, 5, 3))
     with pytest.raises(ValueError, match="flat_parameters"):
         DenseKernel(network)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_members=members,
+    hidden=hidden_layers,
+    activation=activations,
+    batches=st.lists(st.integers(1, 33), min_size=1, max_size=4),
+    seed=seeds,
+)
+def test_kernels_that_share_scratch_take_turns(
+    n_members: int | None, hidden: list[int], activation: str, batches: list[int], seed: int
+) -> None:
+    """The same bits as with memory of their own, whatever the other kernels do in between."""
+    scratch = Scratch()
+    networks = [make(n_members, 5, hidden, 3, activation, seed + i) for i in range(3)]
+    flats = [flat_parameters(network) for network in networks[:2]]
+    roles = [True, True, False]
+    own, shared = (
+        [
+            DenseKernel(network, trainable=trainable, scratch=memory)
+            for network, trainable in zip(networks, roles, strict=True)
+        ]
+        for memory in (None, scratch)
+    )
+
+    def pass_through(kernels: list[DenseKernel], x: Tensor, grad: Tensor) -> list[Tensor]:
+        target = kernels[2].forward(x).clone()
+        first = kernels[0].forward(x).clone()
+        kernels[0].backward(grad)
+        second = kernels[1].forward(x)
+        # Kernel 0 forward and back while kernel 1 waits with what it kept.
+        kernels[0].forward(x)
+        through = kernels[0].backward(grad, parameters=False, input_columns=slice(1, 4))
+        kernels[1].backward(grad)
+        gradients = [flat.grad.clone() for flat in flats]
+        return [target, first, second.clone(), through, *gradients]
+
+    generator = torch.Generator().manual_seed(seed)
+    for batch in batches:
+        x = torch.randn(batch, 5, generator=generator)
+        grad = torch.randn(n_members or 1, batch, 3, generator=generator)
+        for a, b in zip(pass_through(own, x, grad), pass_through(shared, x, grad), strict=True):
+            assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="scratch"):
+        shared[2].backward(grad, parameters=False, input_columns=slice(0, 1))
 
 
 def test_custom_networks_are_sent_to_the_reference() -> None:

@@ -18,6 +18,7 @@ from hierebm.control.distance import CategoricalHead
 from hierebm.control.features import FeatureWriter
 from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, squared_error_
 from hierebm.nn.modules import polyak_
+from hierebm.nn.scratch import Scratch
 from hierebm.replay import TransitionBatch
 from hierebm.replay.episodes import FloatArray
 
@@ -51,12 +52,15 @@ class FastDistanceDDPG(DistanceDDPG):
             raise ValueError(f"the kernels are for the CPU: use DistanceDDPG on {device}")
         super().__init__(obs_dim, goal_dim, action_dim, config, generator, device)
         self._n_features, self._n_inputs = self.features.out_dim, self.features.out_dim + action_dim
-        self._actor_kernel = DenseKernel(self.actor)
+        scratch = Scratch()
+        self._actor_kernel = DenseKernel(self.actor, scratch=scratch)
         # Its own buffers: acting on few rows between updates would resize the others each time.
-        self._acting_kernel = DenseKernel(self.actor, trainable=False)
-        self._critics_kernel = DenseKernel(self.critics)
-        self._actor_target_kernel = DenseKernel(self.actor_target, trainable=False)
-        self._critics_target_kernel = DenseKernel(self.critics_target, trainable=False)
+        self._acting_kernel = DenseKernel(self.actor, trainable=False, scratch=scratch)
+        self._critics_kernel = DenseKernel(self.critics, scratch=scratch)
+        self._actor_target_kernel = DenseKernel(self.actor_target, trainable=False, scratch=scratch)
+        self._critics_target_kernel = DenseKernel(
+            self.critics_target, trainable=False, scratch=scratch
+        )
         self._writer = FeatureWriter(self.features)
         self._input_memory = torch.empty(0, self._n_inputs)
         self._input_array = self._input_memory.numpy()
@@ -86,6 +90,8 @@ class FastDistanceDDPG(DistanceDDPG):
         critic_loss = self._critic_gradient(outputs, target)
         self._critics_kernel.backward()
         self.critic_optimizer.step()
+        # Already here: the parameters are still in the cache, and nobody asks the target again.
+        polyak_(self._flat_critics_target, self._flat_critics, self.config.tau)
 
         # From here on the action columns hold the actor's own choice.
         pre_tanh = self._choose_actions(inputs, self._actor_kernel)
@@ -102,7 +108,6 @@ class FastDistanceDDPG(DistanceDDPG):
         self.actor_optimizer.step()
 
         polyak_(self._flat_actor_target, self._flat_actor, self.config.tau)
-        polyak_(self._flat_critics_target, self._flat_critics, self.config.tau)
         return {
             "train/critic_loss": float(critic_loss),
             "train/actor_loss": float(distance) + penalty * float(squares),

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.nn.modules import MLP, EnsembleLinear, EnsembleMLP
+from hierebm.nn.scratch import Scratch
 
 # The overloads themselves: looking them up on every call costs as much as the arithmetic.
 _relu_grad = torch.ops.aten.threshold_backward.grad_input
@@ -135,6 +136,8 @@ class DenseKernel:
         module: network with every ``parameter.grad`` allocated
             (:func:`hierebm.nn.flat.flat_parameters`), unless ``trainable`` is False.
         trainable: False for a target network: forward and input gradients only.
+        scratch: shared by kernels that take turns. With it, a kernel that is not trainable keeps
+            nothing of a forward pass but its output: it cannot go backward.
 
     Raises:
         TypeError: if ``module`` is exactly neither of the two classes (a subclass may compute
@@ -142,13 +145,21 @@ class DenseKernel:
         ValueError: if a gradient buffer is missing.
     """
 
-    def __init__(self, module: MLP | EnsembleMLP, *, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        module: MLP | EnsembleMLP,
+        *,
+        trainable: bool = True,
+        scratch: Scratch | None = None,
+    ) -> None:
         if type(module) not in (MLP, EnsembleMLP):
             raise TypeError(
                 f"kernels know MLP and EnsembleMLP, not {type(module).__name__}: "
                 "use the autograd reference for custom networks"
             )
         self.trainable = trainable
+        self._scratch = Scratch() if scratch is None else scratch
+        self._forward_only = scratch is not None and not trainable
         self.n_members = module.n_members if isinstance(module, EnsembleMLP) else 1
         layers = [cast("nn.Linear | EnsembleLinear", layer) for layer in module.layers]
         if trainable and any(p.grad is None for p in module.parameters()):
@@ -193,9 +204,18 @@ class DenseKernel:
         if batch > self._capacity:
             self._capacity = batch
             per_member, like = sum(hidden) * batch, self._like
-            self._z_memory = like.new_empty(self.n_members, per_member)
-            self._h_memory = torch.empty_like(self._z_memory) if self._keep_z else self._z_memory
-            self._delta_memory = like.new_empty(per_member)
+            if self._forward_only:
+                # z, and h if it needs a place of its own; one member's overwrites another's.
+                window = self._scratch.window(per_member * (1 + self._keep_z), like)
+                self._z_memory = window[:per_member].expand(self.n_members, -1)
+                self._h_memory = window[per_member * self._keep_z :].expand(self.n_members, -1)
+                self._delta_memory = window[:per_member]
+            else:
+                self._z_memory = like.new_empty(self.n_members, per_member)
+                self._h_memory = (
+                    torch.empty_like(self._z_memory) if self._keep_z else self._z_memory
+                )
+                self._delta_memory = self._scratch.window(per_member, like)
             self._out_memory = like.new_empty(2, self.n_members * batch * out)
             self._ones_memory = like.new_ones(1, batch)
 
@@ -260,6 +280,8 @@ class DenseKernel:
         """
         if parameters and not self.trainable:
             raise ValueError("this kernel was made with trainable=False")
+        if self._forward_only:
+            raise ValueError("this kernel shares its scratch and kept nothing to go backward with")
         grad = self.output_grad if grad is None else grad
         grad_inputs = []
         for e, member in enumerate(self._members):
