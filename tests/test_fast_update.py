@@ -10,6 +10,7 @@ import torch
 
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
 from hierebm.control.fast import FastDistanceDDPG, make_ddpg
+from hierebm.control.features import FeatureWriter, GoalFeatures
 from hierebm.replay import TransitionBatch
 
 OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 3
@@ -86,6 +87,26 @@ def test_one_update_is_exact_to_rounding(name: str) -> None:
             strict=True,
         ):
             torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_fourier", [0, 5])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = GoalFeatures(OBS_DIM, GOAL_DIM, n_fourier, (0.5, 2.0), generator)
+    writer = FeatureWriter(features)
+    random = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    # Fitted, and then loaded, after the writer was made: it shares the scales.
+    features.fit((random(4), random(4).abs()), (random(2), random(2).abs()), random(2).abs())
+    for _ in range(2):
+        inputs = random(rows, OBS_DIM), random(rows, GOAL_DIM), random(rows, GOAL_DIM)
+        # A window of a wider buffer, with something in it.
+        buffer = np.full((rows, features.out_dim + 3), 7.0, np.float32)
+        writer.write(*(x.numpy() for x in inputs), buffer[:, : features.out_dim])
+        expected = features(*inputs).numpy()
+        np.testing.assert_allclose(buffer[:, : features.out_dim], expected, rtol=1e-5, atol=1e-5)
+        assert (buffer[:, features.out_dim :] == 7.0).all()
+        features.load_state_dict({k: v + 0.5 for k, v in features.state_dict().items()})
 
 
 def test_seeded_updates_repeat_bit_for_bit() -> None:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import hierebm  # noqa: F401
-from hierebm.goal_env import GoalEnv
+from hierebm.goal_env import GoalEnv, _Rows
 from tests.toys import LineGoal
 
 
@@ -139,3 +139,20 @@ def test_nan_is_named_with_its_key(key: str) -> None:
     with pytest.raises(ValueError, match=rf"{key}.*agent\.save\(path\)"):
         for _ in range(10):
             env.step(np.zeros((1, 1), np.float32))
+
+
+def test_infos_of_a_vector_environment_come_row_by_row() -> None:
+    env = GoalEnv(gym.make_vec("PointMassGoal-v0", num_envs=3))
+    env.reset(seed=0)
+    infos = env.step(np.zeros((3, 2), np.float32)).infos
+    assert len(infos) == 3 == len(list(infos))
+    assert [set(info) for info in infos] == [{"is_success", "success"}] * 3
+    assert infos[-1] == infos[2] and infos[:2] == [infos[0], infos[1]]
+    with pytest.raises(IndexError):
+        infos[3]
+
+
+def test_a_row_of_infos_has_what_its_mask_says() -> None:
+    values, known = np.array([1.0, 2.0]), np.array([True, False])
+    rows = _Rows({"a": values, "_a": known, "b": values, "final_info": {"a": values}}, 2)
+    assert list(rows) == [{"a": 1.0, "b": 1.0}, {"b": 2.0}]
