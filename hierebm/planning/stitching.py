@@ -28,7 +28,7 @@ def stitched_between(
     rng: np.random.Generator,
     *,
     experience: EdgeCheck | None = None,
-    n_nodes: int = 400,
+    n_nodes: int = 1000,
     n_sources: int = 50,
     goals_per_source: int = 20,
     points_per_path: int = 8,
