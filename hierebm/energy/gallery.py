@@ -91,7 +91,7 @@ def spiral_samplers(part: float = 1.0) -> Figure:
         "score_matching": "score matching\nnoise of one sigma",
         "info_nce": "InfoNCE (default)\nuniform + pivot negatives",
     }
-    methods = {"descent": "descent", "langevin": "Langevin", "auto": "resample + MALA (default)"}
+    methods = {"descent": "descent", "langevin": "Langevin", "auto": "resample (default)"}
     figure, axes = _figure(len(methods), len(recipes), (12.4, 9.6))
     for column, (recipe, title) in enumerate(recipes.items()):
         model = fit_toy(density, recipe, steps=_recipe_steps(recipe, part)).model
