@@ -24,13 +24,13 @@ PARALLEL = 2
 
 LAYOUTS: dict[str, int] = {
     "four_rooms": 20_000,
-    "u": 15_000,
+    "u": 10_000,
     "spiral": 25_000,
-    "serpentine": 40_000,
-    "large": 150_000,
+    "serpentine": 20_000,
+    "large": 80_000,
 }
 """Training steps on each layout."""
-GROWTH: dict[int, int] = {2: 80_000, 4: 300_000}
+GROWTH: dict[int, int] = {2: 50_000, 4: 100_000}
 """Training steps on four_rooms at larger scales."""
 GROWING = "four_rooms"
 
