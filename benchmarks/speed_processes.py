@@ -105,8 +105,8 @@ def _work(policy: str) -> None:
     for line in sys.stdin:
         started, steps = time.perf_counter(), 0
         while time.perf_counter() - started < float(line):
-            agent.learn(total_timesteps=20, reset_num_timesteps=False)
-            steps += 20
+            agent.learn(total_timesteps=5, reset_num_timesteps=False)
+            steps += 5
         print(steps / (time.perf_counter() - started), flush=True)
 
 
