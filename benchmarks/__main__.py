@@ -21,7 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 BENCHMARKS = {
-    "learning": "curves and final success: flat, hierarchical and sequence agents",
+    "learning": "curves and final success: our agents, SORB-style, SB3's DDPG+HER",
     "subgoals": "success against the number of subgoals, by sampler, world and remedy",
     "energy": "energies, objectives and samplers on toy densities",
     "speed": "times against Stable-Baselines3, plain modules and the arithmetic floor",
@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as an aligned text table; columns in order of first appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    """Rows as an aligned text table, curves left out; columns in order of first appearance."""
+    columns = [key for key in dict.fromkeys(k for row in rows for k in row) if key != "curve"]
     cells = [columns] + [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     lines = [

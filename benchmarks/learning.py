@@ -1,4 +1,5 @@
-"""Learning curves and final success of the flat, the hierarchical and the sequence agent.
+"""Learning curves and final success: hierarchical, sequence, SORB-style and flat agents, and
+Stable-Baselines3's DDPG+HER where it is installed.
 
 Each run trains in a process of its own on one thread, two at a time; ``wall_s`` is the time inside
 ``learn`` alone. Success is measured with the deterministic policy on tasks that no run has seen.
@@ -11,14 +12,22 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 PARALLEL = 2
 FAR = (5.5, 12.0)
 """Shortest-path distance of four_rooms tasks, world units: 28 to 60 steps at full speed."""
+
+
+PEER = "SB3 DDPG+HER"
+# The settings that it does best with on the open plane, of those that `speed` tries; networks of
+# the same size as everybody's.
+PEER_SETTINGS = (("hidden", (128, 128)), ("gamma", 0.95), ("tau", 0.005))
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,20 @@ class Case:
     distance: tuple[float, float] | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
-    @property
-    def agent(self) -> str:
-        """Name of the agent's class."""
-        return "DDPGHERAgent" if self.method == "flat" else "HierarchicalEBMAgent"
+    def learner(self, seed: int) -> Any:
+        """An agent that has learnt nothing yet."""
+        import hierebm
+
+        settings = dict(self.settings)
+        if self.method == PEER:
+            from benchmarks.speed_peer import sb3_ddpg
+
+            env = gym.make("PointMassGoal-v0", layout=self.layout)
+            return sb3_ddpg(env, seed=seed, **settings)
+        name = "DDPGHERAgent" if self.method == "flat" else "HierarchicalEBMAgent"
+        agent = getattr(hierebm, name)(seed=seed, **settings)
+        agent.set_env(gym.make("PointMassGoal-v0", layout=self.layout))
+        return agent
 
 
 QUICK = (
@@ -49,7 +68,9 @@ FULL = (
     Case("replay subgoals", "four_rooms", 40_000, FAR, (("subgoal_sampler", "replay"),)),
     Case("sequence", "four_rooms", 40_000, FAR, (("planner", "sequence"),)),
     Case("flat", "four_rooms", 40_000, FAR),
+    Case(PEER, "four_rooms", 40_000, FAR, PEER_SETTINGS),
     *QUICK[2:],
+    Case(PEER, "open", 10_000, None, PEER_SETTINGS),
 )
 
 
@@ -58,6 +79,9 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
     cases = QUICK if quick else FULL
+    if not quick and find_spec("stable_baselines3") is None:
+        print(f"{PEER} is left out: pip install stable-baselines3")
+        cases = tuple(case for case in cases if case.method != PEER)
     seeds = seeds or (1 if quick else 3)
     # One thread each: the workers read this before they import torch.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -70,28 +94,23 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     order = {(case.method, case.layout): i for i, case in enumerate(cases)}
     rows.sort(key=lambda row: (order[row["method"], row["layout"]], row["seed"]))
     draw(rows, out / "learning.png")
-    for row in rows:
-        row.pop("curve")
     return rows
 
 
 def train(case: Case, seed: int) -> dict[str, Any]:
     """Train and measure one run."""
-    import gymnasium as gym
-
-    import hierebm
     from hierebm.evaluation import evaluate
 
     task = {"layout": case.layout} | ({"distance": case.distance} if case.distance else {})
     lanes = gym.make_vec("PointMassGoal-v0", num_envs=25, **task)
-    env = gym.make("PointMassGoal-v0", layout=case.layout)
-    agent = getattr(hierebm, case.agent)(seed=seed, **dict(case.settings))
-    curve, wall_s, pieces = [(0, 0.0)], 0.0, 5
+    agent = case.learner(seed)
+    curve, wall_s, pieces = [(0, 0.0, 0.0)], 0.0, 10
     for _ in range(pieces):
         started = time.perf_counter()
-        agent.learn(env, case.steps // pieces, reset_num_timesteps=False)
+        agent.learn(total_timesteps=case.steps // pieces, reset_num_timesteps=False)
         wall_s += time.perf_counter() - started
-        curve.append((agent.num_timesteps, evaluate(agent, lanes, 50, seed=1).success_rate))
+        success = evaluate(agent, lanes, 50, seed=1).success_rate
+        curve.append((agent.num_timesteps, round(wall_s, 1), success))
     final = evaluate(agent, lanes, 200, seed=2)
     row = {
         "method": case.method,
@@ -106,11 +125,11 @@ def train(case: Case, seed: int) -> dict[str, Any]:
         "curve": curve,
     }
     if case.method == "hierarchical" and case.layout == "open":
-        row |= subgoal_quality(agent, env)
+        row |= subgoal_quality(agent)
     return row
 
 
-def subgoal_quality(agent: Any, env: Any, n_pairs: int = 200) -> dict[str, float]:
+def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
     """On the open plane, whose shortest paths are straight lines, medians over pairs of
 
     * ``path_ratio``: the shortest way from start to goal through the sampled subgoals, every hop
@@ -144,27 +163,33 @@ def subgoal_quality(agent: Any, env: Any, n_pairs: int = 200) -> dict[str, float
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Success against environment steps, one panel for each layout; thin lines are seeds."""
+    """Success against environment steps and seconds, one column a layout; thin lines are seeds."""
     from matplotlib.figure import Figure
 
     layouts = list(dict.fromkeys(row["layout"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    figure = Figure(figsize=(5 * len(layouts), 3.6), layout="constrained")
-    for ax, layout in zip(figure.subplots(1, len(layouts), squeeze=False)[0], layouts, strict=True):
+    figure = Figure(figsize=(5 * len(layouts), 7.0), layout="constrained")
+    axes = figure.subplots(2, len(layouts), squeeze=False, sharey=True)
+    for column, layout in enumerate(layouts):
         for i, method in enumerate(methods):
             curves = [r["curve"] for r in rows if (r["method"], r["layout"]) == (method, layout)]
-            if not curves:
-                continue
-            steps = [step for step, _ in curves[0]]
-            success = np.array([[s for _, s in curve] for curve in curves])
-            for line in success:
-                ax.plot(steps, line, color=f"C{i}", linewidth=0.8, alpha=0.4)
-            ax.plot(steps, np.median(success, axis=0), color=f"C{i}", linewidth=2.2, label=method)
+            for curve in curves:
+                for ax, x in zip(axes[:, column], (0, 1), strict=True):
+                    points = np.array([(point[x], point[2]) for point in curve])
+                    ax.plot(*points.T, color=f"C{i}", linewidth=0.8, alpha=0.4)
+            if curves:
+                middle = np.median(np.array(curves), axis=0)
+                for ax, x in zip(axes[:, column], (0, 1), strict=True):
+                    ax.plot(middle[:, x], middle[:, 2], color=f"C{i}", linewidth=2.2, label=method)
         far = next(row["distance"] for row in rows if row["layout"] == layout)
-        ax.set_title(layout + (f", tasks {far[0]:g} to {far[1]:g} units apart" if far else ""))
-        ax.set_xlabel("environment steps")
-        ax.set_ylim(-0.02, 1.02)
-        ax.grid(alpha=0.3)
-        ax.legend(loc="lower right", frameon=False)
-    figure.axes[0].set_ylabel("success rate")
+        title = layout + (f", tasks {far[0]:g} to {far[1]:g} units apart" if far else "")
+        axes[0, column].set_title(title)
+        axes[0, column].set_xlabel("environment steps")
+        axes[1, column].set_xlabel("seconds of training (one thread, two runs side by side)")
+        for ax in axes[:, column]:
+            ax.set_ylim(-0.02, 1.02)
+            ax.grid(alpha=0.3)
+        axes[0, column].legend(loc="lower right", frameon=False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("success rate")
     figure.savefig(path, dpi=130)
