@@ -34,7 +34,7 @@ GROWTH: dict[int, int] = {2: 50_000, 4: 100_000}
 """Training steps on four_rooms at larger scales."""
 GROWING = "four_rooms"
 
-NODES = (8, 16, 32, 64, 128, 256, 512)
+NODES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 ENOUGH = 0.98
 """A sweep ends after two cells in a row with at least this success."""
 EDGES = ((8.0, 20.0), (5.0, 20.0), (5.0, 12.0), (12.0, 20.0))
@@ -54,7 +54,7 @@ class Effort:
     tuning_nodes: int = TUNING_NODES
 
 
-QUICK = Effort((8, 16, 32, 64), ((8.0, 20.0), (5.0, 20.0), (12.0, 20.0)), 40, 20, 32)
+QUICK = Effort((4, 8, 16, 32, 64), ((8.0, 20.0), (5.0, 20.0), (12.0, 20.0)), 40, 20, 32)
 
 ABLATED = ("four_rooms", "serpentine", "large")
 """Layouts on which remedies are switched off."""

@@ -102,7 +102,7 @@ def test_many_queries_are_answered_as_one_by_one(name: str) -> None:
     assert gap.max() < 0.1, "stored states, refined a little at most"
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ebm", 120), ("cvae", 200), ("contrastive", 200)])
+@pytest.mark.parametrize(("name", "steps"), [("ebm", 120), ("cvae", 400), ("contrastive", 200)])
 def test_what_learns_draws_subgoals_on_the_way(name: str, steps: int) -> None:
     sampler, data = _trained(name, steps)
     ends = np.random.default_rng(3).uniform(-1.8, 1.8, (2, 300, 2)).astype(np.float32)
@@ -119,6 +119,9 @@ def test_what_learns_draws_subgoals_on_the_way(name: str, steps: int) -> None:
     anywhere += np.linalg.norm(w[:, None] - ends[1][None, :, None], axis=-1)
     elsewhere = np.median(anywhere / np.linalg.norm(ends[0] - ends[1], axis=-1)[None, :, None])
     assert ratio < 1.6 and elsewhere > 1.15 * ratio, (ratio, elsewhere)
+    way = (ends[1] - ends[0])[:, None]
+    along = ((w - ends[0][:, None]) * way).sum(-1) / np.square(way).sum(-1)
+    assert np.median(along.std(1)) > 0.08, "all along the way, not in one place"
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -22,9 +22,12 @@ from hierebm.replay.episodes import FloatArray
 class BetweenVAE(nn.Module):
     """p(w | s, g) = integral N(w; mu(z, s, g), sigma^2) N(z; 0, I) dz, with encoder q(z | w, s, g).
 
-    Sohn et al. 2015; sigma is learnt, one for each coordinate, which sets the balance between
-    reconstruction and prior by itself (Rybkin et al. 2021, arXiv 2006.13202).
+    Sohn et al. 2015. sigma is one step at full speed: places are wanted to within a step. A learnt
+    sigma (Rybkin et al. 2021, arXiv 2006.13202) first grows to the width of the data, the code is
+    then ignored for good, and all samples are the middle of the way.
     """
+
+    sigma: Tensor
 
     def __init__(self, goal_dim: int, config: EnergyConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -33,23 +36,31 @@ class BetweenVAE(nn.Module):
         n = self.features.out_dim
         self.encoder = MLP(3 * n, hidden, 2 * latent, "silu", generator)
         self.decoder = MLP(latent + 2 * n, hidden, goal_dim, "silu", generator)
-        self.log_sigma = nn.Parameter(torch.zeros(goal_dim))
+        # In half ranges of the goal space, as are all places in here.
+        self.register_buffer("sigma", torch.full((goal_dim,), 0.05))
+
+    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
+        """(goal_dim,) middle and half range of the goal space, and the length of a step."""
+        self.features.fit_scale(shift, scale, step_scale)
+        self.sigma.copy_(step_scale / scale)
 
     def loss(self, start: Tensor, goal: Tensor, between: Tensor, noise: Tensor) -> Tensor:
-        """Negative evidence bound in nats: (n,) for (n, goal_dim) each and noise (n, latent)."""
+        """Negative evidence bound in nats, up to a constant: (n,) for (n, goal_dim) each.
+
+        Args:
+            start, goal, between: the triplets.
+            noise: (n, latent) standard normal.
+        """
         condition = self._condition(start, goal)
         mean, log_sigma = self.encoder(
             torch.cat([self.features(between), condition], dim=-1)
         ).chunk(2, dim=-1)
         log_sigma = log_sigma.clamp(-7.0, 3.0)
         z = mean + log_sigma.exp() * noise
-        # Places are measured in half ranges of the goal space, as everywhere in here.
         target = (between - self.features.shift) / self.features.scale
-        sigma = self.log_sigma.clamp(min=-6.0)
-        error = (self.decoder(torch.cat([z, condition], dim=-1)) - target) / sigma.exp()
-        reconstruction = (0.5 * error.square() + sigma).sum(-1)
+        error = (self.decoder(torch.cat([z, condition], dim=-1)) - target) / self.sigma
         divergence = 0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma
-        return reconstruction + divergence.sum(-1)
+        return 0.5 * error.square().sum(-1) + divergence.sum(-1)
 
     def decode(self, z: Tensor, start: Tensor, goal: Tensor) -> Tensor:
         """mu for latents (q, m, latent), start and goal (q, goal_dim): (q, m, goal_dim)."""
@@ -124,8 +135,8 @@ class CVAESampler(LearntSampler):
 
     def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
         """See :class:`LearntSampler`."""
-        for features in (self.vae.features, self.connectivity.features):
-            features.fit_scale(shift, scale, step_scale)
+        self.vae.fit_scale(shift, scale, step_scale)
+        self.connectivity.features.fit_scale(shift, scale, step_scale)
 
     def train(self, data: BetweenData) -> dict[str, float]:
         """One step of the evidence bound and one of the connectivity."""
