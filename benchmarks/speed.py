@@ -54,16 +54,17 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
 def draw(rows: list[Row], path: Path) -> None:
     """Ratios with their spread and targets; planning time against nodes."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    compared = [row for row in rows if row["ratio"] is not None and row["unit"].startswith(TIMES)]
+    compared = [row for row in rows if row["peer"] and row["ratio"] and is_speed(row)]
     for y, row in enumerate(reversed(compared)):
         color = {True: "C2", False: "C3", None: "C7"}[row["met"]]
         left.barh(y, row["ratio"], color=color, alpha=0.7)
         left.plot([row["ratio_min"], row["ratio_max"]], [y, y], color="black", linewidth=1.5)
         if row["target"]:
-            target = float(row["target"].strip("<>= x"))
+            target = float(row["target"].strip(">= x"))
             left.plot([target, target], [y - 0.4, y + 0.4], color="black", linestyle=":")
     left.set_yticks(
         range(len(compared)),
@@ -77,14 +78,22 @@ def draw(rows: list[Row], path: Path) -> None:
     right.loglog([row["nodes"] for row in planning], [row["ours"] for row in planning], "o-")
     exponent = [row["ours"] for row in rows if row["unit"] == "exponent"]
     right.set_title("".join(f"planning time ~ nodes^{value:.2f}" for value in exponent))
+    for axis, ticks in (
+        (right.xaxis, [16, 32, 64, 128, 256, 512]),
+        (right.yaxis, [10, 20, 50, 100]),
+    ):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
     right.set_xlabel("nodes")
     right.set_ylabel("ms")
     right.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=130)
 
 
-TIMES = ("ms", "s")
-"""Units of the rows whose ratio says how many times faster something is."""
+def is_speed(row: Row) -> bool:
+    """Whether the row's ratio says how many times faster something is, not how much dearer."""
+    return row["target"] is None or row["target"].startswith(">=")
 
 
 def _two_lines(row: Row) -> str:
