@@ -39,9 +39,9 @@ class EnergyConfig:
     """Share of triplets from shortest paths over stored states; the rest come from trajectories."""
     stitched_buffer: int = 60_000
     """Stitched triplets kept; the newest replace the oldest."""
-    candidates: int = 1500
+    candidates: int = 1000
     """Stored states that compete to be subgoals in a query."""
-    langevin_steps: int = 5
+    langevin_steps: int = 0
     """Refinement steps of the resampled subgoals; 0 for none."""
     detour_weight: float = 0.0
     """Nats that a subgoal loses for every step of the way through it, by the low level's own
