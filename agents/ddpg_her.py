@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hierebm.agents.base import GoalAgent
 from hierebm.control import DDPGConfig, make_ddpg
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.nn.precision import bf16_products
 from hierebm.nn.threads import apply_thread_policy
 from hierebm.replay import EpisodeReplay, sample_transitions
 from hierebm.replay.episodes import FloatArray
@@ -30,6 +31,9 @@ class DDPGHERConfig(DDPGConfig):
 
     kernels: bool | None = None
     """Hand-written forward and backward passes (True), autograd (False), or the faster (None)."""
+    bf16: bool = False
+    """Matrix products of the update in bfloat16, weights in float32: faster from about 256 units
+    a layer on, slower below."""
     total_timesteps: int = 20_000
     """Environment steps of a call of ``learn`` that does not say how many."""
     buffer_size: int = 1_000_000
@@ -181,7 +185,9 @@ class DDPGHERAgent(GoalAgent):
                     nearby=c.her_nearby,
                     horizon=c.her_horizon,
                 )
-                self._log_means(self.low_level.update(batch))
+                with bf16_products(c.bf16):
+                    metrics = self.low_level.update(batch)
+                self._log_means(metrics)
                 self.n_updates += 1
 
     def _fit_scales(self) -> None:

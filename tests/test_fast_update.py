@@ -11,6 +11,7 @@ import torch
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
 from hierebm.control.fast import FastDistanceDDPG, make_ddpg
 from hierebm.control.features import FeatureWriter, GoalFeatures
+from hierebm.nn.precision import bf16_products
 from hierebm.replay import TransitionBatch
 
 OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 3
@@ -204,3 +205,17 @@ def test_cuda_takes_the_reference_path_and_learns_the_same() -> None:
     fast = make(config, kernels=True)
     for batch in batches(5):
         assert cuda.update(batch) == pytest.approx(fast.update(batch), rel=1e-2)
+
+
+def test_bf16_products_change_little_and_the_setting_is_put_back() -> None:
+    exact, rounded = (make(CONFIGS["categorical"], True) for _ in range(2))
+    before = torch.get_float32_matmul_precision()
+    for batch in batches(20):
+        reference = exact.update(batch)
+        with bf16_products():
+            metrics = rounded.update(batch)
+        assert metrics["train/critic_loss"] == pytest.approx(reference["train/critic_loss"], 0.02)
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(RuntimeError), bf16_products():
+        raise RuntimeError
+    assert torch.get_float32_matmul_precision() == before
