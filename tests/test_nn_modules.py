@@ -179,6 +179,22 @@ def test_training_resumes_from_saved_states_bit_for_bit() -> None:
         assert torch.equal(p, q)
 
 
+def test_moments_of_dead_units_never_become_denormal() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Linear(4, 3)
+    flat = flat_parameters(module)
+    adam = FlatAdam(flat, lr=1e-3)
+    assert flat.grad is not None
+    flat.grad.fill_(1e-3)
+    adam.step()
+    flat.grad[:6] = 0.0
+    for _ in range(1500):
+        adam.step()
+        moment = adam.state_dict()["exp_avg"]
+        assert ((moment == 0) | (moment.abs() > torch.finfo(torch.float32).tiny)).all()
+    assert (moment[:6] == 0).all() and (moment[6:] != 0).all()
+
+
 def test_flat_adam_refuses_a_foreign_state() -> None:
     optimizer = FlatAdam(flat_parameters(networks()[0]))
     other = FlatAdam(flat_parameters(networks()[1]))
