@@ -16,7 +16,7 @@ from torch import Tensor
 from hierebm.control.ddpg import QUERY_ROWS, DDPGConfig, DistanceDDPG
 from hierebm.control.distance import CategoricalHead
 from hierebm.control.features import FeatureWriter
-from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, squared_error_
+from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, flush_, squared_error_
 from hierebm.nn.modules import polyak_
 from hierebm.nn.scratch import Scratch
 from hierebm.replay import TransitionBatch
@@ -140,7 +140,7 @@ class FastDistanceDDPG(DistanceDDPG):
             )
         lost = batch.dead_end & ~batch.reached
         alive = (~(batch.reached | lost)).astype(np.float32)
-        probabilities = torch.softmax(next_outputs, -1)
+        probabilities = flush_(torch.softmax(next_outputs, -1))
         target = torch.empty_like(probabilities)
         torch.mul(probabilities[..., :-1], self._tensor(alive)[:, None], out=target[..., 1:])
         target[..., -1].addcmul_(probabilities[..., -1], self._tensor(alive))

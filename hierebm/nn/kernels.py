@@ -297,6 +297,17 @@ class DenseKernel:
 # Heads: each writes dL/d(output) into ``grad`` and returns the loss, without a graph. ``weight``
 # multiplies the loss: pass 1/B for a mean over the batch, and so on.
 
+# A trained critic gives most bins probabilities like 1e-40. Such numbers (denormal) slow processors
+# down wherever they go, and gradients carry them into every product: updates of a trained ensemble
+# took 1.8 times as long. Beside float32's rounding of the probable bins they are nothing.
+NEGLIGIBLE = 1e-15
+
+
+def flush_(values: Tensor) -> Tensor:
+    """Zero what is at most ``NEGLIGIBLE`` in size, in place."""
+    result: Tensor = torch.ops.aten.hardshrink.out(values, NEGLIGIBLE, out=values)
+    return result
+
 
 def cross_entropy_(logits: Tensor, target: Tensor, *, grad: Tensor, weight: float) -> Tensor:
     """Cross-entropy of softmax(logits) against soft targets.
@@ -313,7 +324,7 @@ def cross_entropy_(logits: Tensor, target: Tensor, *, grad: Tensor, weight: floa
     torch.log_softmax(logits, -1, out=grad)
     loss = torch.dot(target.reshape(-1), grad.reshape(-1)).mul_(-weight)
     # sum(target) = 1, so that the slope is softmax - target.
-    grad.exp_().sub_(target).mul_(weight)
+    flush_(grad.clamp_(min=-60.0).exp_().sub_(target).mul_(weight))
     return loss
 
 
@@ -341,5 +352,5 @@ def expected_value_(logits: Tensor, support: Tensor, *, grad: Tensor, weight: fl
     torch.softmax(logits, -1, out=grad)
     mean = grad @ support
     # d mean / d logit_k = p_k (support_k - mean)
-    grad.mul_((support - mean.unsqueeze(-1)).mul_(weight))
+    flush_(grad.mul_((support - mean.unsqueeze(-1)).mul_(weight)))
     return mean
