@@ -14,7 +14,7 @@ from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.planning.between_data import BetweenData, newest_triplets
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
-from hierebm.planning.calibration import edge_calibration
+from hierebm.planning.calibration import edge_calibration, edges_between
 from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
@@ -225,7 +225,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _calibration(self, pool: PlacePool) -> dict[str, float]:
         """How good the critics' edges are; measured against the world's truth where it tells."""
         assert self.env is not None
-        return edge_calibration(
+        edges = edges_between(
             self.low_level,
             pool,
             self.config,
@@ -235,6 +235,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             experience=self.experience,
             true_steps=getattr(self.env.env.unwrapped, "shortest_path_steps", None),
         )
+        return edge_calibration(edges, self.config)
 
     def _train_sampler(self, sampler: LearntSampler, pool: PlacePool) -> None:
         """Stitch new paths over the pool, and fit the sampler to what lies between."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
 from hierebm.planning.between_data import BetweenData, newest_triplets
-from hierebm.planning.graph import candidate_pairs
+from hierebm.planning.calibration import Edges, edges_between
 from hierebm.planning.places import PlacePool
 from hierebm.planning.planner import PlanState, SubgoalPlanner
 from hierebm.planning.samplers import LearntSampler, SubgoalSampler, make_sampler
@@ -248,36 +248,41 @@ def soundness(
     """
     c, rng = agent.config, np.random.default_rng(0)
     env = gym.make("PointMassGoal-v0", **world.kwargs).unwrapped
-    reach = np.asarray(1.5 * c.max_edge * agent.step_scale, np.float32)
-    parts = []
-    for _ in range(draws):
-        pool = PlacePool.draw(agent.replay_buffer, n_nodes, rng)
-        places = pool.places_at(pool.achieved_goal)
-        points = places.achieved_goal
-        i, j = candidate_pairs(points, points, c.neighbours, reach)
-        i, j = i[i != j], j[i != j]
-        critics = agent.low_level.distance(places.observation[i], points[i], points[j])
-        used, supported = critics, np.ones(len(i), np.bool_)
-        if agent.experience is not None:
-            used, supported = agent.experience.judge(points[i], points[j], critics)
-        true = env.shortest_path_distance(points[i], points[j]) / STEP
-        parts.append(np.stack([critics, used, true, supported]))
-    critics, used, true, known = np.concatenate(parts, axis=1)
+    parts = [
+        edges_between(
+            agent.low_level,
+            PlacePool.draw(agent.replay_buffer, n_nodes, rng),
+            c,
+            agent.step_scale,
+            rng,
+            experience=agent.experience,
+            true_steps=env.shortest_path_steps,
+            n_nodes=n_nodes,
+        )
+        for _ in range(draws)
+    ]
+    edges = Edges(
+        *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Edges))
+    )
+    critics, used = edges.predicted, edges.used
     bands = [(0.0, c.safe_edge), (0.0, c.max_edge), *BANDS]
     rows = []
     for low, high in bands:
         by_critics = (critics > low) & (critics <= high)
-        by_graph = (used > low) & (used <= high) & (known > 0)
-        believed, error = by_critics.sum(), (true - critics)[by_critics]
+        by_graph = (used > low) & (used <= high) & edges.supported
+        believed, error = by_critics.sum(), (edges.true - critics)[by_critics]
+        worst = float(np.quantile(edges.true[by_critics], 0.99)) if believed else math.nan
         rows.append(
             {
                 "edges": f"{low:g} to {high:g}",
                 "n": int(believed),
-                "wormholes": _share((true > 2 * critics + 6)[by_critics]),
-                "supported": _share(known[by_critics]),
-                "wormholes_supported": _share((true > 2 * used + 6)[by_graph]),
+                "wormholes": _share(edges.wormholes(critics)[by_critics]),
+                "supported": _share(edges.supported[by_critics]),
+                "wormholes_supported": _share(edges.wormholes(used)[by_graph]),
                 "error_median": float(np.median(error)) if believed else math.nan,
-                "true_p99": float(np.quantile(true[by_critics], 0.99)) if believed else math.nan,
+                "true_p99": float(np.quantile(edges.true[by_critics], 0.99))
+                if believed
+                else math.nan,
             }
         )
     return rows

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
-from hierebm.planning.calibration import edge_calibration
+from hierebm.planning.calibration import edge_calibration, edges_between
 from hierebm.planning.graph import GraphConfig, SubgoalGraph, candidate_pairs
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
@@ -127,9 +127,10 @@ def test_calibration_finds_wormholes_and_what_experience_makes_of_them() -> None
 
     def measure(model: WallWorld, experience: _LeftHalf | None) -> dict[str, float]:
         rng, config = np.random.default_rng(0), GraphConfig()
-        return edge_calibration(
+        edges = edges_between(
             model, _pool(), config, STEP, rng, experience=experience, true_steps=true_steps
         )
+        return edge_calibration(edges, config)
 
     honest, fooled = measure(WallWorld(), None), measure(Straight(), None)
     assert honest["graph/wormhole_rate"] == 0.0 and honest["graph/supported_rate"] == 1.0

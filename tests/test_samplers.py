@@ -17,7 +17,6 @@ from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import EnergyConfig
 from hierebm.planning.places import PlacePool
 from hierebm.planning.samplers import SAMPLERS, LearntSampler, make_sampler
-from hierebm.planning.samplers_base import resample
 from hierebm.planning.samplers_plain import medoids
 from hierebm.replay import BetweenTriplets, EpisodeReplay
 
@@ -182,16 +181,6 @@ def test_k_means_centres_find_the_clusters() -> None:
     rows = medoids(points.astype(np.float32), 4, 20, rng)
     gaps = np.linalg.norm(points[rows][:, None] - middles, axis=-1)
     assert sorted(gaps.argmin(1).tolist()) == [0, 1, 2, 3] and gaps.min(1).max() < 0.25
-
-
-def test_resampling_follows_the_weights_and_never_repeats() -> None:
-    log_weight = np.log(np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)).repeat(4000, 0)
-    rngs = [np.random.default_rng(i) for i in range(4000)]
-    first = resample(log_weight, 1, rngs)[:, 0]
-    shares = np.bincount(first, minlength=4) / 4000
-    np.testing.assert_allclose(shares, [0.1, 0.2, 0.3, 0.4], atol=0.03)
-    all_four = resample(log_weight[:5], 4, rngs[:5])
-    assert (np.sort(all_four, axis=1) == np.arange(4)).all()
 
 
 def test_a_detour_term_pulls_subgoals_to_the_way_and_straight_candidates_lie_on_it() -> None:

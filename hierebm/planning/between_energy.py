@@ -165,8 +165,6 @@ class BetweenEnergy:
         self, points: FloatArray, start: FloatArray, goal: FloatArray, generator: torch.Generator
     ) -> FloatArray:
         """(n, goal_dim) points after a few Langevin steps of E(. | start, goal)."""
-        if not self.config.langevin_steps:
-            return points
         refined = langevin(
             self.model,
             self._tensor(points)[None],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,26 @@ StepsFn = Callable[[FloatArray, FloatArray], NDArray[np.floating]]
 """(n, goal_dim), (n, goal_dim) -> (n,) true steps along the shortest path."""
 
 
-def edge_calibration(
+@dataclass(frozen=True)
+class Edges:
+    """Pairs that a graph asks about, each array (n,)."""
+
+    predicted: FloatArray
+    """Steps by the critics' word alone."""
+    used: FloatArray
+    """Steps that a graph counts with."""
+    supported: NDArray[np.bool_]
+    """Whether experience bears them out."""
+    true: NDArray[np.floating] | None
+    """Steps by the world's own word, where it has one."""
+
+    def wormholes(self, steps: FloatArray) -> NDArray[np.bool_]:
+        """(n,) whether the truth makes a mockery of ``steps`` (n,)."""
+        assert self.true is not None
+        return np.asarray(self.true > 2.0 * steps + SLACK)
+
+
+def edges_between(
     model: DistanceModel,
     pool: PlacePool,
     config: GraphConfig,
@@ -28,21 +48,14 @@ def edge_calibration(
     experience: EdgeCheck | None = None,
     true_steps: StepsFn | None = None,
     n_nodes: int = 200,
-) -> dict[str, float]:
-    """Metrics of the edges between random stored states; nothing is learnt from them.
+) -> Edges:
+    """Edges among random stored states, as a graph over them would consider.
 
     Args:
         model, pool, config, step_scale, experience: as a graph is made of.
         rng: source of the states.
         true_steps: the world's own answer, where it has one.
         n_nodes: how many states.
-
-    Returns:
-        ``graph/supported_rate``: share of the critics' edges (up to ``max_edge``) that experience
-        bears out. With ``true_steps`` also ``graph/wormhole_rate`` and, among supported edges,
-        ``graph/wormhole_rate_supported``; and the median of predicted minus true steps by band of
-        prediction: ``graph/error_to_SAFE`` up to ``safe_edge``, ``graph/error_to_MAX`` beyond.
-        Metrics without a single edge to speak of are left out.
     """
     rows = rng.choice(len(pool), size=min(n_nodes, len(pool)), replace=False)
     places = pool.places_at(pool.achieved_goal[rows])
@@ -53,16 +66,30 @@ def edge_calibration(
     used, supported = predicted, np.ones(len(i), np.bool_)
     if experience is not None:
         used, supported = experience.judge(points[i], points[j], predicted)
-    believed, trusted = predicted <= config.max_edge, supported & (used <= config.max_edge)
-    shares = {"graph/supported_rate": (supported, believed)}
+    true = None if true_steps is None else np.asarray(true_steps(points[i], points[j]))
+    return Edges(predicted, used, supported, true)
+
+
+def edge_calibration(edges: Edges, config: GraphConfig) -> dict[str, float]:
+    """Metrics of edges; nothing is learnt from them.
+
+    Returns:
+        ``graph/supported_rate``: share of the critics' edges (up to ``max_edge``) that experience
+        bears out. Where the truth is known also ``graph/wormhole_rate`` and, among supported edges,
+        ``graph/wormhole_rate_supported``; and the median of predicted minus true steps by band of
+        prediction: ``graph/error_to_SAFE`` up to ``safe_edge``, ``graph/error_to_MAX`` beyond.
+        Metrics without a single edge to speak of are left out.
+    """
+    believed = edges.predicted <= config.max_edge
+    trusted = edges.supported & (edges.used <= config.max_edge)
+    shares = {"graph/supported_rate": (edges.supported, believed)}
     errors: dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]] = {}
-    if true_steps is not None:
-        true = np.asarray(true_steps(points[i], points[j]))
-        shares["graph/wormhole_rate"] = (true > 2.0 * predicted + SLACK, believed)
-        shares["graph/wormhole_rate_supported"] = (true > 2.0 * used + SLACK, trusted)
-        near = predicted <= config.safe_edge
-        errors[f"graph/error_to_{config.safe_edge:g}"] = (predicted - true, near)
-        errors[f"graph/error_to_{config.max_edge:g}"] = (predicted - true, believed & ~near)
+    if edges.true is not None:
+        shares["graph/wormhole_rate"] = (edges.wormholes(edges.predicted), believed)
+        shares["graph/wormhole_rate_supported"] = (edges.wormholes(edges.used), trusted)
+        near, error = edges.predicted <= config.safe_edge, edges.predicted - edges.true
+        errors[f"graph/error_to_{config.safe_edge:g}"] = (error, near)
+        errors[f"graph/error_to_{config.max_edge:g}"] = (error, believed & ~near)
     metrics = {key: float(flags[of].mean()) for key, (flags, of) in shares.items() if of.any()}
     medians = {key: float(np.median(e[of])) for key, (e, of) in errors.items() if of.any()}
     return metrics | medians

@@ -89,22 +89,3 @@ def farthest_points(points: FloatArray, n: int, first: int) -> IntArray:
         np.minimum(gap, np.square(points - points[chosen[k - 1]]).sum(-1), out=gap)
         chosen[k] = int(gap.argmax())
     return chosen
-
-
-def resample(log_weight: FloatArray, n: int, rngs: Sequence[np.random.Generator]) -> IntArray:
-    """Draw n different of m candidates with probability proportional to exp(log_weight).
-
-    Gumbel top-n (Kool et al. 2019, arXiv 1903.06059).
-
-    Args:
-        log_weight: (q, m).
-        n: how many, at most m.
-        rngs: one for each row.
-
-    Returns:
-        (q, n) indices, the most likely draws first.
-    """
-    noise = np.stack([rng.gumbel(size=log_weight.shape[1]) for rng in rngs])
-    order = np.argsort(-(log_weight + noise), axis=1)
-    result: IntArray = order[:, : min(n, log_weight.shape[1])]
-    return result

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hierebm.energy.samplers import importance_resample
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import EnergyConfig
 from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
-from hierebm.planning.samplers_base import LearntSampler, farthest_points, resample
+from hierebm.planning.samplers_base import LearntSampler, farthest_points
 from hierebm.replay.episodes import FloatArray, IntArray
 
 
@@ -60,7 +61,14 @@ class ContrastiveSampler(LearntSampler):
         drawn = np.stack(rows)
         log_weight = self._log_weight(drawn, start, goal, pool)
         result = []
-        for i, chosen in enumerate(resample(log_weight, self.oversampling * n, rngs)):
+        for i, rng in enumerate(rngs):
+            drawing, _ = importance_resample(
+                torch.from_numpy(-log_weight[i : i + 1]),
+                min(self.oversampling * n, m),
+                torch.Generator().manual_seed(int(rng.integers(2**62))),
+                replace=False,
+            )
+            chosen = drawing[0].numpy()
             points = pool.achieved_goal[drawn[i, chosen]]
             kept = farthest_points(points, n, first=0)
             result.append(pool.places_at(points[kept], -log_weight[i, chosen[kept]]))

@@ -20,9 +20,9 @@ from hierebm.replay.episodes import FloatArray
 class EBMSampler(LearntSampler):
     """States of low energy E(w | s, g): likely to lie between start and goal.
 
-    Candidates from the pool are resampled by exp(-E), refined by a few Langevin steps (kept only
-    where they stay on visited ground), and thinned by farthest-point selection, because a graph
-    gains nothing from two nodes at one place.
+    Candidates from the pool are resampled by exp(-E), on request refined by a few Langevin steps
+    (kept only where they stay on visited ground), and thinned by farthest-point selection, because
+    a graph gains nothing from two nodes at one place.
 
     Args:
         energy: the trained model; its config says how to sample.
@@ -59,11 +59,12 @@ class EBMSampler(LearntSampler):
         for i, rng in enumerate(rngs):
             generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
             chosen = self.energy.draw(energies[i], self.oversampling * n, generator)
-            drawn = candidates[i, chosen]
-            refined = self.energy.refine(drawn, start[i], goal[i], generator)
-            # A refined point far from everything visited may be inside a wall.
-            ground = pool.on_visited_ground(refined)
-            points = np.where(ground[:, None], refined, drawn)
+            points = candidates[i, chosen]
+            if self.energy.config.langevin_steps:
+                refined = self.energy.refine(points, start[i], goal[i], generator)
+                # A refined point far from everything visited may be inside a wall.
+                ground = pool.on_visited_ground(refined)
+                points = np.where(ground[:, None], refined, points)
             thinned.append(points[farthest_points(points, n, first=0)])
         kept = self.energy.energy(np.stack(thinned), start, goal)
         return [pool.places_at(p, e) for p, e in zip(thinned, kept, strict=True)]
