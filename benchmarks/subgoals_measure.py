@@ -280,9 +280,7 @@ def soundness(
                 "supported": _share(edges.supported[by_critics]),
                 "wormholes_supported": _share(edges.wormholes(used)[by_graph]),
                 "error_median": float(np.median(error)) if believed else math.nan,
-                "true_p99": float(np.quantile(edges.true[by_critics], 0.99))
-                if believed
-                else math.nan,
+                "true_p99": worst,
             }
         )
     return rows
