@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Union
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 from hierebm.logger import Logger
 
@@ -99,37 +101,6 @@ class BaseCallback(ABC):
 
     def _on_training_end(self) -> None:  # noqa: B027
         pass
-
-
-# A name that is evaluated at run time, where Python 3.10 needs Union for forward references.
-MaybeCallback = Union[None, Hook, BaseCallback, Sequence[Union[Hook, BaseCallback]]]  # noqa: UP007
-
-
-def make_callback(callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-    """Whatever a user may pass as ``callback``, as one callback.
-
-    Args:
-        callback: None, a callback, a plain function, or a list of those. Callbacks that were
-            written for Stable-Baselines3 are taken as they are.
-        progress_bar: add a :class:`ProgressBarCallback`.
-
-    Raises:
-        TypeError: something else.
-    """
-    callbacks = [as_callback(entry) for entry in _entries(callback)]
-    if progress_bar:
-        from hierebm.callbacks import ProgressBarCallback
-
-        callbacks.append(ProgressBarCallback())
-    return callbacks[0] if len(callbacks) == 1 else CallbackList(callbacks)
-
-
-def _entries(callback: MaybeCallback) -> list[Any]:
-    if callback is None:
-        return []
-    if isinstance(callback, Iterable):
-        return list(callback)
-    return [callback]
 
 
 def as_callback(entry: Any) -> BaseCallback:
@@ -241,3 +212,10 @@ class EventCallback(BaseCallback):
         """Hand new variables to the children."""
         for child in self._children():
             child.update_locals(locals_)
+
+
+def warn_not_written(path: Path, error: OSError) -> None:
+    """A file that could not be written costs a warning, not the training."""
+    warnings.warn(
+        f"{path} was not written ({error}); training goes on", RuntimeWarning, stacklevel=3
+    )
