@@ -1,12 +1,14 @@
-"""What the pictures have in common: geometry, walls, axes and colours."""
+"""What the pictures have in common: geometry, walls, axes, colours and the way into a file."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -182,3 +184,11 @@ def plain_axes(ax: Axes) -> None:
     ax.grid(color=FAINT, linewidth=0.6, alpha=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(colors=INK, labelsize=8)
+
+
+def figure_to_png(figure: Figure) -> bytes:
+    """Encode a figure as PNG with the Agg canvas, whatever backend is active."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=figure.dpi)
+    return buffer.getvalue()

@@ -7,27 +7,32 @@ a warning and training carries on.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
-import json
-import math
 import os
 import re
-import socket
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from hierebm.logger_tensorboard import TensorBoardOutput
+from hierebm.logger_text import JSONLinesOutput, TableOutput, format_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Two writers of one process that open in the same second need different file names.
-_EVENT_FILE_COUNTER = itertools.count()
+__all__ = [
+    "JSONLinesOutput",
+    "Logger",
+    "Output",
+    "TableOutput",
+    "TensorBoardOutput",
+    "configure",
+    "format_table",
+    "next_run_folder",
+]
 
 
 class Output(Protocol):
@@ -42,204 +47,6 @@ class Output(Protocol):
     def close(self) -> None:
         """Release what is open. Idempotent."""
         ...
-
-
-def is_figure(value: Any) -> bool:
-    """Whether a value is a matplotlib figure (without importing matplotlib)."""
-    return hasattr(value, "savefig")
-
-
-def figure_to_png(figure: Figure, dpi: float | None = None) -> bytes:
-    """Encode a matplotlib figure as PNG with the Agg canvas, whatever backend is active."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=dpi or figure.dpi)
-    return buffer.getvalue()
-
-
-class TensorBoardOutput:
-    """Scalars, text, histograms and images as TensorBoard events, written synchronously.
-
-    The usual asynchronous writer would raise a failed write from its thread, or swallow it. Here it
-    surfaces in :meth:`write`, and the next write starts a fresh event file, so that a truncated
-    record never hides what comes after it.
-    """
-
-    name = "tensorboard"
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self._file: BinaryIO | None = None
-        self._records: Any = None
-
-    def _open(self) -> None:
-        from tensorboard.compat.proto import event_pb2
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        name = (
-            f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
-            f".{os.getpid()}.{next(_EVENT_FILE_COUNTER)}"
-        )
-        self._file = open(self.folder / name, "wb")  # noqa: SIM115 - lives until close()
-        self._records = RecordWriter(self._file)
-        first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-        self._records.write(first.SerializeToString())
-
-    def write(self, values: Mapping[str, Any], step: int) -> None:
-        """Append one event that holds every value."""
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-
-        summary = summary_pb2.Summary(
-            value=[_summary_value(key, value) for key, value in values.items()]
-        )
-        event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
-        try:
-            if self._file is None:
-                self._open()
-            assert self._file is not None
-            self._records.write(event.SerializeToString())
-            self._file.flush()
-        except OSError:
-            self._abandon()
-            raise
-
-    def _abandon(self) -> None:
-        file, self._file, self._records = self._file, None, None
-        if file is not None:
-            # Closing flushes what the failed write left in the buffer, and fails the same way.
-            with contextlib.suppress(OSError):
-                file.close()
-
-    def close(self) -> None:
-        """Close the event file."""
-        file, self._file, self._records = self._file, None, None
-        if file is not None:
-            file.close()
-
-
-def _summary_value(key: str, value: Any) -> Any:
-    from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2
-
-    if isinstance(value, str):
-        plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name="text")
-        shape = tensor_shape_pb2.TensorShapeProto(
-            dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)]
-        )
-        text = tensor_pb2.TensorProto(
-            dtype="DT_STRING", string_val=[value.encode()], tensor_shape=shape
-        )
-        return summary_pb2.Summary.Value(
-            tag=f"{key}/text_summary",
-            metadata=summary_pb2.SummaryMetadata(plugin_data=plugin),
-            tensor=text,
-        )
-    if is_figure(value):
-        width, height = (int(side) for side in value.canvas.get_width_height())
-        image = summary_pb2.Summary.Image(
-            width=width, height=height, colorspace=4, encoded_image_string=figure_to_png(value)
-        )
-        return summary_pb2.Summary.Value(tag=key, image=image)
-    if isinstance(value, np.ndarray):
-        return summary_pb2.Summary.Value(tag=key, histo=_histogram(value))
-    return summary_pb2.Summary.Value(tag=key, simple_value=value)
-
-
-def _histogram(values: np.ndarray) -> Any:
-    from tensorboard.compat.proto import summary_pb2
-
-    finite = values[np.isfinite(values)].astype(np.float64)
-    if finite.size == 0:
-        finite = np.zeros(1)
-    counts, edges = np.histogram(finite, bins=30)
-    return summary_pb2.HistogramProto(
-        min=finite.min(),
-        max=finite.max(),
-        num=finite.size,
-        sum=finite.sum(),
-        sum_squares=float(finite @ finite),
-        bucket_limit=edges[1:].tolist(),
-        bucket=counts.astype(np.float64).tolist(),
-    )
-
-
-class JSONLinesOutput:
-    """One JSON object per dump, ``{"step": ..., key: value, ...}``; figures are left out."""
-
-    name = "json"
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    def write(self, values: Mapping[str, Any], step: int) -> None:
-        """Append one line. Numbers that JSON lacks (nan, inf) become ``null``."""
-        row: dict[str, Any] = {"step": step}
-        for key, value in values.items():
-            if isinstance(value, float):
-                row[key] = value if math.isfinite(value) else None
-            elif isinstance(value, str):
-                row[key] = value
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened for each line: nothing stays open, and a line is either there or not.
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-class TableOutput:
-    """A table on standard output, one section per key prefix; keeps progress bars intact."""
-
-    name = "stdout"
-
-    def write(self, values: Mapping[str, Any], step: int) -> None:
-        """Print the numbers and strings of one dump."""
-        table = format_table(values)
-        if table:
-            # tqdm.write lifts a running progress bar out of the way; without one it is a print.
-            from tqdm import tqdm
-
-            tqdm.write(table)
-
-    def close(self) -> None:
-        """Standard output stays open."""
-
-
-def format_table(values: Mapping[str, Any]) -> str:
-    """Numbers and strings as a boxed two-column table, grouped by what stands before the ``/``."""
-    rows: list[tuple[str, str]] = []
-    section = None
-    for key in sorted(values):
-        value = values[key]
-        if not isinstance(value, (float, str)):
-            continue
-        prefix, _, name = key.rpartition("/")
-        if prefix and prefix != section:
-            rows.append((f"{prefix}/", ""))
-        section = prefix
-        text = _format_number(value) if isinstance(value, float) else _shorten(value, 40)
-        rows.append((f"  {name}" if prefix else name, text))
-    if not rows:
-        return ""
-    left = max(len(name) for name, _ in rows)
-    right = max(len(text) for _, text in rows)
-    rule = "-" * (left + right + 7)
-    lines = [f"| {name:<{left}} | {text:>{right}} |" for name, text in rows]
-    return "\n".join([rule, *lines, rule])
-
-
-def _format_number(value: float) -> str:
-    if value.is_integer() and abs(value) < 1e12:
-        return f"{int(value)}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.4g}"
-
-
-def _shorten(text: str, limit: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 class Logger:
@@ -333,10 +140,8 @@ class Logger:
         """Print a line, if this logger prints at all."""
         for index, output in enumerate(self.outputs):
             if isinstance(output, TableOutput):
-                from tqdm import tqdm
-
                 try:
-                    tqdm.write(" ".join(str(arg) for arg in args))
+                    output.print(" ".join(str(arg) for arg in args))
                 except OSError as error:
                     self._warn_once(index, output, error)
 
@@ -373,7 +178,8 @@ class Logger:
 
 def _plain(key: str, value: Any) -> Any:
     """Numbers of any kind as float, arrays and tensors as NumPy arrays."""
-    if isinstance(value, str) or is_figure(value):
+    # A matplotlib figure is known by its method, so that nothing is imported to ask.
+    if isinstance(value, str) or hasattr(value, "savefig"):
         return value
     if isinstance(value, (bool, int, float)):
         return float(value)

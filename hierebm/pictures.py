@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hierebm.drawing import figure_to_png
 from hierebm.files import atomic_write
-from hierebm.logger import figure_to_png
 from hierebm.plots import plan_figures, plot_rollout, walls_of
 
 

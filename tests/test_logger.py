@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from hierebm import logger as logger_module
+from hierebm import logger_tensorboard, logger_text
 from hierebm.logger import (
     JSONLinesOutput,
     Logger,
@@ -161,7 +161,8 @@ class FullDisk:
 
 def test_full_disk_warns_once_per_output_and_recovers(tmp_path, monkeypatch):
     disk = FullDisk()
-    monkeypatch.setattr(logger_module, "open", disk, raising=False)
+    for module in (logger_tensorboard, logger_text):
+        monkeypatch.setattr(module, "open", disk, raising=False)
     log = configure(tmp_path, "run")
     with pytest.warns(RuntimeWarning, match="training goes on") as caught:
         for step in range(3):
