@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hierebm import __version__
-
-ENV_ID = "PointMassGoal-v0"
-AGENTS = ("hierarchical", "ddpg-her")
+from hierebm.names import AGENTS, ENV_ID
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,23 +23,21 @@ from hierebm.callbacks import (
     EvalCallback,
     PlanFigureCallback,
 )
-from hierebm.cli import ENV_ID
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write
+from hierebm.names import AGENTS, ENV_ID
 from hierebm.pictures import draw_agent, make_env, save_figure
 from hierebm.serialization import read_meta, space_from_json
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
 EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
 
-_AGENT_CLASSES = {"hierarchical": "HierarchicalEBMAgent", "ddpg-her": "DDPGHERAgent"}
-
 
 def train(args: argparse.Namespace) -> None:
     """Train an agent, save it whatever happens, evaluate it."""
-    agent_class = _agent_class(_AGENT_CLASSES[args.agent])
+    agent_class = _agent_class(AGENTS[args.agent])
     overrides = parse_settings(args.set)
     env_kwargs = _env_kwargs(args)
     env = make_env(args.env, env_kwargs)
@@ -126,8 +124,8 @@ def demo(args: argparse.Namespace) -> None:
     curves: dict[str, tuple[list[int], list[float], list[tuple[float, float]]]] = {}
     written: list[Path] = []
     runs = args.out / "tensorboard"
-    for name, class_name in (("flat", "DDPGHERAgent"), ("hierarchical", "HierarchicalEBMAgent")):
-        agent = _agent_class(class_name)(seed=args.seed, tensorboard_log=runs)
+    for name, key in (("flat", "ddpg-her"), ("hierarchical", "hierarchical")):
+        agent = _agent_class(AGENTS[key])(seed=args.seed, tensorboard_log=runs)
         evaluation = EvalCallback(
             ENV_ID,
             n_eval_episodes=min(args.episodes, 50),
@@ -179,7 +177,7 @@ def gallery(args: argparse.Namespace) -> None:
 def settings(args: argparse.Namespace) -> None:
     """Print the fields of an agent's config with their meanings."""
     print(format_rows([["setting", "default", "meaning"], *setting_rows(
-        _agent_class(_AGENT_CLASSES[args.agent]).config_class()
+        _agent_class(AGENTS[args.agent]).config_class()
     )]))  # fmt: skip
 
 
@@ -278,7 +276,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
     """The agent of a checkpoint, and the env to try it in."""
     meta = read_meta(args.checkpoint)
     name = meta.get("agent")
-    if name not in _AGENT_CLASSES.values():
+    if name not in AGENTS.values():
         raise CheckpointError(
             f"{args.checkpoint} holds no agent ({name}); give a file that agent.save wrote"
         )

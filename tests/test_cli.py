@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import hierebm
-from hierebm.cli import AGENTS, build_parser, main
+from hierebm.cli import build_parser, main
 from hierebm.commands import format_rows, parse_settings, parse_value
+from hierebm.names import AGENTS
 from hierebm.pictures import run_episode
 
 TINY = ["--total-timesteps", "260", "--seed", "0", "--no-progress-bar"]
