@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from hierebm.envs.crossings import Crossings
 from hierebm.envs.geodesic import VisibilityGraph
 
 CELL = 0.5
@@ -166,6 +167,11 @@ class Layout:
         low = np.stack([np.roll(walls, 1, axis=1), np.roll(walls, 1, axis=0)], axis=-1)
         high = np.stack([np.roll(walls, -1, axis=1), np.roll(walls, -1, axis=0)], axis=-1)
         return low.reshape(-1, 2), high.reshape(-1, 2)
+
+    @cached_property
+    def crossings(self) -> Crossings:
+        """Where steps end that a wall may stop."""
+        return Crossings(self.padded_walls, self.walls_beside, self.low, self.cell_size)
 
     def inside_cell(self, points: FloatArray, margin: float) -> FloatArray:
         """Free points (B, 2), moved by at most ``margin`` so that they keep it from any wall."""

@@ -98,9 +98,10 @@ class PointMassGoalVectorEnv(
 
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._seeds: list[int] = [-1] * self.num_envs
-        self._position = np.zeros((self.num_envs, 2), dtype=np.float32)
-        self._velocity = np.zeros((self.num_envs, 2), dtype=np.float32)
-        self._goal = np.zeros((self.num_envs, 2), dtype=np.float32)
+        # All x before all y, as `advance` likes it.
+        self._position, self._velocity, self._goal = (
+            np.zeros((self.num_envs, 2), dtype=np.float32, order="F") for _ in range(3)
+        )
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._started = False
@@ -228,14 +229,12 @@ class PointMassGoalVectorEnv(
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before step().")
         actions = checked_actions(actions, (self.num_envs, 2))
-        to_reset = None
-        if self._ended.any():
-            if self._autoreset is AutoresetMode.DISABLED:
-                over = np.flatnonzero(self._ended).tolist()
-                raise gymnasium.error.ResetNeeded(
-                    f"episodes {over} are over: reset them with options={{'reset_mask': mask}}."
-                )
-            to_reset = np.flatnonzero(self._ended)
+        to_reset = np.flatnonzero(self._ended) if np.count_nonzero(self._ended) else None
+        if to_reset is not None and self._autoreset is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(
+                f"episodes {to_reset.tolist()} are over: reset them with "
+                "options={'reset_mask': mask}."
+            )
         self._position, self._velocity = advance(
             self._position, self._velocity, actions, self.layout
         )
@@ -255,7 +254,7 @@ class PointMassGoalVectorEnv(
             rewards[to_reset] = 0.0
             terminated[to_reset] = truncated[to_reset] = False
         ended = terminated | truncated
-        if self._autoreset is AutoresetMode.SAME_STEP and ended.any():
+        if self._autoreset is AutoresetMode.SAME_STEP and np.count_nonzero(ended):
             infos = self._reset_ended(np.flatnonzero(ended), reached)
         else:
             self._ended = ended
@@ -282,8 +281,11 @@ class PointMassGoalVectorEnv(
         }
 
     def _observation(self) -> Observation:
+        state = np.empty((self.num_envs, 4), dtype=np.float32)
+        state[:, :2] = self._position
+        state[:, 2:] = self._velocity
         return {
-            "observation": np.concatenate([self._position, self._velocity], axis=1),
+            "observation": state,
             "achieved_goal": self._position.copy(),
             "desired_goal": self._goal.copy(),
         }
@@ -335,7 +337,7 @@ class PointMassGoalVectorEnv(
 
 
 def _info(success: BoolArray, mask: BoolArray | None = None) -> dict[str, Any]:
-    mask = np.ones(len(success), dtype=np.bool_) if mask is None else mask
+    mask = np.full_like(success, True) if mask is None else mask
     return {
         "is_success": success.copy(),
         "_is_success": mask.copy(),

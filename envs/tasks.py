@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hierebm.envs.dynamics import MARGIN
+from hierebm.envs.crossings import MARGIN
 from hierebm.envs.layouts import Layout
 
 SUCCESS_RADIUS = 0.3

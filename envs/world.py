@@ -157,7 +157,7 @@ def checked_actions(action: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArra
     array = np.asarray(action, dtype=np.float32)
     if array.shape != shape:
         raise ValueError(f"action must have shape {shape}, got {array.shape}.")
-    if not np.isfinite(array).all():
+    if np.count_nonzero(np.isfinite(array)) < array.size:
         raise ValueError(f"action must be finite, got {array[~np.isfinite(array)][0]}.")
     return array
 
@@ -165,4 +165,5 @@ def checked_actions(action: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArra
 def _distance(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     offset = np.subtract(a, b, dtype=np.float64)
     # Spelt out, because the order of a sum over an axis may depend on the batch.
-    return np.asarray(np.sqrt(offset[..., 0] * offset[..., 0] + offset[..., 1] * offset[..., 1]))
+    x, y = offset[..., 0], offset[..., 1]
+    return np.asarray(np.sqrt(x * x + y * y))

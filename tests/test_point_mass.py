@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import warnings
@@ -128,6 +129,54 @@ def test_nothing_ever_enters_or_crosses_a_wall(
             for bend in (x_first, y_first)
         )
         position, velocity = moved, speed
+
+
+def walk(layout: Layout, start: list[float], target: list[float]) -> tuple[list[float], list[bool]]:
+    """One crossing after the other: where a point ends, and which axes a wall stopped it on."""
+    side, low, margin = layout.cell_size, layout.low.tolist(), float(MARGIN)
+    cell, new = (
+        [math.floor((x - origin) / side) for x, origin in zip(point, low, strict=True)]
+        for point in (start, target)
+    )
+    # Fractions of the step at which the boundaries are met, compared without dividing.
+    gap = [abs(low[k] + side * max(cell[k], new[k]) - start[k]) for k in (0, 1)]
+    reach = [abs(target[k] - start[k]) for k in (0, 1)]
+    stopped = [False, False]
+    for axis in (0, 1) if gap[0] * reach[1] <= gap[1] * reach[0] else (1, 0):
+        ahead = list(cell)
+        ahead[axis] = new[axis]
+        if ahead != cell and layout.padded_walls[ahead[1] + 1, ahead[0] + 1]:
+            stopped[axis] = True
+        else:
+            cell = ahead
+    end = []
+    for axis in (0, 1):
+        step = np.eye(2, dtype=int)[axis]
+        beside = [
+            layout.padded_walls[tuple((cell + sign * step + 1)[::-1])] or stopped[axis]
+            for sign in (-1, 1)
+        ]
+        lowest = low[axis] + side * cell[axis]
+        highest = lowest + side - margin * beside[1]
+        end.append(min(max(target[axis], lowest + margin * beside[0]), highest))
+    return end, stopped
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(situations())
+def test_the_table_of_crossings_says_what_walking_from_cell_to_cell_does(
+    situation: tuple[Layout, Array, Array, list[tuple[float, float]]],
+) -> None:
+    layout, position, velocity, _ = situation
+    # Every step of that speed, straight and diagonal, in one batch.
+    turns = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1], [1, 0], [0, 1], [0, 0]], np.float32)
+    start = np.repeat(position, len(turns), axis=0).astype(np.float64)
+    target = (position + velocity * turns).astype(np.float64)
+    ends, stops = layout.crossings.land(start.T, target.T)
+    expected = [walk(layout, *pair) for pair in zip(start.tolist(), target.tolist(), strict=True)]
+    np.testing.assert_array_equal(ends.T, [end for end, _ in expected])
+    stopped = np.zeros(start.T.shape, np.bool_) if stops is None else stops
+    np.testing.assert_array_equal(stopped.T, [stopped for _, stopped in expected])
 
 
 @pytest.mark.parametrize("name", ["u", "four_rooms", "spiral", "serpentine", "large"])

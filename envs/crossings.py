@@ -1,0 +1,130 @@
+"""What walls do to a step that leaves its cell: looked up, not worked out again at every step.
+
+A step is shorter than half a cell on either axis, so it crosses at most one cell boundary per axis.
+Which cell it ends in, and on which axes a wall stops it, then depends on nothing but the cell that
+it starts in, the crossings on its way and their order: few enough for a table of each layout.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+MARGIN = np.float32(1e-4)
+"""Distance kept from the faces of walls: no position is ever on one."""
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Crossings:
+    """Where steps of less than half a cell end.
+
+    Args:
+        walls: (H + 2, W + 2) bool, the map with a border of walls around it.
+        beside: ``Layout.walls_beside``.
+        low: (2,) the world's lower left corner, inside that border.
+        cell_size: side of a cell in world units.
+    """
+
+    def __init__(
+        self,
+        walls: BoolArray,
+        beside: tuple[BoolArray, BoolArray],
+        low: FloatArray,
+        cell_size: float,
+    ) -> None:
+        self._low, self._cell_size = low[:, None], cell_size
+        width = walls.shape[1]
+        landings = _landings(walls)
+        self._landings = landings.ravel()
+        # A row of the table as a sum over (x, y) of the old and of the new cell: new - old + 1 is
+        # one of three columns on either axis.
+        of_cell = landings[0].size * np.array([1.0, width])
+        of_move = np.array([2.0, 6.0])
+        self._weights = np.concatenate([of_cell - of_move, of_move])
+        # Cells are counted from the border.
+        self._first = of_cell.sum() + of_move.sum()
+        height = len(walls)
+        index = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1) - 1.0
+        self._bounds = _bounds(low + cell_size * index.reshape(-1, 2), beside, cell_size)
+        self._stops = np.array([[False, True, False, True], [False, False, True, True]])
+
+    def land(self, start: FloatArray, target: FloatArray) -> tuple[FloatArray, BoolArray | None]:
+        """Let points go from ``start`` straight to ``target`` as far as the walls allow.
+
+        Args:
+            start: (2, B) in free space.
+            target: (2, B), less than half a cell away on either axis.
+
+        Returns:
+            Where they end, (2, B), at least ``MARGIN`` away from the walls around; and which axes
+            a wall stopped them on, (2, B), None if it stopped none of them.
+        """
+        cells = np.empty((2, *start.shape))
+        np.subtract(start, self._low, out=cells[0])
+        np.subtract(target, self._low, out=cells[1])
+        cells /= self._cell_size
+        np.floor(cells, out=cells)
+        old, new = cells
+        sums: FloatArray = np.dot(self._weights, cells.reshape(4, -1))
+        row = (sums + self._first).astype(np.intp)
+        landing: IntArray = self._landings.take(row)
+        undecided = landing < 0
+        if np.count_nonzero(undecided):
+            i = np.flatnonzero(undecided)
+            upper = np.maximum(old[:, i], new[:, i])
+            x_first = self._x_first(start[:, i], target[:, i], upper)
+            landing[i] = np.where(x_first, self._landings.take(row[i] + 1), ~landing[i])
+        bounds: FloatArray = self._bounds.take(landing, axis=1)
+        end = np.maximum(target, bounds[:2])
+        np.minimum(end, bounds[2:], out=end)
+        stops = landing & 3
+        return end, self._stops.take(stops, axis=1) if np.count_nonzero(stops) else None
+
+    def _x_first(self, start: FloatArray, target: FloatArray, upper: FloatArray) -> BoolArray:
+        """(B,) whether x crosses into another cell before y does; ``upper``: the higher cells."""
+        # Fractions of the step at which the boundaries are met, compared without dividing.
+        gap = np.abs(self._low + self._cell_size * upper - start)
+        reach = np.abs(target - start)
+        first: BoolArray = gap[0] * reach[1] <= gap[1] * reach[0]
+        return first
+
+
+def _landings(walls: BoolArray) -> IntArray:
+    """(cells, y move + 1, x move + 1, x first): 4 * final cell + (x stopped) + 2 * (y stopped).
+
+    Its complement (a negative number) without "x first" where the order matters: at few corners.
+    """
+    height, width = walls.shape
+    cell = np.arange(height * width)[:, None, None, None]
+    dy, dx, is_x_first = np.meshgrid([-1, 0, 1], [-1, 0, 1], [False, True], indexing="ij")
+
+    def wall(move_x: IntArray, move_y: IntArray) -> BoolArray:
+        # Beyond the border is nowhere: any answer does for steps that start there.
+        return walls.ravel().take(cell + move_x + width * move_y, mode="clip")
+
+    beside, above, across = wall(dx, 0 * dy), wall(0 * dx, dy), wall(dx, dy)
+    # The later crossing starts from wherever the earlier one ended: beyond it, or stopped before.
+    stop_x = np.where(is_x_first | above, beside, across) & (dx != 0)
+    stop_y = np.where(is_x_first & ~beside, across, above) & (dy != 0)
+    final = cell + np.where(stop_x, 0, dx) + width * np.where(stop_y, 0, dy)
+    landings = 4 * np.clip(final, 0, walls.size - 1) + stop_x + 2 * stop_y
+    y_first, x_first = landings[..., 0], landings[..., 1]
+    landings[..., 0] = np.where(y_first == x_first, y_first, ~y_first)
+    return landings
+
+
+def _bounds(
+    corner: FloatArray, beside: tuple[BoolArray, BoolArray], cell_size: float
+) -> FloatArray:
+    """(4, 4 * cells) low x, low y, high x, high y of where a landing may be.
+
+    Clear of the walls ``beside`` the cell at ``corner`` (cells, 2), and of what stopped the step.
+    """
+    stopped = np.array([[False, False], [True, False], [False, True], [True, True]])
+    at_low, at_high = (stopped | side[:, None] for side in beside)
+    lowest = corner[:, None] + MARGIN * at_low
+    highest = corner[:, None] + cell_size - MARGIN * at_high
+    return np.concatenate([lowest, highest], axis=-1).reshape(-1, 4).T.copy()
