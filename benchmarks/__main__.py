@@ -24,6 +24,7 @@ BENCHMARKS = {
     "learning": "curves and final success: our agents, SORB-style, SB3's DDPG+HER",
     "subgoals": "success against the number of subgoals, by sampler, world and remedy",
     "energy": "energies, objectives and samplers on toy densities",
+    "sequence": "plans of the sequence optimiser: length, feasibility, time",
     "speed": "times against Stable-Baselines3, plain modules and the arithmetic floor",
 }
 

@@ -1,0 +1,237 @@
+"""Plans of the sequence optimiser, without a low level: how short, how straight, how feasible.
+
+The experience is a scripted explorer's; nobody acts on the plans. Queries are the same for every
+seed and number of updates. Times are processor times on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hierebm.energy.recipes import processor_ms
+from hierebm.envs.layouts import Layout, get_layout
+from hierebm.planning.sequence import SequenceConfig, SequencePlanner
+from hierebm.replay.episodes import FloatArray
+
+WALKERS, STEERERS, EPISODE = 20, 20, 100
+BATCH = 128
+QUERIES, TOGETHER = 200, 25
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layout, and how much is explored and learnt there."""
+
+    layout: str
+    env_steps: int
+    updates: int
+
+    @property
+    def apart(self) -> float:
+        """Shortest path that a query has at least, world units."""
+        return 1.0 if self.layout == "open" else 2.0
+
+
+QUICK = (
+    Case("open", 8_000, 800),
+    Case("four_rooms", 40_000, 2000),
+    Case("u", 40_000, 2000),
+    Case("serpentine", 40_000, 2000),
+)
+FULL = (*QUICK, Case("serpentine", 80_000, 4000))
+
+
+def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
+    """One row for each case and seed; draws some plans of every case's first seed."""
+    torch.set_num_threads(1)
+    cases = QUICK if quick else FULL
+    rows: list[Row] = []
+    shown: list[tuple[Case, list[FloatArray]]] = []
+    for case in cases:
+        queries = far_queries(get_layout(case.layout), QUERIES, case.apart)
+        for seed in range(seeds or (1 if quick else 3)):
+            planner, train_s = fit(case, seed)
+            row, plans = measure(planner, get_layout(case.layout), *queries)
+            rows.append(
+                {
+                    "layout": case.layout, "env_steps": case.env_steps, "updates": case.updates,
+                    "seed": seed, **row, "train_s": round(train_s, 1),
+                }
+            )  # fmt: skip
+            print(rows[-1], flush=True)
+            if seed == 0:
+                shown.append((case, plans))
+    draw(shown, out / "sequence.png")
+    return rows
+
+
+# ------------------------------------------------------------------------------- learning
+
+
+def explore(layout: str, env_steps: int, rng: np.random.Generator) -> FloatArray:
+    """Positions (episodes, EPISODE + 1, 2) of a scripted explorer, about ``env_steps`` in all.
+
+    One half walks with momentum, holding an action (each axis -1, 0 or 1, times .5 to 1) for 7
+    steps on average; the other steers to random places, hard, with noise, and changes its mind
+    after 25 steps on average.
+    """
+    n, maze = WALKERS + STEERERS, get_layout(layout)
+    env = gym.make_vec(
+        "PointMassGoal-v0", num_envs=n, layout=layout, continuing_task=True, time_limit=EPISODE
+    )
+    walks = (np.arange(n) < WALKERS)[:, None]
+    paths = []
+    seed: int | None = int(rng.integers(2**31))
+    for _ in range(max(1, round(env_steps / (n * EPISODE)))):
+        observation, _ = env.reset(seed=seed)
+        seed = None  # later resets go on in the same stream
+        state = observation["observation"]
+        path, target, held = [state[:, :2].copy()], free_points(maze, n, rng), np.zeros((n, 2))
+        for t in range(EPISODE):
+            anew = (rng.random((n, 1)) < 0.15) | (t == 0)
+            pushes = rng.choice([-1, 0, 1], size=(n, 2)) * rng.uniform(0.5, 1.0, (n, 2))
+            held = np.where(anew, pushes, held)
+            offset = target - state[:, :2]
+            there = (np.linalg.norm(offset, axis=1) < 0.3) | (rng.random(n) < 0.04)
+            target = np.where(there[:, None], free_points(maze, n, rng), target)
+            steer = 4.0 * (target - state[:, :2]) - 8.0 * state[:, 2:]
+            steer += 0.3 * rng.standard_normal((n, 2))
+            action = np.clip(np.where(walks, held, steer), -1.0, 1.0)
+            state = env.step(action.astype(np.float32))[0]["observation"]
+            path.append(state[:, :2].copy())
+        paths.append(np.stack(path, axis=1))
+    env.close()
+    return np.concatenate(paths)
+
+
+def free_points(layout: Layout, n: int, rng: np.random.Generator) -> FloatArray:
+    """(n, 2) float32, uniform over free space."""
+    corners = layout.free_cell_low[rng.integers(len(layout.free_cell_low), size=n)]
+    points: FloatArray = (corners + rng.random((n, 2)) * layout.cell_size).astype(np.float32)
+    return points
+
+
+def draw_pairs(paths: FloatArray, n: int, k: int, rng: np.random.Generator) -> Tensor:
+    """(n, 2, 2) transitions (s_t, s_t+j) from paths (E, T, 2), j uniform in 1..k."""
+    episode, j = rng.integers(len(paths), size=n), rng.integers(1, k + 1, size=n)
+    t = rng.integers(paths.shape[1] - j)
+    return torch.from_numpy(np.stack([paths[episode, t], paths[episode, t + j]], axis=1))
+
+
+def fit(case: Case, seed: int) -> tuple[SequencePlanner, float]:
+    """A planner with the default settings, trained; seconds that the updates took."""
+    rng = np.random.default_rng(seed)
+    paths = explore(case.layout, case.env_steps, rng)
+    planner = SequencePlanner(2, SequenceConfig(), torch.Generator().manual_seed(seed))
+    started = time.process_time()
+    for _ in range(case.updates):
+        planner.update(draw_pairs(paths, BATCH, planner.config.transition_steps, rng))
+    return planner, time.process_time() - started
+
+
+# ------------------------------------------------------------------------------ measuring
+
+
+def far_queries(layout: Layout, n: int, apart: float) -> tuple[FloatArray, FloatArray]:
+    """Starts and goals (n, 2) whose shortest path is longer than ``apart``, always the same."""
+    rng, pairs = np.random.default_rng(5), np.zeros((0, 2, 2), np.float32)
+    while len(pairs) < n:
+        a, b = free_points(layout, 4 * n, rng), free_points(layout, 4 * n, rng)
+        distance = layout.shortest_path_distance(a, b)
+        far = np.isfinite(distance) & (distance > apart)
+        pairs = np.concatenate([pairs, np.stack([a[far], b[far]], axis=1)])
+    return pairs[:n, 0], pairs[:n, 1]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is right and wrong with one plan.
+
+    Attributes:
+        ratio: its length over the shortest path's.
+        variation: standard deviation of its steps' lengths over their mean.
+        free: (T - 1,) bool, straight segments that cross no wall.
+        blocked: (T - 1,) bool, steps whose shortest path is more than 1.3 times the straight one
+            plus 0.3. A step may clip a corner, which a transition of k steps really can go round.
+    """
+
+    ratio: float
+    variation: float
+    free: NDArray[np.bool_]
+    blocked: NDArray[np.bool_]
+
+
+def judge(states: FloatArray, layout: Layout) -> Judgement:
+    """Judge a plan (T, 2), T >= 2, in world units."""
+    a, b = states[:-1].astype(float), states[1:].astype(float)
+    lengths = np.linalg.norm(b - a, axis=1)
+    shortest = float(layout.shortest_path_distance(states[0], states[-1]))
+    return Judgement(
+        ratio=float(lengths.sum()) / shortest,
+        variation=float(lengths.std() / lengths.mean()),
+        free=layout.segment_is_free(a, b),
+        blocked=layout.shortest_path_distance(a, b) > 1.3 * lengths + 0.3,
+    )
+
+
+def measure(
+    planner: SequencePlanner, layout: Layout, start: FloatArray, goal: FloatArray
+) -> tuple[Row, list[FloatArray]]:
+    """What the plans from start to goal, (n, 2) each, are like; the plans themselves."""
+    a, b = torch.from_numpy(start), torch.from_numpy(goal)
+    generator = torch.Generator().manual_seed(1)
+    plans: list[FloatArray] = []
+    for some_a, some_b in zip(a.split(TOGETHER), b.split(TOGETHER), strict=True):
+        planned = planner.plan(some_a, some_b, generator=generator)
+        sizes = planned.n_states.tolist()
+        plans += [s[:n].numpy() for s, n in zip(planned.states, sizes, strict=True)]
+    judged = [judge(plan, layout) for plan in plans]
+    ratios = [j.ratio for j in judged]
+    turn = iter(np.resize(np.arange(len(a)), 100).tolist())
+
+    def plan_one() -> None:
+        i = next(turn)
+        planner.plan(a[i : i + 1], b[i : i + 1], generator=generator)
+
+    row = {
+        "ratio": round(median(ratios), 3),
+        "ratio_90": round(float(np.quantile(ratios, 0.9)), 3),
+        "segments_free": round(float(np.concatenate([j.free for j in judged]).mean()), 3),
+        "plans_free": round(float(np.mean([j.free.all() for j in judged])), 3),
+        "not_blocked": round(float(np.mean([not j.blocked.any() for j in judged])), 3),
+        "states": round(float(np.mean([len(plan) for plan in plans])), 1),
+        "variation": round(median(j.variation for j in judged), 3),
+        "plan_ms": round(processor_ms(plan_one), 1),
+    }
+    return row, plans
+
+
+def draw(shown: list[tuple[Case, list[FloatArray]]], path: Path) -> None:
+    """The first plans of each case; those that are blocked somewhere in red."""
+    from matplotlib.figure import Figure
+
+    from hierebm.drawing import Walls, draw_walls, frame
+
+    figure = Figure(figsize=(4.2 * len(shown), 4.6), layout="constrained")
+    for ax, (case, plans) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown,
+                                 strict=True):  # fmt: skip
+        layout = get_layout(case.layout)
+        draw_walls(ax, Walls(layout.walls, layout.extent))
+        frame(ax, layout.extent, enclosed=True)
+        for plan in plans[:15]:
+            blocked = judge(plan, layout).blocked.any()
+            ax.plot(*plan.T, ".-", color="#d6336c" if blocked else "#1f6feb", linewidth=1,
+                    markersize=4, alpha=0.8, zorder=5)  # fmt: skip
+        ax.set_title(f"{case.layout}, {case.updates} updates")
+    figure.savefig(path, dpi=130)
