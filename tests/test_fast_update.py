@@ -143,6 +143,37 @@ def test_either_resumes_what_the_other_saved(kernels: bool) -> None:
     torch.testing.assert_close(parameters(resumed), parameters(source), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("hidden", [(8, 8), (300, 300)])
+@pytest.mark.parametrize("n_fourier", [0, 6])
+def test_acting_follows_what_is_learnt_fitted_and_loaded(
+    hidden: tuple[int, ...], n_fourier: int
+) -> None:
+    config = DDPGConfig(hidden_sizes=hidden, n_critics=1, fourier_features=n_fourier)
+    reference, fast, other = make(config, False), make(config, True), make(config, True, seed=1)
+    generator = torch.Generator().manual_seed(0)
+
+    def same_actions() -> None:
+        for rows in (1, 3, 40, 3):
+            query = batches(1, rows=rows, seed=rows)[0]
+            arrays = query.observation, query.achieved_goal, query.goal
+            expected = reference.act(*arrays)
+            np.testing.assert_allclose(fast.act(*arrays), expected, rtol=1e-4, atol=1e-6)
+
+    same_actions()
+    random = [torch.rand(width, generator=generator) + 0.2 for width in (4, 4, 2, 2, 2)]
+    for agent in (reference, fast, other):
+        agent.features.fit((random[0], random[1]), (random[2], random[3]), random[4])
+    same_actions()
+    for batch in batches(3):
+        fast.update(batch)
+        other.update(batch)
+    reference.load_state_dict(fast.state_dict())
+    same_actions()
+    for agent in (reference, fast):
+        agent.load_state_dict(other.state_dict())
+    same_actions()
+
+
 @pytest.mark.parametrize("reduce", ["max", "mean", "none"])
 @pytest.mark.parametrize("rows", [0, 1, 256, 600])
 def test_queries_equal_the_reference(reduce: str, rows: int) -> None:
