@@ -66,6 +66,7 @@ AT_HAND: dict[str, dict[str, Any]] = {
     "commitment": {"planner": "ChoosingAnew"},
     "barred edges": {"planner": "Forgetting"},
     "redrawn nodes": {"redraws": 0},
+    "straightened path": {"straighten": False},
 }
 """Remedies that a trained agent can do without, by the settings that switch each off."""
 ANEW: dict[str, dict[str, Any]] = {

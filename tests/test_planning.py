@@ -15,6 +15,7 @@ from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
 from hierebm.planning.samplers import EBMSampler, ReplaySampler, farthest_points
 from hierebm.planning.stitching import along_polyline, stitched_between
+from hierebm.planning.straightening import straighten
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
 
@@ -112,6 +113,49 @@ def test_a_barred_edge_is_avoided() -> None:
     assert graph.shortest_path() == [0, 2, 3]
     graph.bar(2, 3)
     assert graph.shortest_path() == []
+
+
+def test_a_straightened_path_is_shorter_and_leads_over_stored_states() -> None:
+    pool, config = _pool(), GraphConfig()
+    rows = np.random.default_rng(2).choice(len(pool), 60, replace=False)
+    places = pool.places_at(pool.achieved_goal[rows])
+    given = places.achieved_goal.copy()
+    graph = SubgoalGraph(places, GOAL, WallWorld(), config, STEP, _reached)
+    graph.move_start(np.zeros(4, np.float32), START)
+    path = graph.shortest_path()
+    before, way = graph.to_plan(path), list(pairwise(path))
+    cost = sum(graph.costs[i, j] for i, j in way)
+    straighten(graph, path, pool)
+    after = graph.to_plan(path)
+    assert sum(graph.costs[i, j] for i, j in way) < cost
+    assert after.length < before.length
+    true = WallWorld().distance(np.zeros((1, 4)), START[None], GOAL[None])[0]
+    assert true <= after.length < true + 0.7 * (before.length - true)
+    inner = after.path_points[1:-1]
+    assert {tuple(x) for x in inner} <= {tuple(x) for x in pool.achieved_goal}
+    others = np.setdiff1d(np.arange(1, 61), path)
+    assert (after.nodes[others] == before.nodes[others]).all()
+    # Samplers may hand out the same places again.
+    assert (places.achieved_goal == given).all()
+
+
+def test_a_path_is_not_straightened_into_what_failed_before() -> None:
+    pool = _pool()
+    start, goal = np.array([0.5, 0.5], np.float32), np.array([0.5, 2.5], np.float32)
+    places = pool.places_at(np.array([[1.3, 1.5]], np.float32))
+    straight = np.array([0.5, 1.5], np.float32)
+    inner = {}
+    for failed in ([], [(start, straight)]):
+        graph = SubgoalGraph(
+            places, goal, WallWorld(), GraphConfig(max_edge=9.0), STEP, _reached, failed=failed
+        )
+        graph.move_start(np.zeros(4, np.float32), start)
+        assert graph.shortest_path() == [0, 1, 2]
+        straighten(graph, [0, 1, 2], pool, candidates=30)
+        assert graph.shortest_path() == [0, 1, 2]
+        inner[len(failed)] = graph.point(1)
+    assert (np.abs(inner[0] - straight) <= 2 * STEP).all()
+    assert not (np.abs(inner[1] - straight) <= 2 * STEP).all()
 
 
 def test_calibration_finds_wormholes_and_what_experience_makes_of_them() -> None:

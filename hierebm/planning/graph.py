@@ -50,13 +50,18 @@ class GraphConfig:
     neighbours: int = 24
     """Edges considered out of each place: to its nearest places in goal space."""
 
-    def cost(self, distance: FloatArray) -> FloatArray:
+    def cost(self, distance: FloatArray, supported: NDArray[np.bool_]) -> FloatArray:
         """Convex edge cost d (1 + (d / safe_edge)^3) + hop_cost; infinite above ``max_edge``.
 
         A shortest path seeks out underestimated edges. Long edges are the unreliable ones; this
         prefers many safe ones without cutting a sparse graph apart.
+
+        Args:
+            distance: steps, of any shape.
+            supported: whether experience bears each edge out.
         """
         cost = distance * (1.0 + (distance / self.safe_edge) ** 3) + self.hop_cost
+        cost = np.where(supported, cost, self.unsupported_cost * cost)
         return np.where(distance <= self.max_edge, cost, np.inf).astype(np.float32)
 
 
@@ -143,35 +148,84 @@ class SubgoalGraph:
         keep = (j != n) & ~reached(places.achieved_goal[i], targets[j])
         i = np.concatenate([i[keep], to_goal])
         j = np.concatenate([j[keep], np.full(len(to_goal), n)])
-        steps = model.distance(places.observation[i], places.achieved_goal[i], targets[j])
-        if experience is not None:
-            steps, supported = experience.judge(places.achieved_goal[i], targets[j], steps)
-            self.unsupported[i + 1, j + 1] = ~supported
+        steps, supported = self._judge(places.observation[i], places.achieved_goal[i], targets[j])
+        self.unsupported[i + 1, j + 1] = ~supported
         self.distance[i + 1, j + 1] = steps
         self._targets = targets
-        for source, target in self.failed:
-            self.barred[np.ix_(self._like(source), self._like(target))] = True
+        self._bar_failed()
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
-        self.start, targets = achieved_goal, self._targets
+        self.start, self.start_observation, targets = achieved_goal, observation, self._targets
         here = np.tile(achieved_goal, (len(targets), 1))
         near = (np.abs(targets - here) <= self._reach).all(-1)
         # The final goal is always worth going to: the episode says when it is reached.
         near &= ~self.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
         candidates = np.flatnonzero(near)
         self.distance[0] = np.inf
-        steps = self.model.distance(
+        steps, supported = self._judge(
             np.tile(observation, (len(candidates), 1)), here[candidates], targets[candidates]
         )
-        if self.experience is not None:
-            steps, supported = self.experience.judge(here[candidates], targets[candidates], steps)
-            self.unsupported[0, candidates + 1] = ~supported
+        self.unsupported[0, candidates + 1] = ~supported
         self.distance[0, candidates + 1] = steps
         self.barred[0] = False
         for source, target in self.failed:
             if (np.abs(source - achieved_goal) <= self._alike).all():
                 self.barred[0, self._like(target)] = True
+
+    def _judge(
+        self, observation: FloatArray, source: FloatArray, target: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Steps (n,) of edges between any points, and whether experience bears them out (n,)."""
+        steps = self.model.distance(observation, source, target)
+        if self.experience is None:
+            return steps, np.ones(len(steps), np.bool_)
+        return self.experience.judge(source, target, steps)
+
+    def cost_between(
+        self, observation: FloatArray, source: FloatArray, target: FloatArray
+    ) -> FloatArray:
+        """Costs (n,) of edges that need not be in the graph; infinite where it would have none.
+
+        Args:
+            observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
+            target: (n, goal_dim) where they end.
+        """
+        cost = self.config.cost(*self._judge(observation, source, target))
+        cost[self.reached(source, target)] = np.inf
+        for a, b in self.failed:
+            alike = (np.abs(source - a) <= self._alike) & (np.abs(target - b) <= self._alike)
+            cost[alike.all(-1)] = np.inf
+        return cost
+
+    def move_path(self, path: list[int], places: Places) -> None:
+        """Put the nodes of a path elsewhere; those that move keep only the path's own edges.
+
+        Args:
+            path: nodes from 0 (the start) to n + 1 (the goal).
+            places: where those between the two are now.
+        """
+        nodes = np.array(path[1:-1], np.int64)
+        observation, points = self.places.observation.copy(), self.places.achieved_goal.copy()
+        moved = nodes[(points[nodes - 1] != places.achieved_goal).any(-1)]
+        observation[nodes - 1], points[nodes - 1] = places.observation, places.achieved_goal
+        # Samplers may hand out the same places again. Energies stay those of the drawn nodes.
+        self.places = Places(observation, points, self.places.energy)
+        self._targets = np.concatenate([points, self.goal[None]])
+        for matrix, nothing in ((self.distance, np.inf), (self.barred, False)):
+            matrix[moved] = matrix[:, moved] = nothing
+        self._bar_failed()
+        i, j = np.array(path[:-1]), np.array(path[1:])
+        steps, supported = self._judge(
+            np.concatenate([self.start_observation[None], places.observation]),
+            np.concatenate([self.start[None], places.achieved_goal]),
+            self._targets[j - 1],
+        )
+        self.distance[i, j], self.unsupported[i, j] = steps, ~supported
+
+    def _bar_failed(self) -> None:
+        for source, target in self.failed:
+            self.barred[np.ix_(self._like(source), self._like(target))] = True
 
     def _like(self, point: FloatArray) -> IntArray:
         """Nodes (the start is none of them) that are about where ``point`` (goal_dim,) is."""
@@ -197,8 +251,7 @@ class SubgoalGraph:
     @property
     def costs(self) -> FloatArray:
         """(n + 2, n + 2) edge costs, infinite where there is no edge."""
-        cost = self.config.cost(self.distance)
-        cost = np.where(self.unsupported, self.config.unsupported_cost * cost, cost)
+        cost = self.config.cost(self.distance, ~self.unsupported)
         result: FloatArray = np.where(self.barred, np.float32(np.inf), cost)
         return result
 

@@ -73,6 +73,16 @@ class PlacePool:
             energy = np.full(len(points), np.nan, np.float32)
         return Places(observation, points, energy)
 
+    def nearest(self, points: FloatArray, k: int) -> FloatArray:
+        """(n, goal_dim) points of goal space -> (n, k, goal_dim), the stored ones nearest to each.
+
+        Fewer than k where the pool holds fewer.
+        """
+        k = min(k, len(self))
+        _, rows = self._tree.query(points, k=k)
+        result: FloatArray = self.achieved_goal[rows.reshape(len(points), k)]
+        return result
+
     def on_visited_ground(self, points: FloatArray) -> NDArray[np.bool_]:
         """(n,) whether each point is as near to a stored state as those are to one another."""
         distance, _ = self._tree.query(points)

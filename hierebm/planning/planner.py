@@ -12,6 +12,7 @@ from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, Subgoa
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.samplers import SubgoalSampler
+from hierebm.planning.straightening import straighten
 from hierebm.replay.episodes import FloatArray
 from hierebm.replay.hindsight import ReachedFn
 
@@ -29,6 +30,8 @@ class PlannerConfig(GraphConfig):
     redraws: int = 2
     """Times that new nodes are drawn, once learning is over, where those drawn give no path that
     experience supports."""
+    straighten: bool = True
+    """Pull the path taut: its nodes move to stored states over which the way is shorter."""
     explore: float = 0.75
     """While learning, where no way to the goal is known that experience supports: share of times
     that the low level explores instead of trying what the critics believe in."""
@@ -221,7 +224,11 @@ class SubgoalPlanner:
     def _replan(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """The shortest path from here; while learning, perhaps a place to explore instead."""
         plan.graph.move_start(observation, achieved_goal)
-        plan.path = plan.graph.shortest_path()[1:]
+        path = plan.graph.shortest_path()
+        if path and self.config.straighten:
+            assert self.pool is not None
+            straighten(plan.graph, path, self.pool)
+        plan.path = path[1:]
         if self.learning and not self._known(plan) and plan.rng.random() < self.config.explore:
             self._chase(plan, [], *self._rim(achieved_goal, plan))
             plan.exploring = True

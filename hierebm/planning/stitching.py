@@ -50,11 +50,10 @@ def stitched_between(
     keep = ~reached(points[i], points[j])
     i, j = i[keep], j[keep]
     distance = model.distance(places.observation[i], points[i], points[j])
-    if experience is None:
-        cost = config.cost(distance)
-    else:
+    supported = np.ones(len(distance), np.bool_)
+    if experience is not None:
         distance, supported = experience.judge(points[i], points[j], distance)
-        cost = config.cost(distance) * np.where(supported, 1.0, config.unsupported_cost)
+    cost = config.cost(distance, supported)
     edge = np.isfinite(cost)
     graph = csr_array((cost[edge], (i[edge], j[edge])), shape=(len(points), len(points)))
 
