@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from hierebm.callback_base import BaseCallback, EventCallback, Hook, goes_on, warn_not_written
 from hierebm.evaluation import EvaluationResult, evaluate
 from hierebm.files import atomic_write
-from hierebm.lanes import make_env
+from hierebm.lanes import make_eval_env
 
 
 class EvalCallback(EventCallback):
@@ -78,7 +78,7 @@ class EvalCallback(EventCallback):
 
     def _init_callback(self) -> None:
         if self._env_id is not None:
-            self.eval_env = make_env(self._env_id, self.n_eval_episodes, self._env_kwargs)
+            self.eval_env = make_eval_env(self._env_id, self.n_eval_episodes, self._env_kwargs)
             return
         mine = getattr(self.eval_env, "unwrapped", self.eval_env)
         if mine is getattr(self.training_env, "unwrapped", self.training_env):

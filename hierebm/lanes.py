@@ -235,7 +235,7 @@ def open_lanes(
     if env_kwargs and not isinstance(env, str):
         raise ValueError("env_kwargs needs env to be an env id; pass an env made with them instead")
     if isinstance(env, str):
-        made = make_env(env, n_episodes, env_kwargs)
+        made = make_eval_env(env, n_episodes, env_kwargs)
         try:
             yield VectorLanes(made) if isinstance(made, VectorEnv) else SingleLane(made)
         finally:
@@ -251,7 +251,7 @@ def open_lanes(
         )
 
 
-def make_env(
+def make_eval_env(
     env_id: str, n_episodes: int, env_kwargs: Mapping[str, Any] | None = None
 ) -> gym.Env | VectorEnv:
     """Make an env by id for ``n_episodes`` episodes, as a native vector env if there is one."""

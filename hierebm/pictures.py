@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hierebm.drawing import figure_to_png
 from hierebm.files import atomic_write
+from hierebm.lanes import SUCCESS_KEYS
 from hierebm.plots import plan_figures, plot_rollout, walls_of
 
 
@@ -79,7 +80,7 @@ def run_episode(
             subgoals.append(np.array(subgoal))
         observation, _, terminated, truncated, info = env.step(actions[0])
         places.append(observation["achieved_goal"])
-        success = success or bool(info.get("is_success", info.get("success", False)))
+        success = success or any(info.get(key, False) for key in SUCCESS_KEYS)
         done = terminated or truncated
     on_the_way = [s for s in subgoals if not np.array_equal(s, observation["desired_goal"])]
     return np.stack(places), np.stack(on_the_way) if on_the_way else None, success
