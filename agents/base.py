@@ -154,8 +154,10 @@ class GoalAgent(ABC):
             reset_num_timesteps,
             self.verbose,
         )
-        given = make_callback(callback, progress_bar)
-        callbacks = make_callback([*self._own_callbacks(callback), given])
+        entries: list[Any] = [*self._own_callbacks(callback)]
+        if callback is not None:
+            entries.append(callback)
+        callbacks = make_callback(entries, progress_bar)
         callbacks.init_callback(self)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:
@@ -181,7 +183,7 @@ class GoalAgent(ABC):
             step = self.env.step(action)
             self._store(before, action, step)
             self._observation = step.current
-            self.num_timesteps += int(step.valid.sum())
+            self.num_timesteps += int(np.count_nonzero(step.valid))
             finished += self._count_episodes(step)
             callbacks.update_locals(
                 {
@@ -204,19 +206,17 @@ class GoalAgent(ABC):
         self._log(started, started_at)
 
     def _count_episodes(self, step: StepResult) -> int:
-        self._episode_reward += np.where(step.valid, step.reward, 0.0)
-        self._episode_length += step.valid
-        for row in np.flatnonzero(step.ended):
-            self._episodes.append(
-                (
-                    float(self._episode_reward[row]),
-                    int(self._episode_length[row]),
-                    bool(step.success[row]),
+        reward, length = self._episode_reward, self._episode_length
+        np.add(reward, step.reward, out=reward, where=step.valid)
+        length += step.valid
+        finished = int(np.count_nonzero(step.ended))
+        if finished:
+            for row in np.flatnonzero(step.ended):
+                self._episodes.append(
+                    (float(reward[row]), int(length[row]), bool(step.success[row]))
                 )
-            )
-            self._episode_reward[row] = 0.0
-            self._episode_length[row] = 0
-        return int(step.ended.sum())
+            reward[step.ended] = length[step.ended] = 0
+        return finished
 
     def _log(self, started: float, started_at: int) -> None:
         elapsed = max(time.perf_counter() - started, 1e-9)

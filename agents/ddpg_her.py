@@ -139,29 +139,33 @@ class DDPGHERAgent(GoalAgent):
         return self._held_action
 
     def _with_noise(self, action: FloatArray) -> FloatArray:
-        noise = self.rng.normal(0.0, self.config.action_noise, action.shape)
-        uniform = self.rng.uniform(-1.0, 1.0, action.shape)
-        randomise = self.rng.random((len(action), 1)) < self.config.random_actions
-        noisy = np.where(randomise, uniform, np.minimum(np.maximum(action + noise, -1.0), 1.0))
-        result: FloatArray = noisy.astype(np.float32)
-        return result
+        # Normal and uniform numbers for all, whether needed or not: rows would cost more to pick.
+        noisy = self.rng.standard_normal(action.shape, np.float32)
+        noisy *= self.config.action_noise
+        noisy += action
+        np.minimum(np.maximum(noisy, -1.0, out=noisy), 1.0, out=noisy)
+        uniform = self.rng.random((len(action), action.shape[1] + 1), np.float32)
+        randomise = uniform[:, :1] < self.config.random_actions
+        np.copyto(noisy, 2.0 * uniform[:, 1:] - 1.0, where=randomise)
+        return noisy
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
-        envs = np.flatnonzero(step.valid)
-        after = step.reached_state[envs]
+        stored = int(np.count_nonzero(step.valid))
+        # Picking rows costs as much as storing them.
+        rows: Any = slice(None) if stored == len(step.valid) else np.flatnonzero(step.valid)
+        after = step.reached_state
         self.replay_buffer.add(
-            before.observation[envs],
-            before.achieved_goal[envs],
-            self._goal[envs],
-            action[envs],
-            after.observation,
-            after.achieved_goal,
-            # An episode that ends at its own goal says nothing about other goals.
-            dead_end=step.terminated[envs] & ~step.reached[envs],
-            ended=step.ended[envs],
-            envs=envs,
+            before.observation[rows],
+            before.achieved_goal[rows],
+            self._goal[rows],
+            action[rows],
+            after.observation[rows],
+            after.achieved_goal[rows],
+            dead_end=step.dead_end[rows],
+            ended=step.ended[rows],
+            envs=None if stored == len(step.valid) else rows,
         )
-        self._stored += len(envs)
+        self._stored += stored
 
     def _train(self) -> None:
         assert self.env is not None
@@ -172,23 +176,23 @@ class DDPGHERAgent(GoalAgent):
         if not self._ready:
             self._fit_scales()
             self._ready = True
-        while self._stored - self._trained_at >= c.train_freq:
-            self._trained_at += c.train_freq
-            for _ in range(c.gradient_steps):
-                batch = sample_transitions(
-                    self.replay_buffer,
-                    c.batch_size,
-                    self.env.reached,
-                    self.rng,
-                    future=c.her_future,
-                    random=c.her_random,
-                    nearby=c.her_nearby,
-                    horizon=c.her_horizon,
-                )
-                with bf16_products(c.bf16):
-                    metrics = self.low_level.update(batch)
-                self._log_means(metrics)
-                self.n_updates += 1
+        rounds = (self._stored - self._trained_at) // c.train_freq
+        self._trained_at += rounds * c.train_freq
+        for _ in range(rounds * c.gradient_steps):
+            batch = sample_transitions(
+                self.replay_buffer,
+                c.batch_size,
+                self.env.reached,
+                self.rng,
+                future=c.her_future,
+                random=c.her_random,
+                nearby=c.her_nearby,
+                horizon=c.her_horizon,
+            )
+            with bf16_products(c.bf16):
+                metrics = self.low_level.update(batch)
+            self._log_means(metrics)
+            self.n_updates += 1
 
     def _fit_scales(self) -> None:
         """Scale inputs by the spaces' bounds or, where they are infinite, by what was seen."""

@@ -8,31 +8,17 @@ from typing import Any, overload
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from numpy.typing import NDArray
 
+from hierebm.goal_spaces import KEYS, BoolArray, GoalObservation, GoalSpaces, all_finite
 from hierebm.replay.episodes import FloatArray
 
-BoolArray = NDArray[np.bool_]
-KEYS = ("observation", "achieved_goal", "desired_goal")
+__all__ = ["GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
+
+SUCCESS_KEYS = ("is_success", "success")
 
 
-@dataclass(frozen=True)
-class GoalObservation:
-    """A batch of goal observations: (n, obs_dim), (n, goal_dim), (n, goal_dim) float32."""
-
-    observation: FloatArray
-    achieved_goal: FloatArray
-    desired_goal: FloatArray
-
-    def __getitem__(self, index: Any) -> GoalObservation:
-        return GoalObservation(
-            self.observation[index], self.achieved_goal[index], self.desired_goal[index]
-        )
-
-
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class StepResult:
     """What one step of every environment brought; arrays of length n."""
 
@@ -49,101 +35,10 @@ class StepResult:
     """False where the step was the automatic reset of NEXT_STEP mode: no transition happened."""
     ended: BoolArray
     """The episode ended with this transition."""
-    reached: BoolArray
-    """``reached_state`` counts as its own desired goal."""
+    dead_end: BoolArray
+    """It terminated without the goal being reached: a failure that ends the world for any goal."""
     infos: Sequence[dict[str, Any]]
     """The info of each environment."""
-
-
-class GoalSpaces:
-    """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
-
-    Raises:
-        TypeError, ValueError: what is wrong with a space, by key, and the remedy.
-    """
-
-    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]):
-        if not isinstance(observation_space, spaces.Dict):
-            raise TypeError(
-                f"the observation space is {type(observation_space).__name__}, but a goal "
-                f"environment has a Dict with the keys {', '.join(KEYS)}; wrap the environment "
-                "so that it says which goal it pursues and which one it has achieved"
-            )
-        missing = [key for key in KEYS if key not in observation_space.spaces]
-        if missing:
-            raise ValueError(
-                f"the observation space lacks the key(s) {', '.join(map(repr, missing))}; a goal "
-                f"environment has {', '.join(KEYS)} (it has "
-                f"{', '.join(map(repr, observation_space.spaces))})"
-            )
-        for key in KEYS:
-            if not isinstance(observation_space[key], spaces.Box):
-                raise TypeError(
-                    f"observation_space[{key!r}] is {type(observation_space[key]).__name__}; only "
-                    "Box is supported, e.g. through gymnasium.wrappers.FlattenObservation"
-                )
-        if observation_space["achieved_goal"].shape != observation_space["desired_goal"].shape:
-            raise ValueError(
-                "achieved_goal and desired_goal must have one shape, they have "
-                f"{observation_space['achieved_goal'].shape} and "
-                f"{observation_space['desired_goal'].shape}"
-            )
-        if not isinstance(action_space, spaces.Box):
-            raise TypeError(
-                f"the action space is {type(action_space).__name__}; the low level is DDPG and "
-                "needs a continuous one (Box)"
-            )
-        if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
-            raise ValueError(
-                "the action space has infinite bounds; give it finite ones, e.g. with "
-                "gymnasium.wrappers.RescaleAction or ClipAction on a bounded Box"
-            )
-        self.observation_space, self.action_space = observation_space, action_space
-        self.obs_dim = _size(observation_space["observation"])
-        self.goal_dim = _size(observation_space["desired_goal"])
-        self.action_dim = _size(action_space)
-        low, high = action_space.low.reshape(-1), action_space.high.reshape(-1)
-        self._middle = ((high + low) / 2).astype(np.float32)
-        self._half_range = ((high - low) / 2).astype(np.float32)
-
-    def to_env_action(self, action: FloatArray) -> NDArray[Any]:
-        """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""
-        # Minimum and maximum: np.clip costs twice as much for few rows.
-        clipped = np.minimum(np.maximum(action, np.float32(-1.0)), np.float32(1.0))
-        scaled = self._middle + self._half_range * clipped
-        shaped = scaled.reshape(len(action), *self.action_space.shape)
-        inside = np.minimum(np.maximum(shaped, self.action_space.low), self.action_space.high)
-        result: NDArray[Any] = inside.astype(self.action_space.dtype)
-        return result
-
-    def flatten(self, observation: dict[str, Any]) -> GoalObservation:
-        """A batched Dict observation as flat float32 rows.
-
-        Raises:
-            ValueError: if a value is NaN or infinite; names the key.
-        """
-        arrays = []
-        for key in KEYS:
-            # A copy: environments may write their next state into the same memory.
-            array = np.array(observation[key], dtype=np.float32)
-            array = array.reshape(len(array), -1)
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"the environment returned NaN or infinity in observation key {key!r} "
-                    f"(row {int(np.argmax(~np.isfinite(array).all(1)))}); fix the environment. "
-                    "What was learnt so far is intact: agent.save(path) still works"
-                )
-            arrays.append(array)
-        return GoalObservation(*arrays)
-
-    def finite_range(self, key: str) -> tuple[FloatArray, FloatArray] | None:
-        """(middle, half range) of a key's bounds, or None where a bound is infinite or huge."""
-        box = self.observation_space[key]
-        low, high = box.low.reshape(-1), box.high.reshape(-1)  # type: ignore[attr-defined]
-        if not (np.abs(low) < 1e3).all() or not (np.abs(high) < 1e3).all():
-            return None
-        half_range = np.maximum((high - low) / 2, 1e-6)
-        return ((high + low) / 2).astype(np.float32), half_range.astype(np.float32)
 
 
 class GoalEnv:
@@ -199,15 +94,19 @@ class GoalEnv:
         """
         env_action = self.spaces.to_env_action(action)
         valid = ~self._resetting
-        if not self.is_vector:
-            observation, reward, terminated, truncated, info = self.env.step(env_action[0])
-            infos = {key: np.array([info[key]]) for key in ("is_success", "success") if key in info}
-            reward = np.array([reward], np.float32)
-            terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
-        else:
+        if self.is_vector:
             observation, reward, terminated, truncated, infos = self.env.step(env_action)
             reward = np.asarray(reward, np.float32)
-        if not np.isfinite(reward).all():
+            terminated = np.asarray(terminated, np.bool_)
+            truncated = np.asarray(truncated, np.bool_)
+            rows: Sequence[dict[str, Any]] = _Rows(infos, self.n_envs)
+        else:
+            observation, reward, terminated, truncated, info = self.env.step(env_action[0])
+            reward = np.array([reward], np.float32)
+            terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
+            infos = {key: np.array([info[key]]) for key in SUCCESS_KEYS if key in info}
+            rows = [dict(info)]
+        if not all_finite(reward):
             raise ValueError(
                 f"the environment returned the reward {reward[~np.isfinite(reward)][0]}; rewards "
                 "must be finite numbers. What was learnt so far is intact: agent.save(path) "
@@ -216,27 +115,43 @@ class GoalEnv:
         ended = (terminated | truncated) & valid
         reached_state = current = self.spaces.flatten(self._batch(observation))
         self._resetting[:] = False
-        if ended.any():
+        if np.count_nonzero(ended):
             if self.autoreset == AutoresetMode.SAME_STEP:
                 reached_state = self._with_final_rows(current, infos, ended)
                 infos = infos | infos.get("final_info", {})
+                rows = _Rows(infos, self.n_envs)
             elif self.autoreset == AutoresetMode.NEXT_STEP:
                 self._resetting[:] = ended
             else:
                 current = self._reset_rows(current, ended)
-        reached = self.reached(reached_state.achieved_goal, reached_state.desired_goal)
         return StepResult(
             reached_state=reached_state,
             current=current,
             reward=reward,
-            terminated=np.asarray(terminated, np.bool_),
-            truncated=np.asarray(truncated, np.bool_),
-            success=_success(infos, reached),
+            terminated=terminated,
+            truncated=truncated,
+            success=self._success(infos, reached_state),
             valid=valid,
             ended=ended,
-            reached=reached,
-            infos=[dict(info)] if not self.is_vector else _Rows(infos, self.n_envs),
+            dead_end=self._dead_end(terminated, reached_state),
+            infos=rows,
         )
+
+    def _success(self, infos: dict[str, Any], state: GoalObservation) -> BoolArray:
+        for key in SUCCESS_KEYS:
+            if key in infos:
+                given = np.asarray(infos[key]).astype(np.bool_)
+                known = infos.get(f"_{key}")
+                if known is None or np.count_nonzero(known) == self.n_envs:
+                    return given
+                return np.where(known, given, self.reached(state.achieved_goal, state.desired_goal))
+        return self.reached(state.achieved_goal, state.desired_goal)
+
+    def _dead_end(self, terminated: BoolArray, state: GoalObservation) -> BoolArray:
+        # Asked for only where it matters: a reward costs as much as half of a step.
+        if not np.count_nonzero(terminated):
+            return terminated
+        return terminated & ~self.reached(state.achieved_goal, state.desired_goal)
 
     def _reset_rows(self, current: GoalObservation, ended: BoolArray) -> GoalObservation:
         if self.is_vector:
@@ -378,18 +293,3 @@ class _Rows(Sequence[dict[str, Any]]):
             and not isinstance(values, dict)
             and (f"_{key}" not in self._infos or self._infos[f"_{key}"][i])
         }
-
-
-def _success(infos: dict[str, Any], reached: BoolArray) -> BoolArray:
-    for key in ("is_success", "success"):
-        if key in infos:
-            given = np.asarray(infos[key]).astype(np.bool_)
-            if f"_{key}" not in infos:
-                return given
-            result: BoolArray = np.where(infos[f"_{key}"], given, reached)
-            return result
-    return reached
-
-
-def _size(space: spaces.Space[Any]) -> int:
-    return int(np.prod(space.shape or ()))

@@ -61,6 +61,7 @@ class EpisodeReplay:
         # Absolute (never wrapping) time of each environment's newest state and of its episode.
         self.time = np.zeros(n_envs, np.int64)
         self.episode_start = np.zeros(n_envs, np.int64)
+        self._every_env = np.arange(n_envs)
 
     @property
     def capacity(self) -> int:
@@ -100,12 +101,16 @@ class EpisodeReplay:
             ended: (n,) terminated or truncated: the next call starts a new episode.
             envs: (n,) distinct environment indices.
         """
-        envs = np.arange(self.n_envs) if envs is None else envs
-        time = self.time[envs]
-        row, next_row = self._flat(time, envs), self._flat(time + 1, envs)
-        arc = self.arc_length[row] * (time > self.episode_start[envs])
+        if envs is None:
+            row = self._flat(self.time, self._every_env)
+            self.time += 1
+        else:
+            row = self._flat(self.time[envs], envs)
+            self.time[envs] += 1
+        next_row = self.later(row, 1)
+        arc = self.arc_length[row]
         moved = next_achieved_goal - achieved_goal
-        next_arc = arc + np.sqrt(np.add.reduce(moved * moved, axis=-1))
+        next_arc = arc + np.sqrt(np.einsum("ij,ij->i", moved, moved))
         self._packed[row] = np.concatenate(
             [observation, achieved_goal, arc[:, None], goal, action], axis=1
         )
@@ -115,10 +120,10 @@ class EpisodeReplay:
         self.dead_end[row] = dead_end
         self.has_action[row] = True
         self.has_action[next_row] = False
-        self.episode_end[row] = self.episode_end[next_row] = -1
-        self.time[envs] = time + 1
-        for env in envs[ended]:
-            self._close_episode(int(env))
+        self.episode_end[next_row] = -1
+        if np.count_nonzero(ended):
+            for env in self._every_env[ended] if envs is None else envs[ended]:
+                self._close_episode(int(env))
 
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
@@ -131,8 +136,14 @@ class EpisodeReplay:
         self.episode_end[self._flat(np.arange(first, end + 1), np.int64(env))] = end
         self.time[env] += 1
         self.episode_start[env] = self.time[env]
-        # The slot that the next episode starts in may still hold the oldest row's action.
-        self.has_action[self._flat(self.time[env], np.int64(env))] = False
+        self._open_episode(env)
+
+    def _open_episode(self, env: int) -> None:
+        # The slot that the next episode starts in may still hold the oldest row.
+        row = self._flat(int(self.time[env]), env)
+        self.has_action[row] = False
+        self.episode_end[row] = -1
+        self.arc_length[row] = 0.0
 
     def _flat(self, time: Any, env: Any) -> Any:
         return (time % self.n_slots) * self.n_envs + env
@@ -197,7 +208,7 @@ class EpisodeReplay:
             after[:, o : o + g],
         )
 
-    def later(self, rows: IntArray, steps: IntArray) -> IntArray:
+    def later(self, rows: IntArray, steps: IntArray | int) -> IntArray:
         """(n,) the rows ``steps`` states later; keep ``steps <= steps_left(rows)``."""
         return (rows + steps * self.n_envs) % self.capacity
 
@@ -205,9 +216,11 @@ class EpisodeReplay:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """All arrays by name; :meth:`load_state_dict` restores the buffer bit for bit."""
-        arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
-        del arrays["_packed"]
-        return arrays
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray) and not name.startswith("_")
+        }
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave.
@@ -227,3 +240,5 @@ class EpisodeReplay:
                 )
         for name, mine in self.state_dict().items():
             mine[...] = arrays[name]
+        for env in np.flatnonzero(self.time == self.episode_start):
+            self._open_episode(int(env))
