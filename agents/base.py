@@ -183,7 +183,7 @@ class GoalAgent(ABC):
             step = self.env.step(action)
             self._store(before, action, step)
             self._observation = step.current
-            self.num_timesteps += int(np.count_nonzero(step.valid))
+            self.num_timesteps += step.n_valid
             finished += self._count_episodes(step)
             callbacks.update_locals(
                 {

@@ -17,12 +17,14 @@ from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.nn.precision import bf16_products
 from hierebm.nn.threads import apply_thread_policy
 from hierebm.replay import EpisodeReplay, sample_transitions
-from hierebm.replay.episodes import FloatArray
+from hierebm.replay.episodes import FloatArray, StoredStep
 from hierebm.serialization import load_checkpoint, save_checkpoint
 
 # Random actions are held for this many steps on average: a system with momentum reaches its top
 # speed, which sets the scale of one step, and goes somewhere.
 HOLD = 8.0
+# Steps of all environments that are put into the buffer together, unless it is asked for before.
+STORED_AT_ONCE = 64
 
 
 @dataclass
@@ -73,8 +75,6 @@ class DDPGHERAgent(GoalAgent):
     default_log_name: ClassVar[str] = "DDPGHER"
     config: DDPGHERConfig
 
-    replay_buffer: EpisodeReplay
-
     def _build(self, spaces: GoalSpaces) -> None:
         apply_thread_policy(
             max(self.config.hidden_sizes, default=1),
@@ -92,26 +92,38 @@ class DDPGHERAgent(GoalAgent):
         )
         # The scales are fitted: the networks can be trained and used.
         self._ready = False
+        self._replay: EpisodeReplay | None = None
 
     def _attach(self, env: GoalEnv) -> None:
         spaces = env.spaces
-        if hasattr(self, "replay_buffer"):
-            if self.replay_buffer.n_envs == env.n_envs:
+        if self._replay is not None:
+            if self._replay.n_envs == env.n_envs:
                 return
             warnings.warn(
-                f"the replay buffer was filled by {self.replay_buffer.n_envs} environment(s), the "
+                f"the replay buffer was filled by {self._replay.n_envs} environment(s), the "
                 f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
                 stacklevel=4,
             )
-        self.replay_buffer = EpisodeReplay(
+        self._replay = EpisodeReplay(
             self.config.buffer_size,
             spaces.obs_dim,
             spaces.goal_dim,
             spaces.action_dim,
             env.n_envs,
         )
+        # Steps that are not in the buffer yet: many at once cost a fraction each.
+        self._new_steps: list[StoredStep] = []
         # Transitions stored so far, and how many of them the last update had seen.
         self._stored = self._trained_at = 0
+
+    @property
+    def replay_buffer(self) -> EpisodeReplay:
+        """All experience up to the last step. Raises RuntimeError before an environment is set."""
+        if self._replay is None:
+            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
+        self._replay.add_steps(self._new_steps)
+        self._new_steps.clear()
+        return self._replay
 
     def _begin(self, env: GoalEnv) -> None:
         self.replay_buffer.close_episodes()
@@ -150,22 +162,23 @@ class DDPGHERAgent(GoalAgent):
         return noisy
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
-        stored = int(np.count_nonzero(step.valid))
-        # Picking rows costs as much as storing them.
-        rows: Any = slice(None) if stored == len(step.valid) else np.flatnonzero(step.valid)
         after = step.reached_state
-        self.replay_buffer.add(
-            before.observation[rows],
-            before.achieved_goal[rows],
-            self._goal[rows],
-            action[rows],
-            after.observation[rows],
-            after.achieved_goal[rows],
-            dead_end=step.dead_end[rows],
-            ended=step.ended[rows],
-            envs=None if stored == len(step.valid) else rows,
+        self._new_steps.append(
+            StoredStep(
+                before.observation,
+                before.achieved_goal,
+                self._goal,
+                action,
+                after.observation,
+                after.achieved_goal,
+                step.dead_end,
+                step.ended,
+                step.valid,
+            )
         )
-        self._stored += stored
+        self._stored += step.n_valid
+        if len(self._new_steps) >= STORED_AT_ONCE:
+            _ = self.replay_buffer
 
     def _train(self) -> None:
         assert self.env is not None
@@ -256,8 +269,6 @@ class DDPGHERAgent(GoalAgent):
 
     def save_replay_buffer(self, path: str | os.PathLike[str]) -> None:
         """Write the experience to one file, atomically. Raises OSError, RuntimeError."""
-        if self.env is None:
-            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
         save_checkpoint(path, arrays=self._experience(), meta={"agent": "replay buffer"})
 
     def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:

@@ -40,6 +40,11 @@ class StepResult:
     infos: Sequence[dict[str, Any]]
     """The info of each environment."""
 
+    @property
+    def n_valid(self) -> int:
+        """How many transitions happened."""
+        return int(np.count_nonzero(self.valid))
+
 
 class GoalEnv:
     """``n_envs`` goal environments behind one interface, whatever their autoreset mode.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierebm.replay import EpisodeReplay, sample_between, sample_transitions
-from hierebm.replay.episodes import FloatArray
+from hierebm.replay.episodes import FloatArray, StoredStep
 
 
 def _reached(achieved: FloatArray, goal: FloatArray) -> np.ndarray:
@@ -140,6 +140,42 @@ def test_between_points_are_uniform_in_arc_length_not_in_time() -> None:
     fraction = ((w - s) / (g - s))[far]
     share, _ = np.histogram(fraction, bins=5, range=(0, 1))
     assert (np.abs(share / share.sum() - 0.2) < 0.03).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    capacity=st.integers(9, 120),
+    n_envs=st.integers(1, 3),
+    n_steps=st.integers(1, 120),
+    p_end=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    p_idle=st.sampled_from([0.0, 0.2]),
+    seed=st.integers(0, 1000),
+)
+def test_many_steps_at_once_are_stored_as_one_after_the_other(
+    capacity: int, n_envs: int, n_steps: int, p_end: float, p_idle: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    single, block = (EpisodeReplay(capacity, 1, 2, 1, n_envs) for _ in range(2))
+    state = rng.normal(size=(n_envs, 2)).astype(np.float32)
+    steps = []
+    for _ in range(n_steps):
+        valid, ended = rng.random(n_envs) >= p_idle, rng.random(n_envs) < p_end
+        following = state + valid[:, None] * rng.normal(size=state.shape).astype(np.float32)
+        dead_end = ended & (rng.random(n_envs) < 0.5)
+        goal, action = rng.normal(size=state.shape), rng.normal(size=(n_envs, 1))
+        before, after = (state[:, :1], state), (following[:, :1], following)
+        steps.append(StoredStep(*before, goal, action, *after, dead_end, ended, valid))
+        single.add(*steps[-1])
+        # A new episode begins anywhere.
+        fresh = rng.normal(size=state.shape).astype(np.float32)
+        state = np.where((ended & valid)[:, None], fresh, following)
+    cut = int(rng.integers(n_steps + 1))
+    block.add_steps(steps[:cut])
+    block.add_steps(steps[cut:])
+    for replay in (single, block):
+        replay.close_episodes()
+    for name, array in single.state_dict().items():
+        assert np.array_equal(array, block.state_dict()[name]), name
 
 
 def test_the_buffer_resumes_bit_for_bit() -> None:

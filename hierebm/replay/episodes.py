@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class StoredStep(NamedTuple):
+    """One step of all n environments."""
+
+    observation: FloatArray
+    """(n, obs_dim)"""
+    achieved_goal: FloatArray
+    """(n, goal_dim)"""
+    goal: FloatArray
+    """(n, goal_dim) what the low level was given at this step, not the environment's own goal."""
+    action: FloatArray
+    """(n, action_dim)"""
+    next_observation: FloatArray
+    """(n, obs_dim)"""
+    next_achieved_goal: FloatArray
+    """(n, goal_dim)"""
+    dead_end: BoolArray
+    """(n,) terminated without any goal being reached."""
+    ended: BoolArray
+    """(n,) terminated or truncated: the next step is the first of a new episode."""
+    valid: BoolArray
+    """(n,) False where nothing happened and nothing is stored."""
 
 
 class EpisodeReplay:
@@ -61,7 +86,6 @@ class EpisodeReplay:
         # Absolute (never wrapping) time of each environment's newest state and of its episode.
         self.time = np.zeros(n_envs, np.int64)
         self.episode_start = np.zeros(n_envs, np.int64)
-        self._every_env = np.arange(n_envs)
 
     @property
     def capacity(self) -> int:
@@ -86,64 +110,98 @@ class EpisodeReplay:
         action: FloatArray,
         next_observation: FloatArray,
         next_achieved_goal: FloatArray,
-        dead_end: NDArray[np.bool_],
-        ended: NDArray[np.bool_],
-        envs: IntArray | None = None,
+        dead_end: BoolArray,
+        ended: BoolArray,
+        valid: BoolArray | None = None,
     ) -> None:
-        """Store one transition of each environment in ``envs`` (default: all of them).
+        """Store one step of all environments; the arguments are those of :class:`StoredStep`."""
+        everywhere = np.ones(self.n_envs, np.bool_) if valid is None else valid
+        self.add_steps(
+            [
+                StoredStep(
+                    observation,
+                    achieved_goal,
+                    goal,
+                    action,
+                    next_observation,
+                    next_achieved_goal,
+                    dead_end,
+                    ended,
+                    everywhere,
+                )
+            ]
+        )
 
-        Args:
-            observation, next_observation: (n, obs_dim).
-            achieved_goal, next_achieved_goal, goal: (n, goal_dim); ``goal`` is what the low level
-                was given at this step, not the environment's own goal.
-            action: (n, action_dim).
-            dead_end: (n,) terminated without any goal being reached.
-            ended: (n,) terminated or truncated: the next call starts a new episode.
-            envs: (n,) distinct environment indices.
-        """
-        if envs is None:
-            row = self._flat(self.time, self._every_env)
-            self.time += 1
-        else:
-            row = self._flat(self.time[envs], envs)
-            self.time[envs] += 1
+    def add_steps(self, steps: Sequence[StoredStep]) -> None:
+        """Store steps of all environments, in order: many at once cost a fraction each."""
+        # A step takes a slot, and the end of an episode one more; the next state needs its own.
+        most = (self.n_slots - 1) // 2
+        for start in range(0, len(steps), most):
+            self._add_steps(steps[start : start + most])
+
+    def _add_steps(self, steps: Sequence[StoredStep]) -> None:
+        observation, achieved, goal, action, next_observation, next_achieved, *flags = (
+            np.concatenate(parts) for parts in zip(*steps, strict=True)
+        )
+        dead_end, ended, valid = (flag.reshape(-1, self.n_envs) for flag in flags)
+        ended = ended & valid
+        # Where each step's state goes: all arrays are (step, environment), or flat in that order.
+        taken = valid.astype(np.int64) + ended
+        after = self.time + np.cumsum(taken, axis=0)
+        time = after - taken
+        row = self._flat(time, np.arange(self.n_envs))
+        moved = next_achieved - achieved
+        length = np.sqrt(np.add.reduce(moved * moved, axis=-1)).reshape(time.shape)
+        arc = self._arcs(self.arc_length[row[0]], np.where(valid, length, np.float32(0.0)), ended)
+        states = np.concatenate([observation, achieved, arc.reshape(-1, 1)], axis=1)
+        next_arc = (arc + length).reshape(-1, 1)
+        next_states = np.concatenate([next_observation, next_achieved, next_arc], axis=1)
+
+        self._open_episodes(self.later(row[ended], 2))
+        stored = valid.reshape(-1)
+        row = row.reshape(-1)[stored]
         next_row = self.later(row, 1)
-        arc = self.arc_length[row]
-        moved = next_achieved_goal - achieved_goal
-        next_arc = arc + np.sqrt(np.einsum("ij,ij->i", moved, moved))
-        self._packed[row] = np.concatenate(
-            [observation, achieved_goal, arc[:, None], goal, action], axis=1
-        )
-        self._packed[next_row, : self._state_width] = np.concatenate(
-            [next_observation, next_achieved_goal, next_arc[:, None]], axis=1
-        )
-        self.dead_end[row] = dead_end
-        self.has_action[row] = True
+        self._packed[next_row, : self._state_width] = next_states[stored]
+        self._packed[row] = np.concatenate([states, goal, action], axis=1)[stored]
         self.has_action[next_row] = False
+        self.has_action[row] = True
+        self.dead_end[row] = dead_end.reshape(-1)[stored]
         self.episode_end[next_row] = -1
+        self.time[:] = after[-1]
         if np.count_nonzero(ended):
-            for env in self._every_env[ended] if envs is None else envs[ended]:
-                self._close_episode(int(env))
+            for step, env in np.argwhere(ended).tolist():
+                self._close_episode(env, int(time[step, env]) + 1)
+
+    def _arcs(self, arc: FloatArray, length: FloatArray, ended: BoolArray) -> FloatArray:
+        """(T, n) path length since its episode began of each step's state, from (n,) of the first.
+
+        Summed step by step, so that it does not depend on how many are stored at once.
+        """
+        arcs, goes_on = np.empty_like(length), (~ended).astype(np.float32)
+        for step in range(len(length)):
+            arcs[step] = arc
+            arc = (arc + length[step]) * goes_on[step]
+        return arcs
 
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
-        for env in np.flatnonzero(self.time > self.episode_start):
-            self._close_episode(int(env))
+        for env in np.flatnonzero(self.time > self.episode_start).tolist():
+            end = int(self.time[env])
+            self.time[env] += 1
+            self._open_episodes(self._flat(self.time[[env]], env))
+            self._close_episode(env, end)
 
-    def _close_episode(self, env: int) -> None:
-        end = self.time[env]
-        first = max(self.episode_start[env], end - self.n_slots + 1)
-        self.episode_end[self._flat(np.arange(first, end + 1), np.int64(env))] = end
-        self.time[env] += 1
-        self.episode_start[env] = self.time[env]
-        self._open_episode(env)
+    def _close_episode(self, env: int, end: int) -> None:
+        """Write down when it ended: the time of its last state."""
+        first = max(int(self.episode_start[env]), int(self.time[env]) - self.n_slots + 1)
+        self.episode_end[self._flat(np.arange(first, end + 1), env)] = end
+        self.episode_start[env] = end + 1
 
-    def _open_episode(self, env: int) -> None:
-        # The slot that the next episode starts in may still hold the oldest row.
-        row = self._flat(int(self.time[env]), env)
-        self.has_action[row] = False
-        self.episode_end[row] = -1
-        self.arc_length[row] = 0.0
+    def _open_episodes(self, rows: IntArray) -> None:
+        """Clear the slots where episodes begin: they may still hold the oldest rows."""
+        self.has_action[rows] = False
+        self.episode_end[rows] = -1
+        self.arc_length[rows] = 0.0
 
     def _flat(self, time: Any, env: Any) -> Any:
         return (time % self.n_slots) * self.n_envs + env
@@ -240,5 +298,5 @@ class EpisodeReplay:
                 )
         for name, mine in self.state_dict().items():
             mine[...] = arrays[name]
-        for env in np.flatnonzero(self.time == self.episode_start):
-            self._open_episode(int(env))
+        begun = np.flatnonzero(self.time == self.episode_start)
+        self._open_episodes(self._flat(self.time[begun], begun))
