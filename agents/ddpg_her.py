@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hierebm.agents.base import GoalAgent
 from hierebm.control import DDPGConfig, make_ddpg
+from hierebm.control.exploration import ExplorationNoise
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.nn.precision import bf16_products
 from hierebm.nn.threads import apply_thread_policy
@@ -74,6 +75,12 @@ class DDPGHERAgent(GoalAgent):
     config_class: ClassVar[type[Any]] = DDPGHERConfig
     default_log_name: ClassVar[str] = "DDPGHER"
     config: DDPGHERConfig
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start all random streams of the agent anew from this seed."""
+        super().set_random_seed(seed)
+        c = self.config
+        self._exploration = ExplorationNoise(c.action_noise, c.random_actions, self.rng)
 
     def _build(self, spaces: GoalSpaces) -> None:
         apply_thread_policy(
@@ -141,7 +148,7 @@ class DDPGHERAgent(GoalAgent):
         if not self._ready:
             return self._random_walk()
         action = self.low_level.act(observation.observation, observation.achieved_goal, self._goal)
-        return self._with_noise(action)
+        return self._exploration.add(action)
 
     def _random_walk(self) -> FloatArray:
         """(n_envs, action_dim) random actions that are held for a while."""
@@ -151,15 +158,9 @@ class DDPGHERAgent(GoalAgent):
         return self._held_action
 
     def _with_noise(self, action: FloatArray) -> FloatArray:
-        # Normal and uniform numbers for all, whether needed or not: rows would cost more to pick.
-        noisy = self.rng.standard_normal(action.shape, np.float32)
-        noisy *= self.config.action_noise
-        noisy += action
-        np.minimum(np.maximum(noisy, -1.0, out=noisy), 1.0, out=noisy)
-        uniform = self.rng.random((len(action), action.shape[1] + 1), np.float32)
-        randomise = uniform[:, :1] < self.config.random_actions
-        np.copyto(noisy, 2.0 * uniform[:, 1:] - 1.0, where=randomise)
-        return noisy
+        """Noise for a step that is not learnt from: leaves what learning has drawn ahead alone."""
+        c = self.config
+        return ExplorationNoise(c.action_noise, c.random_actions, self.rng, block=1).add(action)
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
         after = step.reached_state
@@ -253,15 +254,15 @@ class DDPGHERAgent(GoalAgent):
         self.low_level.load_state_dict(tensors["low_level"])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        if not self._ready:
-            return {}
-        return {
-            "step_scale": self.step_scale,
-            "goal_shift": self.goal_range[0],
-            "goal_scale": self.goal_range[1],
-        }
+        arrays = {"exploration": self._exploration.state()}
+        if self._ready:
+            arrays["step_scale"] = self.step_scale
+            arrays["goal_shift"], arrays["goal_scale"] = self.goal_range
+        return arrays
 
     def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        if "exploration" in arrays:
+            self._exploration.set_state(arrays["exploration"])
         self._ready = "step_scale" in arrays
         if self._ready:
             self.step_scale = arrays["step_scale"]
