@@ -222,9 +222,10 @@ class GoalAgent(ABC):
         elapsed = max(time.perf_counter() - started, 1e-9)
         if self._episodes:
             rewards, lengths, successes = zip(*self._episodes, strict=True)
-            self.logger.record("rollout/ep_rew_mean", float(np.mean(rewards)))
-            self.logger.record("rollout/ep_len_mean", float(np.mean(lengths)))
-            self.logger.record("rollout/success_rate", float(np.mean(successes)))
+            n = len(self._episodes)
+            self.logger.record("rollout/ep_rew_mean", sum(rewards) / n)
+            self.logger.record("rollout/ep_len_mean", sum(lengths) / n)
+            self.logger.record("rollout/success_rate", sum(successes) / n)
         self.logger.record("time/fps", int((self.num_timesteps - started_at) / elapsed))
         self.logger.record("time/time_elapsed", round(elapsed, 1))
         self.logger.record("time/total_timesteps", self.num_timesteps)

@@ -35,7 +35,9 @@ class Crossings:
         low: FloatArray,
         cell_size: float,
     ) -> None:
-        self._low, self._cell_size = low[:, None], cell_size
+        # Numbers as arrays: NumPy takes as long to convert one as to work through a few dozen.
+        self._low, self._cell_size = low[:, None], np.array(cell_size)
+        self._none, self._stop_bits = np.array(0), np.array(3)
         width = walls.shape[1]
         landings = _landings(walls)
         self._landings = landings.ravel()
@@ -51,42 +53,39 @@ class Crossings:
         self._bounds = _bounds(low + cell_size * index.reshape(-1, 2), beside, cell_size)
         self._stops = np.array([[False, True, False, True], [False, False, True, True]])
 
-    def land(self, start: FloatArray, target: FloatArray) -> tuple[FloatArray, BoolArray | None]:
-        """Let points go from ``start`` straight to ``target`` as far as the walls allow.
+    def land(self, ends: FloatArray) -> tuple[FloatArray, BoolArray | None]:
+        """Let points go straight from a start to a target as far as the walls allow.
 
         Args:
-            start: (2, B) in free space.
-            target: (2, B), less than half a cell away on either axis.
+            ends: (2, 2, B): starts in free space, (x, y) by points, and targets, less than half a
+                cell away on either axis.
 
         Returns:
             Where they end, (2, B), at least ``MARGIN`` away from the walls around; and which axes
             a wall stopped them on, (2, B), None if it stopped none of them.
         """
-        cells = np.empty((2, *start.shape))
-        np.subtract(start, self._low, out=cells[0])
-        np.subtract(target, self._low, out=cells[1])
+        cells = ends - self._low
         cells /= self._cell_size
         np.floor(cells, out=cells)
-        old, new = cells
         sums: FloatArray = np.dot(self._weights, cells.reshape(4, -1))
         row = (sums + self._first).astype(np.intp)
         landing: IntArray = self._landings.take(row)
-        undecided = landing < 0
+        undecided = landing < self._none
         if np.count_nonzero(undecided):
             i = np.flatnonzero(undecided)
-            upper = np.maximum(old[:, i], new[:, i])
-            x_first = self._x_first(start[:, i], target[:, i], upper)
+            x_first = self._x_first(ends[..., i], cells[..., i])
             landing[i] = np.where(x_first, self._landings.take(row[i] + 1), ~landing[i])
         bounds: FloatArray = self._bounds.take(landing, axis=1)
-        end = np.maximum(target, bounds[:2])
+        end = np.maximum(ends[1], bounds[:2])
         np.minimum(end, bounds[2:], out=end)
-        stops = landing & 3
+        stops = landing & self._stop_bits
         return end, self._stops.take(stops, axis=1) if np.count_nonzero(stops) else None
 
-    def _x_first(self, start: FloatArray, target: FloatArray, upper: FloatArray) -> BoolArray:
-        """(B,) whether x crosses into another cell before y does; ``upper``: the higher cells."""
+    def _x_first(self, ends: FloatArray, cells: FloatArray) -> BoolArray:
+        """(B,) whether x crosses into another cell before y does; (2, 2, B) each."""
+        start, target = ends
         # Fractions of the step at which the boundaries are met, compared without dividing.
-        gap = np.abs(self._low + self._cell_size * upper - start)
+        gap = np.abs(self._low + self._cell_size * np.maximum(*cells) - start)
         reach = np.abs(target - start)
         first: BoolArray = gap[0] * reach[1] <= gap[1] * reach[0]
         return first

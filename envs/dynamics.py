@@ -22,7 +22,10 @@ MAX_SPEED = np.float32(0.2)
 """Top speed per axis and step: the fixed point of v = (1 - DRAG) v + ACCELERATION."""
 
 Float32Array = npt.NDArray[np.float32]
-_KEEP = np.float32(1.0) - DRAG
+# As arrays: NumPy takes as long to convert a number as to work through a few dozen.
+_LEAST, _MOST, _KEEP, _PULL, _TOP = (
+    np.array(x, np.float32) for x in (-1.0, 1.0, np.float32(1.0) - DRAG, ACCELERATION, MAX_SPEED)
+)
 
 
 def advance(
@@ -47,16 +50,18 @@ def advance(
         in that order is the fastest.
     """
     # Coordinates first: NumPy's inner loops then run over the points.
-    pull = np.maximum(action.T, -1, order="C")
-    np.minimum(pull, 1, out=pull)
-    pull *= ACCELERATION
+    pull = np.maximum(action.T, _LEAST, order="C")
+    np.minimum(pull, _MOST, out=pull)
+    pull *= _PULL
     moved = np.multiply(_KEEP, velocity.T, order="C")
     moved += pull
-    np.maximum(moved, -MAX_SPEED, out=moved)
-    np.minimum(moved, MAX_SPEED, out=moved)
+    np.maximum(moved, -_TOP, out=moved)
+    np.minimum(moved, _TOP, out=moved)
     # float64 here: dividing by the cell must never round a point across a boundary.
-    start, target = position.T, position.T + moved
-    end, stopped = layout.crossings.land(start.astype(np.float64), target.astype(np.float64))
+    ends = np.empty((2, *moved.shape))
+    ends[0] = position.T
+    ends[1] = position.T + moved
+    end, stopped = layout.crossings.land(ends)
     if stopped is not None:
         moved[stopped] = 0.0
     return end.astype(np.float32).T, moved.T

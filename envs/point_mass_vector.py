@@ -104,6 +104,7 @@ class PointMassGoalVectorEnv(
         )
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
+        self._everyone = np.ones(self.num_envs, dtype=np.bool_)
         self._started = False
         self._trails: list[list[tuple[float, float]]] = [[] for _ in range(self.num_envs)]
         self._renderer: Renderer | None = None
@@ -258,7 +259,7 @@ class PointMassGoalVectorEnv(
             infos = self._reset_ended(np.flatnonzero(ended), reached)
         else:
             self._ended = ended
-            infos = _info(reached)
+            infos = _info(reached, self._everyone)
         return self._observation(), rewards, terminated, truncated, infos
 
     def _reset_ended(self, indices: npt.NDArray[np.intp], reached: BoolArray) -> dict[str, Any]:
@@ -277,7 +278,7 @@ class PointMassGoalVectorEnv(
             "_final_obs": mask.copy(),
             "final_info": final_info,
             "_final_info": mask.copy(),
-            **_info(reached),
+            **_info(reached, self._everyone),
         }
 
     def _observation(self) -> Observation:
@@ -336,8 +337,7 @@ class PointMassGoalVectorEnv(
         )
 
 
-def _info(success: BoolArray, mask: BoolArray | None = None) -> dict[str, Any]:
-    mask = np.full_like(success, True) if mask is None else mask
+def _info(success: BoolArray, mask: BoolArray) -> dict[str, Any]:
     return {
         "is_success": success.copy(),
         "_is_success": mask.copy(),

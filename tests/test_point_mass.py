@@ -172,10 +172,10 @@ def test_the_table_of_crossings_says_what_walking_from_cell_to_cell_does(
     turns = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1], [1, 0], [0, 1], [0, 0]], np.float32)
     start = np.repeat(position, len(turns), axis=0).astype(np.float64)
     target = (position + velocity * turns).astype(np.float64)
-    ends, stops = layout.crossings.land(start.T, target.T)
+    ends, stops = layout.crossings.land(np.stack([start.T, target.T]))
     expected = [walk(layout, *pair) for pair in zip(start.tolist(), target.tolist(), strict=True)]
     np.testing.assert_array_equal(ends.T, [end for end, _ in expected])
-    stopped = np.zeros(start.T.shape, np.bool_) if stops is None else stops
+    stopped = np.zeros_like(ends, np.bool_) if stops is None else stops
     np.testing.assert_array_equal(stopped.T, [stopped for _, stopped in expected])
 
 
