@@ -158,16 +158,17 @@ class GoalAgent(ABC):
         if callback is not None:
             entries.append(callback)
         callbacks = make_callback(entries, progress_bar)
+        listened = bool(entries) or progress_bar
         callbacks.init_callback(self)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:
-            self._run(target, callbacks, log_interval)
+            self._run(target, callbacks if listened else None, log_interval)
         finally:
             callbacks.on_training_end()
             self.logger.close()
         return self
 
-    def _run(self, target: int, callbacks: BaseCallback, log_interval: int) -> None:
+    def _run(self, target: int, callbacks: BaseCallback | None, log_interval: int) -> None:
         assert self.env is not None
         if self._observation is None:
             self._observation = self.env.reset(seed=int(self.rng.integers(2**31)))
@@ -176,7 +177,8 @@ class GoalAgent(ABC):
             self._episode_length = np.zeros(self.env.n_envs, np.int64)
             self.env.check_sparse(self._observation.achieved_goal, self._observation.desired_goal)
         started, started_at, logged, finished = time.perf_counter(), self.num_timesteps, 0, 0
-        callbacks.on_rollout_start()
+        if callbacks is not None:
+            callbacks.on_rollout_start()
         while self.num_timesteps < target:
             before = self._observation
             action = self._act(before)
@@ -185,30 +187,42 @@ class GoalAgent(ABC):
             self._observation = step.current
             self.num_timesteps += step.n_valid
             finished += self._count_episodes(step)
-            callbacks.update_locals(
-                {
-                    "actions": action,
-                    "rewards": step.reward,
-                    "dones": step.ended,
-                    "infos": step.infos,
-                    "self": self,
-                }
-            )
-            if not callbacks.on_step():
+            if callbacks is not None and not self._tell(callbacks, action, step):
                 break
-            callbacks.on_rollout_end()
             self._train()
-            callbacks.on_rollout_start()
+            if callbacks is not None:
+                callbacks.on_rollout_start()
             if finished - logged >= log_interval:
                 logged = finished
                 self._log(started, started_at)
-        callbacks.on_rollout_end()
+        if callbacks is not None:
+            callbacks.on_rollout_end()
         self._log(started, started_at)
+
+    def _tell(self, callbacks: BaseCallback, action: FloatArray, step: StepResult) -> bool:
+        """Whether the callbacks want to go on after this step."""
+        callbacks.update_locals(
+            {
+                "actions": action,
+                "rewards": step.reward,
+                "dones": step.ended,
+                "infos": step.infos,
+                "self": self,
+            }
+        )
+        if not callbacks.on_step():
+            return False
+        callbacks.on_rollout_end()
+        return True
 
     def _count_episodes(self, step: StepResult) -> int:
         reward, length = self._episode_reward, self._episode_length
-        np.add(reward, step.reward, out=reward, where=step.valid)
-        length += step.valid
+        if step.n_valid == len(length):
+            reward += step.reward
+            length += 1
+        else:
+            np.add(reward, step.reward, out=reward, where=step.valid)
+            length += step.valid
         finished = int(np.count_nonzero(step.ended))
         if finished:
             for row in np.flatnonzero(step.ended):

@@ -37,13 +37,10 @@ class StepResult:
     """The episode ended with this transition."""
     dead_end: BoolArray
     """It terminated without the goal being reached: a failure that ends the world for any goal."""
+    n_valid: int
+    """How many transitions happened."""
     infos: Sequence[dict[str, Any]]
     """The info of each environment."""
-
-    @property
-    def n_valid(self) -> int:
-        """How many transitions happened."""
-        return int(np.count_nonzero(self.valid))
 
 
 class GoalEnv:
@@ -144,6 +141,7 @@ class GoalEnv:
             valid=valid,
             ended=ended,
             dead_end=self._dead_end(terminated, reached_state),
+            n_valid=int(np.count_nonzero(valid)),
             infos=rows,
         )
 

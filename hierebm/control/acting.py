@@ -7,6 +7,8 @@ them. Here every row is a *column*: ``weight @ columns`` takes the weights as th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -22,18 +24,11 @@ from hierebm.replay.episodes import FloatArray
 SMALL_PRODUCT = 2**17
 
 
-class Columns:
-    """A block of memory (rows, columns) that both NumPy and torch see."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor, self.array = tensor, tensor.numpy()
-
-    def set_product(self, left: Columns, right: Columns) -> None:
-        """``self = left @ right``."""
-        if left.array.size * right.array.shape[1] <= SMALL_PRODUCT:
-            np.dot(left.array, right.array, out=self.array)
-        else:
-            torch.mm(left.tensor, right.tensor, out=self.tensor)
+def product_into(out: Tensor, left: Tensor, right: Tensor) -> Callable[[], object]:
+    """``out[...] = left @ right``, to be done over and over on the same memory."""
+    if left.numel() * right.shape[1] <= SMALL_PRODUCT:
+        return partial(np.dot, left.numpy(), right.numpy(), out=out.numpy())
+    return partial(torch.mm, left, right, out=out)
 
 
 class ActingPass:
@@ -54,39 +49,43 @@ class ActingPass:
             raise TypeError(f"acting in columns knows an MLP with ReLU, not {actor}")
         self._features = features
         layers = [cast("nn.Linear", layer) for layer in actor.layers]
-        self._layers = [
-            (Columns(layer.weight.detach()), layer.bias.detach().numpy()[:, None])
-            for layer in layers
-        ]
+        self._weights = [layer.weight.detach() for layer in layers]
+        self._biases = [layer.bias.detach().numpy()[:, None] for layer in layers]
+        self._zero = np.array(0.0, np.float32)
         self._scales = [scale.numpy() for scale in features.buffers()]
-        self._seen = b""
-        self._resize(0)
+        self._seen, self._rows = b"", -1
 
     @torch.inference_mode(False)  # the buffers outlive the caller's mode
-    def _resize(self, rows: int) -> None:
-        widths = [len(bias) for _, bias in self._layers]
-        o, g = len(self._features.observation_shift), len(self._features.goal_shift)
-        self._state = Columns(torch.empty(o + 2 * g, rows))
-        self._inputs = Columns(torch.empty(self._features.out_dim, rows))
-        self._outputs = [Columns(torch.empty(width, rows)) for width in widths]
-        # Windows of the two: what comes in, and what is made of it.
-        state, inputs = self._state.array, self._inputs.tensor
-        self._observation, self._achieved_goal, self._goal = (
-            part.T for part in np.split(state, [o, o + g])
-        )
-        n = 0 if self._features.fourier is None else self._features.fourier.n_features
-        self._linear = Columns(inputs[: o + 2 * g + n])
-        self._displacement = inputs[o + g : o + 2 * g].numpy()
-        self._phase, self._cosine = inputs[o + 2 * g :].numpy()[:n], inputs[o + 2 * g + n :].numpy()
-        self._rows = rows
-
-    @torch.inference_mode(False)
-    def _read_scales(self) -> None:
-        """Features before tanh and sine as one matrix on the centred state."""
+    def _prepare(self, rows: int) -> None:
+        """Buffers, and products bound to them, for this number of rows and the scales of now."""
         f = self._features
         o, g = len(f.observation_shift), len(f.goal_shift)
+        n = 0 if f.fourier is None else f.fourier.n_features
+        state, inputs = torch.empty(o + 2 * g, rows), torch.empty(f.out_dim, rows)
+        shift = torch.cat([f.observation_shift, f.goal_shift, f.goal_shift])
+        self._shift = shift[:, None].repeat(1, rows).numpy()
+        self._state = state.numpy()
+        self._observation, self._achieved_goal, self._goal = (
+            part.T for part in np.split(self._state, [o, o + g])
+        )
+        # tanh, sine and cosine apart, features are linear in the state.
+        self._linear = product_into(inputs[: o + 2 * g + n], self._matrix(), state)
+        self._displacement = inputs[o + g : o + 2 * g].numpy()
+        self._phase, self._cosine = inputs[o + 2 * g :].numpy().reshape(2, n, rows)
+        self._layers = []
+        for weight, bias in zip(self._weights, self._biases, strict=True):
+            outputs = torch.empty(len(bias), rows)
+            self._layers.append((product_into(outputs, weight, inputs), outputs.numpy(), bias))
+            inputs = outputs
+        self._rows = rows
+
+    def _matrix(self) -> Tensor:
+        """(o + 2 g + n, o + 2 g): scaled observation, goal, displacement and phases of a state."""
+        f = self._features
+        o, g = len(f.observation_shift), len(f.goal_shift)
+        n = 0 if f.fourier is None else f.fourier.n_features
         achieved, goal = slice(o, o + g), slice(o + g, o + 2 * g)
-        matrix = torch.zeros(len(self._linear.array), o + 2 * g)
+        matrix = torch.zeros(o + 2 * g + n, o + 2 * g)
         matrix[:o, :o] = torch.diag(1.0 / f.observation_scale)
         matrix[achieved, goal] = torch.diag(1.0 / f.goal_scale)
         local = torch.diag(1.0 / (LOCAL_STEPS * f.step_scale))
@@ -94,35 +93,32 @@ class ActingPass:
         if f.fourier is not None:
             unit = STEPS_PER_RADIAN * torch.cat([f.step_scale, f.step_scale])
             matrix[o + 2 * g :, o:] = (f.fourier.frequencies / unit[:, None]).T
-        self._matrix = Columns(matrix)
-        shift = torch.cat([f.observation_shift, f.goal_shift, f.goal_shift])
-        self._shift = shift[:, None].numpy()
+        return matrix
 
     def act(
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B, action_dim) in [-1, 1], no noise."""
-        if len(goal) != self._rows:
-            self._resize(len(goal))
-        seen = b"".join([scale.tobytes() for scale in self._scales])
-        if seen != self._seen:
-            self._read_scales()
-            self._seen = seen
+        scales = b"".join([scale.tobytes() for scale in self._scales])
+        if scales != self._seen or len(goal) != self._rows:
+            self._prepare(len(goal))
+            self._seen = scales
         self._observation[...] = observation
         self._achieved_goal[...] = achieved_goal
         self._goal[...] = goal
-        self._state.array -= self._shift
-        self._linear.set_product(self._matrix, self._state)
+        self._state -= self._shift
+        self._linear()
         np.tanh(self._displacement, out=self._displacement)
         if len(self._phase):
             np.cos(self._phase, out=self._cosine)
             np.sin(self._phase, out=self._phase)
-        x = self._inputs
-        for (weight, bias), output in zip(self._layers, self._outputs, strict=True):
-            if x is not self._inputs:
-                x.tensor.relu_()
-            output.set_product(weight, x)
-            output.array += bias
-            x = output
-        action: FloatArray = np.tanh(x.array.T, order="C")
+        *hidden, last = self._layers
+        for product, output, bias in hidden:
+            product()
+            output += bias
+            np.maximum(output, self._zero, out=output)
+        product, output, bias = last
+        product()
+        output += bias
+        action: FloatArray = np.tanh(output.T, order="C")
         return action
