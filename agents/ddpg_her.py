@@ -25,7 +25,7 @@ from hierebm.serialization import load_checkpoint, save_checkpoint
 # speed, which sets the scale of one step, and goes somewhere.
 HOLD = 8.0
 # Steps of all environments that are put into the buffer together, unless it is asked for before.
-STORED_AT_ONCE = 64
+STORED_AT_ONCE = 128
 
 
 @dataclass

@@ -40,14 +40,14 @@ class Crossings:
         self._none, self._stop_bits = np.array(0), np.array(3)
         width = walls.shape[1]
         landings = _landings(walls)
-        self._landings = landings.ravel()
         # A row of the table as a sum over (x, y) of the old and of the new cell: new - old + 1 is
         # one of three columns on either axis.
         of_cell = landings[0].size * np.array([1.0, width])
         of_move = np.array([2.0, 6.0])
         self._weights = np.concatenate([of_cell - of_move, of_move])
-        # Cells are counted from the border.
-        self._first = of_cell.sum() + of_move.sum()
+        # Cells are counted from the border: rows below that of cell (0, 0) are found, as negative
+        # indices are, at the end.
+        self._landings = np.roll(landings.ravel(), -int(of_cell.sum() + of_move.sum()))
         height = len(walls)
         index = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1) - 1.0
         self._bounds = _bounds(low + cell_size * index.reshape(-1, 2), beside, cell_size)
@@ -67,8 +67,7 @@ class Crossings:
         cells = ends - self._low
         cells /= self._cell_size
         np.floor(cells, out=cells)
-        sums: FloatArray = np.dot(self._weights, cells.reshape(4, -1))
-        row = (sums + self._first).astype(np.intp)
+        row = np.dot(self._weights, cells.reshape(4, -1)).astype(np.intp)
         landing: IntArray = self._landings.take(row)
         undecided = landing < self._none
         if np.count_nonzero(undecided):

@@ -144,7 +144,7 @@ class PointMassWorld:
         """Rewards (B,) and whether the goals are reached (B,), from one distance computation."""
         distance = _distance(position, goal)
         reached = distance <= self.success_radius
-        reward = -distance if self.reward_type == "dense" else np.where(reached, 0.0, -1.0)
+        reward = -distance if self.reward_type == "dense" else np.subtract(reached, 1.0)
         return reward, reached
 
 
@@ -164,6 +164,6 @@ def checked_actions(action: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArra
 
 def _distance(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     offset = np.subtract(a, b, dtype=np.float64)
+    offset *= offset
     # Spelt out, because the order of a sum over an axis may depend on the batch.
-    x, y = offset[..., 0], offset[..., 1]
-    return np.asarray(np.sqrt(x * x + y * y))
+    return np.asarray(np.sqrt(offset[..., 0] + offset[..., 1]))

@@ -98,7 +98,11 @@ class GoalEnv:
             ValueError: if an observation or a reward is NaN or infinite.
         """
         env_action = self.spaces.to_env_action(action)
-        valid = self._everywhere if self._resetting is None else ~self._resetting
+        if self._resetting is None:
+            valid, n_valid = self._everywhere, self.n_envs
+        else:
+            valid = ~self._resetting
+            n_valid = int(np.count_nonzero(valid))
         if self.is_vector:
             observation, reward, terminated, truncated, infos = self.env.step(env_action)
             reward = np.asarray(reward, np.float32)
@@ -141,7 +145,7 @@ class GoalEnv:
             valid=valid,
             ended=ended,
             dead_end=self._dead_end(terminated, reached_state),
-            n_valid=int(np.count_nonzero(valid)),
+            n_valid=n_valid,
             infos=rows,
         )
 

@@ -79,23 +79,22 @@ class GoalSpaces:
         self.action_dim = _size(action_space)
         low, high = action_space.low.reshape(-1), action_space.high.reshape(-1)
         edges = np.cumsum([0, self.obs_dim, self.goal_dim, self.goal_dim])
+        self._width = int(edges[-1])
         self._columns = [slice(a, b) for a, b in pairwise(edges.tolist())]
         self._action_shape = (-1, *action_space.shape)
         self._middle = ((high + low) / 2).astype(np.float32)
         self._half_range = ((high - low) / 2).astype(np.float32)
         self._is_scaled = bool((low != -1.0).any() or (high != 1.0).any())
-        # Where all are alike, one number is several times as fast as a row of them.
-        same = bool((low == low[0]).all() and (high == high[0]).all())
-        self._low: NDArray[Any] = low[:1].reshape(()) if same else low
-        self._high: NDArray[Any] = high[:1].reshape(()) if same else high
+        self._low, self._high = low, high
 
     def to_env_action(self, action: FloatArray) -> NDArray[Any]:
         """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""
         if self._is_scaled:
             action = self._middle + self._half_range * action
-        # Minimum and maximum: np.clip costs twice as much for few rows.
-        inside = np.minimum(np.maximum(action, self._low), self._high)
-        return inside.reshape(self._action_shape).astype(self.action_space.dtype, copy=False)
+            # Rounding may have carried it beyond them.
+            action = np.minimum(np.maximum(action, self._low), self._high)
+        # A copy where nothing was scaled: environments may work on what they are given.
+        return action.reshape(self._action_shape).astype(self.action_space.dtype)
 
     def flatten(self, observation: dict[str, Any]) -> GoalObservation:
         """A batched Dict observation as flat float32 rows.
@@ -105,10 +104,10 @@ class GoalSpaces:
         """
         # Copies: environments may write their next state into the same memory.
         n = len(observation["observation"])
-        rows = np.concatenate(
-            [np.asarray(observation[key], np.float32).reshape(n, -1) for key in KEYS], axis=1
-        )
+        rows = np.empty((n, self._width), np.float32)
         parts = [rows[:, columns] for columns in self._columns]
+        for key, part in zip(KEYS, parts, strict=True):
+            part[...] = np.asarray(observation[key]).reshape(n, -1)
         if not all_finite(rows):
             self._complain_of(parts)
         return GoalObservation(*parts)

@@ -8,6 +8,7 @@ from hierebm.replay.episodes import FloatArray
 
 # Steps that are drawn at once: a call of the generator costs as much as a few hundred numbers.
 BLOCK = 64
+_LEAST, _MOST = np.array(-1.0, np.float32), np.array(1.0, np.float32)
 
 
 class ExplorationNoise:
@@ -24,22 +25,22 @@ class ExplorationNoise:
         self, scale: float, random_share: float, rng: np.random.Generator, block: int = BLOCK
     ) -> None:
         self.scale, self.random_share, self.rng, self.block = scale, random_share, rng, block
-        self._left = np.zeros((0, 2, 0, 0), np.float32)
+        # Of every step to come, the last one first: what to multiply actions by, and what to add.
+        self._left: list[FloatArray] = []
 
     def add(self, action: FloatArray) -> FloatArray:
         """(n, action_dim) in [-1, 1] -> the same with the next step's noise, in [-1, 1]."""
-        if not len(self._left) or self._left.shape[2:] != action.shape:
-            self._left = self.draw(self.block, *action.shape)
-        kept, added = self._left[0]
-        self._left = self._left[1:]
-        noisy: FloatArray = action * kept
-        noisy += added
-        np.maximum(noisy, -1.0, out=noisy)
-        np.minimum(noisy, 1.0, out=noisy)
+        if not self._left or self._left[-1][0].shape != action.shape:
+            self._left = list(self._draw(self.block, *action.shape))
+        step = self._left.pop()
+        noisy: FloatArray = action * step[0]
+        noisy += step[1]
+        np.maximum(noisy, _LEAST, out=noisy)
+        np.minimum(noisy, _MOST, out=noisy)
         return noisy
 
-    def draw(self, steps: int, n: int, action_dim: int) -> FloatArray:
-        """(steps, 2, n, action_dim): what to multiply actions by, and what to add to them."""
+    def _draw(self, steps: int, n: int, action_dim: int) -> FloatArray:
+        """(steps, 2, n, action_dim) factors and terms."""
         noise = np.empty((steps, 2, n, action_dim), np.float32)
         at_random = self.rng.random((steps, n, 1)) < self.random_share
         noise[:, 0] = ~at_random
@@ -50,8 +51,8 @@ class ExplorationNoise:
 
     def state(self) -> FloatArray:
         """What is drawn and not used yet; with the generator's state, noise goes on from there."""
-        return self._left.copy()
+        return np.array(self._left, np.float32)
 
     def set_state(self, state: FloatArray) -> None:
         """Restore what :meth:`state` gave."""
-        self._left = state.copy()
+        self._left = list(state)

@@ -152,13 +152,14 @@ class EpisodeReplay:
         row = self._flat(time, np.arange(self.n_envs))
         moved = next_achieved - achieved
         length = np.sqrt(np.add.reduce(moved * moved, axis=-1)).reshape(time.shape)
-        arc = self._arcs(self.arc_length[row[0]], np.where(valid, length, np.float32(0.0)), ended)
+        arc = self._arcs(self.arc_length[row[0]], length * valid, ended)
         states = np.concatenate([observation, achieved, arc.reshape(-1, 1)], axis=1)
         next_arc = (arc + length).reshape(-1, 1)
         next_states = np.concatenate([next_observation, next_achieved, next_arc], axis=1)
 
         self._open_episodes(self.later(row[ended], 2))
-        stored = valid.reshape(-1)
+        # Picking all of them by index would cost as much as writing them.
+        stored: Any = slice(None) if np.all(valid) else np.flatnonzero(valid)
         row = row.reshape(-1)[stored]
         next_row = self.later(row, 1)
         self._packed[next_row, : self._state_width] = next_states[stored]
@@ -177,11 +178,14 @@ class EpisodeReplay:
 
         Summed step by step, so that it does not depend on how many are stored at once.
         """
-        arcs, goes_on = np.empty_like(length), (~ended).astype(np.float32)
+        arcs = np.empty((len(length) + 1, self.n_envs), np.float32)
+        arcs[0] = arc
+        with_ends = set(np.nonzero(ended)[0].tolist())
         for step in range(len(length)):
-            arcs[step] = arc
-            arc = (arc + length[step]) * goes_on[step]
-        return arcs
+            np.add(arcs[step], length[step], out=arcs[step + 1])
+            if step in with_ends:
+                arcs[step + 1, ended[step]] = 0.0
+        return arcs[:-1]
 
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
