@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections import deque
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
@@ -17,20 +15,14 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.saving import load_agent, save_agent
+from hierebm.agents.settings import overridden
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
-from hierebm.errors import CheckpointError
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.logger import Logger, configure
 from hierebm.replay.episodes import FloatArray
-from hierebm.serialization import load_checkpoint, save_checkpoint
-from hierebm.state import (
-    check_same_space,
-    env_to_json,
-    numpy_generator_state,
-    set_numpy_generator_state,
-    space_from_json,
-    space_to_json,
-)
+from hierebm.state import check_same_space
 
 Self = TypeVar("Self", bound="GoalAgent")
 EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
@@ -67,7 +59,7 @@ class GoalAgent(ABC):
         verbose: int = 0,
         **overrides: Any,
     ) -> None:
-        self.config = _override(self.config_class() if config is None else config, overrides)
+        self.config = overridden(self.config_class() if config is None else config, overrides)
         self.device = torch.device(device)
         self.tensorboard_log, self.verbose = tensorboard_log, verbose
         self.num_timesteps = 0
@@ -76,7 +68,7 @@ class GoalAgent(ABC):
         self.env: GoalEnv | None = None
         self.spaces: GoalSpaces | None = None
         self._observation: GoalObservation | None = None
-        self._episodes: deque[tuple[float, int, bool]] = deque(maxlen=100)
+        self._episodes = EpisodeStatistics()
         self.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         if env is not None:
             self.set_env(env)
@@ -154,9 +146,7 @@ class GoalAgent(ABC):
             reset_num_timesteps,
             self.verbose,
         )
-        entries: list[Any] = [*self._own_callbacks(callback)]
-        if callback is not None:
-            entries.append(callback)
+        entries = [*self._own_callbacks(callback), *([] if callback is None else [callback])]
         callbacks = make_callback(entries, progress_bar)
         listened = bool(entries) or progress_bar
         callbacks.init_callback(self)
@@ -173,8 +163,7 @@ class GoalAgent(ABC):
         if self._observation is None:
             self._observation = self.env.reset(seed=int(self.rng.integers(2**31)))
             self._begin(self.env)
-            self._episode_reward = np.zeros(self.env.n_envs)
-            self._episode_length = np.zeros(self.env.n_envs, np.int64)
+            self._episodes.begin(self.env.n_envs)
             self.env.check_sparse(self._observation.achieved_goal, self._observation.desired_goal)
         started, started_at, logged, finished = time.perf_counter(), self.num_timesteps, 0, 0
         if callbacks is not None:
@@ -186,7 +175,7 @@ class GoalAgent(ABC):
             self._store(before, action, step)
             self._observation = step.current
             self.num_timesteps += step.n_valid
-            finished += self._count_episodes(step)
+            finished += self._episodes.count(step)
             if callbacks is not None and not self._tell(callbacks, action, step):
                 break
             self._train()
@@ -201,45 +190,17 @@ class GoalAgent(ABC):
 
     def _tell(self, callbacks: BaseCallback, action: FloatArray, step: StepResult) -> bool:
         """Whether the callbacks want to go on after this step."""
-        callbacks.update_locals(
-            {
-                "actions": action,
-                "rewards": step.reward,
-                "dones": step.ended,
-                "infos": step.infos,
-                "self": self,
-            }
-        )
+        outcome = {"rewards": step.reward, "dones": step.ended, "infos": step.infos}
+        callbacks.update_locals({"actions": action, **outcome, "self": self})
         if not callbacks.on_step():
             return False
         callbacks.on_rollout_end()
         return True
 
-    def _count_episodes(self, step: StepResult) -> int:
-        reward, length = self._episode_reward, self._episode_length
-        if step.n_valid == len(length):
-            reward += step.reward
-            length += 1
-        else:
-            np.add(reward, step.reward, out=reward, where=step.valid)
-            length += step.valid
-        finished = int(np.count_nonzero(step.ended))
-        if finished:
-            for row in np.flatnonzero(step.ended):
-                self._episodes.append(
-                    (float(reward[row]), int(length[row]), bool(step.success[row]))
-                )
-            reward[step.ended] = length[step.ended] = 0
-        return finished
-
     def _log(self, started: float, started_at: int) -> None:
         elapsed = max(time.perf_counter() - started, 1e-9)
-        if self._episodes:
-            rewards, lengths, successes = zip(*self._episodes, strict=True)
-            n = len(self._episodes)
-            self.logger.record("rollout/ep_rew_mean", sum(rewards) / n)
-            self.logger.record("rollout/ep_len_mean", sum(lengths) / n)
-            self.logger.record("rollout/success_rate", sum(successes) / n)
+        for key, value in self._episodes.means().items():
+            self.logger.record(key, value)
         self.logger.record("time/fps", int((self.num_timesteps - started_at) / elapsed))
         self.logger.record("time/time_elapsed", round(elapsed, 1))
         self.logger.record("time/total_timesteps", self.num_timesteps)
@@ -355,24 +316,7 @@ class GoalAgent(ABC):
             OSError: if it cannot be written; a file that was there before is untouched.
             RuntimeError: if there is nothing to save because no environment was seen.
         """
-        if self.spaces is None:
-            raise RuntimeError("nothing to save: the agent has seen no environment yet")
-        save_checkpoint(
-            path,
-            config=asdict(self.config),
-            tensors={**self._tensors(), "generator": self.generator.get_state()},
-            arrays=self._arrays(),
-            meta={
-                "agent": type(self).__name__,
-                "env": None if self.env is None else env_to_json(self.env.env),
-                "num_timesteps": self.num_timesteps,
-                "n_updates": self.n_updates,
-                "seed": self.seed,
-                "rng": numpy_generator_state(self.rng),
-                "observation_space": space_to_json(self.spaces.observation_space),
-                "action_space": space_to_json(self.spaces.action_space),
-            },
-        )
+        save_agent(self, path)
 
     @classmethod
     def load(
@@ -393,49 +337,10 @@ class GoalAgent(ABC):
         Raises:
             CheckpointError: if the file is damaged, or of another agent.
         """
-        checkpoint = load_checkpoint(path, map_location=device)
-        meta = checkpoint.meta
-        if meta.get("agent") != cls.__name__:
-            raise CheckpointError(
-                f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
-                f"{cls.__name__}; load it with that class"
-            )
-        names = {f.name for f in fields(cls.config_class)}
-        config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
-        agent = cls(config, seed=0, device=device, **kwargs)
-        agent.set_random_seed(int(meta["seed"]))
-        agent.spaces = GoalSpaces(
-            space_from_json(meta["observation_space"]), space_from_json(meta["action_space"])
-        )
-        agent._build(agent.spaces)
-        tensors = checkpoint.tensors
-        try:
-            agent.generator.set_state(tensors.pop("generator").cpu())
-            # Arrays first: they hold the scales that the parts of the agent are made with.
-            agent._load_arrays(checkpoint.arrays)
-            agent._load_tensors(tensors)
-            agent.num_timesteps = int(meta["num_timesteps"])
-            agent.n_updates = int(meta["n_updates"])
-            set_numpy_generator_state(agent.rng, meta["rng"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise CheckpointError(
-                f"{path} does not fit a {cls.__name__} of its own settings ({error}); it was "
-                "written by another version of hierebm or damaged: load it with the version in "
-                f"its meta.json ({meta.get('hierebm_version', 'unknown')}) or train again"
-            ) from error
+        agent = load_agent(cls, path, device, **kwargs)
         if env is not None:
             agent.set_env(env)
         return agent
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({json.dumps(asdict(self.config))})"
-
-
-def _override(config: Any, overrides: dict[str, Any]) -> Any:
-    names = [f.name for f in fields(config)]
-    for name in overrides:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise TypeError(f"{name!r} is no setting of {type(config).__name__}{hint}")
-    return replace(config, **overrides)
