@@ -146,7 +146,8 @@ class GoalAgent(ABC):
             reset_num_timesteps,
             self.verbose,
         )
-        entries = [*self._own_callbacks(callback), *([] if callback is None else [callback])]
+        given = [] if callback is None else [callback]
+        entries: list[Any] = [*self._own_callbacks(callback), *given]
         callbacks = make_callback(entries, progress_bar)
         listened = bool(entries) or progress_bar
         callbacks.init_callback(self)
