@@ -19,10 +19,9 @@ from hierebm.control.features import LOCAL_STEPS, STEPS_PER_RADIAN, GoalFeatures
 from hierebm.nn.modules import MLP
 from hierebm.replay.episodes import FloatArray
 
-# Multiply-adds of a product, and numbers of a block, up to which NumPy is faster than torch: it
-# takes half as long to get to work. Beyond twice as many multiply-adds, NumPy would wake a second
-# thread, whatever torch was told.
-SMALL_PRODUCT, SMALL_BLOCK = 2**17, 2**10
+# Multiply-adds of a product up to which NumPy is faster than torch: it takes half as long to get
+# to work. Beyond twice as many, NumPy would wake a second thread, whatever torch was told.
+SMALL_PRODUCT = 2**17
 
 
 def product_into(out: Tensor, left: Tensor, right: Tensor) -> Callable[[], object]:
@@ -30,14 +29,6 @@ def product_into(out: Tensor, left: Tensor, right: Tensor) -> Callable[[], objec
     if left.numel() * right.shape[1] <= SMALL_PRODUCT:
         return partial(np.dot, left.numpy(), right.numpy(), out=out.numpy())
     return partial(torch.mm, left, right, out=out)
-
-
-def biased_and_rectified(out: Tensor, bias: Tensor) -> Callable[[], object]:
-    """``out[...] = relu(out + bias)``, in the same way."""
-    if out.numel() <= SMALL_BLOCK:
-        array, added, zero = out.numpy(), bias.numpy(), np.array(0.0, np.float32)
-        return lambda: np.maximum(np.add(array, added, out=array), zero, out=array)
-    return lambda: out.add_(bias).relu_()
 
 
 class ActingPass:
@@ -59,7 +50,8 @@ class ActingPass:
         self._features = features
         layers = [cast("nn.Linear", layer) for layer in actor.layers]
         self._weights = [layer.weight.detach() for layer in layers]
-        self._biases = [layer.bias.detach()[:, None] for layer in layers]
+        self._biases = [layer.bias.detach().numpy()[:, None] for layer in layers]
+        self._zero = np.array(0.0, np.float32)
         self._scales = [scale.numpy() for scale in features.buffers()]
         self._seen, self._rows = b"", -1
 
@@ -83,12 +75,8 @@ class ActingPass:
         self._layers = []
         for weight, bias in zip(self._weights, self._biases, strict=True):
             outputs = torch.empty(len(bias), rows)
-            self._layers.append(
-                (product_into(outputs, weight, inputs), biased_and_rectified(outputs, bias))
-            )
+            self._layers.append((product_into(outputs, weight, inputs), outputs.numpy(), bias))
             inputs = outputs
-        # The last layer is linear.
-        self._output, self._output_bias = outputs.numpy(), bias.numpy()
         self._rows = rows
 
     def _matrix(self) -> Tensor:
@@ -124,10 +112,13 @@ class ActingPass:
         if len(self._phase):
             np.cos(self._phase, out=self._cosine)
             np.sin(self._phase, out=self._phase)
-        for product, finish in self._layers[:-1]:
+        *hidden, last = self._layers
+        for product, output, bias in hidden:
             product()
-            finish()
-        self._layers[-1][0]()
-        self._output += self._output_bias
-        action: FloatArray = np.tanh(self._output.T, order="C")
+            output += bias
+            np.maximum(output, self._zero, out=output)
+        product, output, bias = last
+        product()
+        output += bias
+        action: FloatArray = np.tanh(output.T, order="C")
         return action
