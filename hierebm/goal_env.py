@@ -9,6 +9,7 @@ from typing import Any, overload
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
 
 from hierebm.goal_spaces import KEYS, BoolArray, GoalObservation, GoalSpaces, all_finite
 from hierebm.replay.episodes import FloatArray
@@ -26,7 +27,7 @@ class StepResult:
     """The true next state, also where the episode ended."""
     current: GoalObservation
     """Where to act next: ``reached_state``, or after an end the new episode's first state."""
-    reward: FloatArray
+    reward: NDArray[np.float64]
     terminated: BoolArray
     truncated: BoolArray
     success: BoolArray
@@ -80,8 +81,8 @@ class GoalEnv:
         self._best: float | None = None
         # In NEXT_STEP mode: the environments whose next step is their reset.
         self._resetting: BoolArray | None = None
-        self._everywhere = np.ones(self.n_envs, np.bool_)
-        self._everywhere.flags.writeable = False
+        self._everywhere, self._nowhere = np.ones(self.n_envs, bool), np.zeros(self.n_envs, bool)
+        self._everywhere.flags.writeable = self._nowhere.flags.writeable = False
 
     # --------------------------------------------------------------------- steps
 
@@ -98,20 +99,19 @@ class GoalEnv:
             ValueError: if an observation or a reward is NaN or infinite.
         """
         env_action = self.spaces.to_env_action(action)
-        if self._resetting is None:
-            valid, n_valid = self._everywhere, self.n_envs
-        else:
+        valid, n_valid = self._everywhere, self.n_envs
+        if self._resetting is not None:
             valid = ~self._resetting
             n_valid = int(np.count_nonzero(valid))
         if self.is_vector:
             observation, reward, terminated, truncated, infos = self.env.step(env_action)
-            reward = np.asarray(reward, np.float32)
+            reward = np.asarray(reward, np.float64)
             terminated = np.asarray(terminated, np.bool_)
             truncated = np.asarray(truncated, np.bool_)
             rows: Sequence[dict[str, Any]] = _Rows(infos, self.n_envs)
         else:
             observation, reward, terminated, truncated, info = self.env.step(env_action[0])
-            reward = np.array([reward], np.float32)
+            reward = np.array([reward], np.float64)
             terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
             infos = {key: np.array([info[key]]) for key in SUCCESS_KEYS if key in info}
             rows = [dict(info)]
@@ -122,9 +122,11 @@ class GoalEnv:
                 "still works"
             )
         # While nothing has ended, nothing has in success.
-        success = ended = (terminated | truncated) & valid
+        success = ended = terminated | truncated
         reached_state = current = self.spaces.flatten(self._batch(observation))
-        self._resetting = None
+        if self._resetting is not None:
+            success = ended = ended & valid
+            self._resetting = None
         if np.count_nonzero(ended):
             if self.autoreset == AutoresetMode.SAME_STEP:
                 reached_state = self._with_final_rows(current, infos, ended)
@@ -162,7 +164,7 @@ class GoalEnv:
     def _dead_end(self, terminated: BoolArray, state: GoalObservation) -> BoolArray:
         # Asked for only where it matters: rewards take a sixth of the time of a step.
         if not np.count_nonzero(terminated):
-            return terminated
+            return self._nowhere
         return terminated & ~self.reached(state.achieved_goal, state.desired_goal)
 
     def _reset_rows(self, current: GoalObservation, ended: BoolArray) -> GoalObservation:

@@ -141,6 +141,37 @@ def test_nan_is_named_with_its_key(key: str) -> None:
             env.step(np.zeros((1, 1), np.float32))
 
 
+def test_a_step_stays_as_it_was_when_the_environment_reuses_its_memory() -> None:
+    class Reuses(SyncVectorEnv):
+        """Writes every step into the arrays that it returned before."""
+
+        def step(self, actions: np.ndarray) -> Any:
+            actions *= 0.5
+            fresh = super().step(actions)
+            if not hasattr(self, "memory"):
+                self.memory = fresh
+            for key, value in fresh[0].items():
+                self.memory[0][key][:] = value
+            for array, value in zip(self.memory[2:4], fresh[2:4], strict=True):
+                array[:] = value
+            return (self.memory[0], fresh[1], *self.memory[2:4], fresh[4])
+
+        def spoil(self) -> None:
+            for array in (*self.memory[0].values(), *self.memory[2:4]):
+                array[:] = 1
+
+    vector = Reuses([LineGoal for _ in range(2)], copy=False)
+    env = GoalEnv(vector)
+    env.reset(seed=0)
+    action = np.full((2, 1), 0.25, np.float32)
+    step = env.step(action)
+    assert (action == 0.25).all()
+    kept = step.reached_state.observation.copy()
+    vector.spoil()
+    assert np.array_equal(step.reached_state.observation, kept)
+    assert not step.ended.any() and not step.dead_end.any() and step.valid.all()
+
+
 def test_infos_of_a_vector_environment_come_row_by_row() -> None:
     env = GoalEnv(gym.make_vec("PointMassGoal-v0", num_envs=3))
     env.reset(seed=0)

@@ -52,7 +52,7 @@ class ActingPass:
         self._weights = [layer.weight.detach() for layer in layers]
         self._biases = [layer.bias.detach().numpy()[:, None] for layer in layers]
         self._zero = np.array(0.0, np.float32)
-        self._scales = [scale.numpy() for scale in features.buffers()]
+        self._scales = [scale.numpy().data for scale in features.buffers()]
         self._seen, self._rows = b"", -1
 
     @torch.inference_mode(False)  # the buffers outlive the caller's mode
@@ -99,7 +99,7 @@ class ActingPass:
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B, action_dim) in [-1, 1], no noise."""
-        scales = b"".join([scale.tobytes() for scale in self._scales])
+        scales = b"".join(self._scales)
         if scales != self._seen or len(goal) != self._rows:
             self._prepare(len(goal))
             self._seen = scales
