@@ -47,7 +47,9 @@ class TaskSampler:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._corners: list[Point] = [(x, y) for x, y in layout.free_cell_low.tolist()]
+        # Lower left corners and side of where a point may be in each free cell.
+        self._corners: list[Point] = [(x, y) for x, y in (layout.free_cell_low + _INSET).tolist()]
+        self._side = layout.cell_size - 2 * _INSET
         self._is_connected = int(layout.component.max()) == 0
         self._last_range: tuple[tuple[float, float], npt.NDArray[np.int64]] | None = None
 
@@ -146,8 +148,7 @@ class TaskSampler:
     def _uniform(self, which: float, along_x: float, along_y: float) -> Point:
         """Map three numbers in [0, 1) to a uniform free point."""
         x, y = self._corners[int(which * len(self._corners))]
-        side = self.layout.cell_size - 2 * _INSET
-        return _float32_point(x + _INSET + side * along_x, y + _INSET + side * along_y)
+        return _float32_point(x + self._side * along_x, y + self._side * along_y)
 
     def _is_task(self, start: Point, goal: Point) -> bool:
         dx, dy = start[0] - goal[0], start[1] - goal[1]
@@ -244,8 +245,7 @@ class TaskSampler:
     ) -> npt.NDArray[np.float64]:
         if fixed is not None:
             return np.tile(np.asarray(fixed), (len(cell), 1))
-        side = self.layout.cell_size - 2 * _INSET
-        points = self.layout.free_cell_low[cell] + _INSET + side * numbers
+        points = self.layout.free_cell_low[cell] + _INSET + self._side * numbers
         # Rounded as the observation will be, so that the range holds for what the agent sees.
         return points.astype(np.float32).astype(np.float64)
 
