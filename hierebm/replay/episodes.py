@@ -181,10 +181,12 @@ class EpisodeReplay:
         arcs = np.empty((len(length) + 1, self.n_envs), np.float32)
         arcs[0] = arc
         with_ends = set(np.nonzero(ended)[0].tolist())
-        for step in range(len(length)):
-            np.add(arcs[step], length[step], out=arcs[step + 1])
+        for step, (before, moved, after) in enumerate(
+            zip(arcs[:-1], length, arcs[1:], strict=True)
+        ):
+            np.add(before, moved, out=after)
             if step in with_ends:
-                arcs[step + 1, ended[step]] = 0.0
+                after[ended[step]] = 0.0
         return arcs[:-1]
 
     def close_episodes(self) -> None:
