@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.planner import ClosedLoopPlanner, PlannerConfig, SubgoalPlanner
+from hierebm.planning.reliability import Reliability
 from hierebm.planning.samplers import (
     SAMPLERS,
     EBMSampler,
@@ -98,12 +99,22 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self._stitched = BetweenTriplets(empty, empty, empty)
         self._pool: PlacePool | None = None
         self.experience: ExperienceMap | None = None
+        self.reliability: Reliability | None = None
+        if c.planner == "graph" and c.calibrate:
+            self.reliability = Reliability(c.safe_edge)
         self._energy_trained_at = self._experienced = 0
 
     @property
     def energy(self) -> BetweenEnergy | None:
         """E(w | s, g), where subgoals come from one."""
         return self.sampler.energy if isinstance(self.sampler, EBMSampler) else None
+
+    @property
+    def planner_config(self) -> HierarchicalEBMConfig:
+        """The settings with ``safe_edge`` as calibrated so far."""
+        if self.reliability is None:
+            return self.config
+        return replace(self.config, safe_edge=self.reliability.safe_edge)
 
     def _attach(self, env: GoalEnv) -> None:
         super()._attach(env)
@@ -122,7 +133,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             self.experience = self.experience or ExperienceMap(self.step_scale)
         # Predicting has a planner of its own: it must not disturb what learning counts and logs.
         self.planner, self._predictor = self._make_planner(True), self._make_planner(False)
-        self._share_pool()
+        self._share()
 
     def _make_planner(self, learning: bool) -> ClosedLoopPlanner:
         if self.sequences is not None:
@@ -138,10 +149,13 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             self._reached,
             self.experience,
             learning,
+            self.reliability if learning else None,
         )
 
-    def _share_pool(self) -> None:
+    def _share(self) -> None:
+        """Give both planners the pool and the cutoff of now."""
         self.planner.pool = self._predictor.pool = self._pool
+        self.planner.config = self._predictor.config = self.planner_config
 
     def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> NDArray[np.bool_]:
         if self.env is not None:
@@ -209,7 +223,10 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _train_energy(self) -> None:
         """Redraw the pool, and train what plans with it."""
         self._pool = PlacePool.draw(self.replay_buffer, self.config.pool_size, self.rng)
-        self._share_pool()
+        if self.reliability is not None:
+            self.reliability.refit(0.5 * self.config.safe_edge, self.config.max_edge)
+            self._log_means({"graph/safe_edge": self.reliability.safe_edge})
+        self._share()
         if self.experience is not None:
             # A little more than what is new, for the trajectories that had not gone on yet.
             new = self._stored - self._experienced + 16 * self.replay_buffer.n_envs
@@ -225,21 +242,22 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _calibration(self, pool: PlacePool) -> dict[str, float]:
         """How good the critics' edges are; measured against the world's truth where it tells."""
         assert self.env is not None
+        config = self.planner_config
         edges = edges_between(
             self.low_level,
             pool,
-            self.config,
+            config,
             self.step_scale,
             # Nothing that is learnt may depend on what is measured.
             np.random.default_rng(self._stored),
             experience=self.experience,
             true_steps=getattr(self.env.env.unwrapped, "shortest_path_steps", None),
         )
-        return edge_calibration(edges, self.config)
+        return edge_calibration(edges, config)
 
     def _train_sampler(self, sampler: LearntSampler, pool: PlacePool) -> None:
         """Stitch new paths over the pool, and fit the sampler to what lies between."""
-        c = self.config
+        c = self.planner_config
         if sampler.learns_from_triplets:
             fresh = stitched_between(
                 pool,
@@ -338,6 +356,8 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             arrays["pool/achieved_goal"] = self._pool.achieved_goal
         if self.experience is not None:
             arrays.update({f"map/{k}": v for k, v in self.experience.state_dict().items()})
+        if self.reliability is not None:
+            arrays.update({f"chased/{k}": v for k, v in self.reliability.state_dict().items()})
         return arrays
 
     def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -346,9 +366,9 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             self._pool = PlacePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
         if "map/landmarks" in arrays:
             self.experience = ExperienceMap(self.step_scale)
-            self.experience.load_state_dict(
-                {k.removeprefix("map/"): v for k, v in arrays.items() if k.startswith("map/")}
-            )
+            self.experience.load_state_dict(_below("map/", arrays))
+        if self.reliability is not None and "chased/outcomes" in arrays:
+            self.reliability.load_state_dict(_below("chased/", arrays))
         if self._ready:
             self._make_planners()
 
@@ -366,6 +386,10 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self._stitched = BetweenTriplets(
             *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between"))
         )
+
+
+def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _row(observation: GoalObservation, i: int) -> tuple[FloatArray, FloatArray, FloatArray]:

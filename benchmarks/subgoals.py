@@ -56,6 +56,8 @@ class Effort:
 
 QUICK = Effort((4, 8, 16, 32, 64), ((8.0, 20.0), (5.0, 20.0), (12.0, 20.0)), 40, 20, 32)
 
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"chain": ("ebm", {"halve_above": 16.0})}
+"""Samplers with other settings than the default ones: name, and what differs."""
 ABLATED = ("four_rooms", "serpentine", "large")
 """Layouts on which remedies are switched off."""
 AT_HAND: dict[str, dict[str, Any]] = {
@@ -75,6 +77,7 @@ ANEW: dict[str, dict[str, Any]] = {
     "exploring": {"explore": 0.0},
     "Fourier features": {"fourier_features": 0},
     "stitched positives": {"stitched_share": 0.0},
+    "calibrated cutoff": {"calibrate": False},
 }
 """Remedies that need another training."""
 
@@ -102,7 +105,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
         jobs: list[tuple[Callable[..., Any], ...]] = [
             (sweep, world, seed, folder, sampler, effort)
             for world, seed in pairs
-            for sampler in (*SAMPLERS, "agent")
+            for sampler in (*SAMPLERS, *VARIANTS, "agent")
         ]
         jobs += [(check_edges, world, seed, folder) for world, seed in pairs]
         for world, seed in pairs:
@@ -172,10 +175,11 @@ def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> lis
     common |= {"sampler": name, "side": round(float((box.high - box.low).max() / STEP))}
     if name == "agent":
         equip(agent, seed=seed)
-        c = agent.config
+        c = agent.planner_config
         row = common | {"nodes": c.n_subgoals, "safe_edge": c.safe_edge, "max_edge": c.max_edge}
         return [row | attempt(agent, world, effort.tasks, TASK_SEED)]
-    sampler, rates = fitted(agent, name, seed), {}
+    kind, settings = VARIANTS.get(name, (name, {}))
+    sampler, rates = fitted(agent, kind, seed, **settings), {}
     for safe_edge, max_edge in effort.edges:
         # New nodes where the first give no way would hide how many it takes.
         cutoff = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}

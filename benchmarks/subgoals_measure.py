@@ -89,13 +89,16 @@ def trained(
     return agent
 
 
-def fitted(agent: HierarchicalEBMAgent, name: str, seed: int) -> SubgoalSampler:
+def fitted(agent: HierarchicalEBMAgent, name: str, seed: int, **settings: Any) -> SubgoalSampler:
     """The sampler called ``name`` on the agent's experience and finished distances.
 
     Those that learn are trained from scratch, all by the same rounds and gradient steps as the
     agent's own sampler had.
+
+    Args:
+        settings: of the sampler, where they differ from the agent's.
     """
-    c, rng = agent.config, np.random.default_rng(seed)
+    c, rng = replace(agent.config, **settings), np.random.default_rng(seed)
     sampler = make_sampler(
         name, len(agent.step_scale), c, torch.Generator().manual_seed(seed), model=agent.low_level
     )
@@ -158,7 +161,7 @@ def equip(
 
     Every plan draws its nodes anew: the agent itself would draw the same ones for every task.
     """
-    config = replace(agent.config, **settings)
+    config = replace(agent.planner_config, **settings)
     agent._predictor = planner(
         agent.low_level,
         sampler or agent.sampler,
@@ -246,7 +249,7 @@ def soundness(
         edges that experience supports, share of wormholes among those; median error and the 99th
         percentile of the true steps.
     """
-    c, rng = agent.config, np.random.default_rng(0)
+    c, rng = agent.planner_config, np.random.default_rng(0)
     env = gym.make("PointMassGoal-v0", **world.kwargs).unwrapped
     parts = [
         edges_between(

@@ -10,6 +10,7 @@ import torch
 
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.calibration import edge_calibration, edges_between
+from hierebm.planning.chain import lay_chain
 from hierebm.planning.graph import GraphConfig, SubgoalGraph, candidate_pairs
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
@@ -211,6 +212,54 @@ def test_farthest_points_spread() -> None:
     gaps = np.linalg.norm(chosen[:, None] - chosen[None], axis=-1) + 9 * np.eye(20)
     assert gaps.min() > 0.15
     assert (chosen[0] == points[3]).all()
+
+
+def _detour_energy(points: FloatArray, start: FloatArray, goal: FloatArray) -> FloatArray:
+    """(k, m, 2), (k, 2), (k, 2) -> (k, m) steps over a point: the energy that there should be."""
+    k, m, _ = points.shape
+    a, b, w = np.repeat(start, m, 0), np.repeat(goal, m, 0), points.reshape(k * m, 2)
+    d = WallWorld().distance
+    return (d(a, a, w) + d(w, w, b)).reshape(k, m)
+
+
+def _steps(a: FloatArray, b: FloatArray) -> FloatArray:
+    return WallWorld().distance(a, a, b)
+
+
+def test_a_chain_leads_around_the_wall_in_even_steps() -> None:
+    points = _pool().achieved_goal
+    chain = lay_chain(START, GOAL, 20, points, _detour_energy, _steps, above=6.0)
+    way = np.stack([START, *chain, GOAL])
+    hops = _steps(way[:-1], way[1:])
+    assert hops.max() <= 6.0
+    direct = _steps(START[None], GOAL[None])[0]
+    assert hops.sum() < 1.1 * direct
+    # Halving makes a power of two; no more than twice as many as it takes.
+    assert direct / 6.0 < len(hops) <= 2.0 * direct / 6.0 + 1.0
+    assert {tuple(x) for x in chain} <= {tuple(x) for x in points}
+
+
+def test_a_chain_keeps_to_its_number_and_ends_where_nothing_can_be_halved() -> None:
+    points = _pool().achieved_goal
+    for n in (0, 1, 3):
+        chain = lay_chain(START, GOAL, n, points, _detour_energy, _steps, above=2.0)
+        assert chain.shape == (n, 2)
+    near_the_ends = np.stack([START + 0.01, START + 0.05, GOAL - 0.05])
+    chain = lay_chain(START, GOAL, 9, near_the_ends, _detour_energy, _steps, above=2.0)
+    assert chain.shape == (0, 2)
+
+
+def test_the_energys_sampler_lays_a_chain_first_and_spreads_the_rest() -> None:
+    pool = _pool()
+    energy = _train_energy(pool)
+    energy.config.halve_above = 6.0
+    sampler = EBMSampler(energy, model=WallWorld())
+    few = sampler.sample(START, GOAL, 3, pool, np.random.default_rng(0))
+    many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0))
+    assert len(few) == 3 and len(many) == 32 and np.isfinite(many.energy).all()
+    way = np.stack([START, *few.achieved_goal, GOAL])
+    direct = _steps(START[None], GOAL[None])[0]
+    assert _steps(way[:-1], way[1:]).max() < 0.6 * direct
 
 
 def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:

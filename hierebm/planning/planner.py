@@ -11,6 +11,7 @@ import numpy as np
 from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, SubgoalGraph
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
+from hierebm.planning.reliability import Reliability
 from hierebm.planning.samplers import SubgoalSampler
 from hierebm.planning.straightening import straighten
 from hierebm.replay.episodes import FloatArray
@@ -30,6 +31,9 @@ class PlannerConfig(GraphConfig):
     redraws: int = 2
     """Times that new nodes are drawn, once learning is over, where those drawn give no path that
     experience supports."""
+    calibrate: bool = True
+    """Fit ``safe_edge`` to the subgoals reached and missed while learning: it becomes the predicted
+    steps up to which 95% were reached. Off: it stays as it was set."""
     straighten: bool = True
     """Pull the path taut: its nodes move to stored states over which the way is shorter."""
     explore: float = 0.75
@@ -96,6 +100,7 @@ class SubgoalPlanner:
         experience: tells edges that trajectories bear out from others; None trusts the critics.
         learning: what to do where no path is found: explore, chasing random places nearby (True),
             or try the final goal itself (False).
+        reliability: told of every subgoal that was reached or missed.
     """
 
     def __init__(
@@ -107,9 +112,10 @@ class SubgoalPlanner:
         reached: ReachedFn,
         experience: EdgeCheck | None = None,
         learning: bool = True,
+        reliability: Reliability | None = None,
     ) -> None:
         self.model, self.sampler, self.config = model, sampler, config
-        self.learning = learning
+        self.learning, self.reliability = learning, reliability
         self.step_scale, self.reached, self.experience = step_scale, reached, experience
         self.pool: PlacePool | None = None
         self.stats = PlannerStats()
@@ -188,17 +194,24 @@ class SubgoalPlanner:
         elif not plan.path and (there or missed):
             return self._anew(plan, observation, achieved_goal)
         elif there:
+            self._learn_from(plan, reached=True)
             self.stats.add(
                 subgoal__reached_rate=1.0,
                 subgoal__distance_error=plan.elapsed - plan.predicted,
             )
             self._advance(plan, observation, achieved_goal)
         elif missed:
+            self._learn_from(plan, reached=False)
             self.stats.add(subgoal__reached_rate=0.0)
             plan.graph.fail(plan.graph.start, plan.subgoal)
             plan.graph.fail(achieved_goal, plan.subgoal)
             return self._anew(plan, observation, achieved_goal)
         return plan
+
+    def _learn_from(self, plan: PlanState, reached: bool) -> None:
+        # Edges that experience does not support are not where a cutoff is to be drawn.
+        if self.reliability is not None and not plan.graph.unsupported[0, plan.path[0]]:
+            self.reliability.add(plan.predicted, reached)
 
     def _anew(
         self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
@@ -285,6 +298,7 @@ class SubgoalPlanner:
 class ClosedLoopPlanner(Protocol):
     """What an agent asks of a planner; ``Any`` is the planner's own plan state."""
 
+    config: PlannerConfig
     pool: PlacePool | None
     stats: PlannerStats
 

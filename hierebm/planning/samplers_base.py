@@ -73,19 +73,19 @@ class LearntSampler(SubgoalSampler):
         """Restore what :meth:`state_dict` gave, in place."""
 
 
-def farthest_points(points: FloatArray, n: int, first: int) -> IntArray:
+def farthest_points(points: FloatArray, n: int, first: int | Sequence[int]) -> IntArray:
     """Indices of n points, each the farthest from those before it (Gonzalez 1985).
 
     Args:
         points: (m, dim).
         n: how many, at most m.
-        first: index to begin with.
+        first: index, or indices, to begin with.
     """
-    n = min(n, len(points))
+    n, given = min(n, len(points)), np.atleast_1d(np.asarray(first, np.int64))[:n]
     chosen = np.empty(n, np.int64)
-    chosen[0] = first
-    gap = np.full(len(points), np.inf, np.float32)
-    for k in range(1, n):
-        np.minimum(gap, np.square(points - points[chosen[k - 1]]).sum(-1), out=gap)
+    chosen[: len(given)] = given
+    gap = np.square(points[:, None] - points[given]).sum(-1).min(1)
+    for k in range(len(given), n):
         chosen[k] = int(gap.argmax())
+        np.minimum(gap, np.square(points - points[chosen[k]]).sum(-1), out=gap)
     return chosen

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import BetweenEnergy
+from hierebm.planning.chain import lay_chain
 from hierebm.planning.graph import DistanceModel
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import LearntSampler, farthest_points
@@ -20,14 +21,15 @@ from hierebm.replay.episodes import FloatArray
 class EBMSampler(LearntSampler):
     """States of low energy E(w | s, g): likely to lie between start and goal.
 
-    Candidates from the pool are resampled by exp(-E), on request refined by a few Langevin steps
-    (kept only where they stay on visited ground), and thinned by farthest-point selection, because
-    a graph gains nothing from two nodes at one place.
+    First a chain is laid from start to goal (:func:`~hierebm.planning.chain.lay_chain`). What is
+    left of the n goes to candidates from the pool, resampled by exp(-E), on request refined by a
+    few Langevin steps (kept only where they stay on visited ground), and thinned by farthest-point
+    selection, because a graph gains nothing from two nodes at one place.
 
     Args:
         energy: the trained model; its config says how to sample.
         oversampling: how many are resampled for each one that is kept.
-        model: gives distances in steps; needed for a ``detour_weight`` alone.
+        model: gives distances in steps; without it there is no chain.
 
     Raises:
         ValueError: a detour weight without a model.
@@ -53,21 +55,53 @@ class EBMSampler(LearntSampler):
         rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
         candidates = pool.achieved_goal[np.stack(rows)]
         self._propose_straight(candidates, start, goal, rngs)
-        energies = self.energy.energy(candidates, start, goal)
-        energies = energies + self._detour(candidates, start, goal, pool)
-        thinned = []
+        chosen = []
         for i, rng in enumerate(rngs):
-            generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
-            chosen = self.energy.draw(energies[i], self.oversampling * n, generator)
-            points = candidates[i, chosen]
-            if self.energy.config.langevin_steps:
-                refined = self.energy.refine(points, start[i], goal[i], generator)
-                # A refined point far from everything visited may be inside a wall.
-                ground = pool.on_visited_ground(refined)
-                points = np.where(ground[:, None], refined, points)
-            thinned.append(points[farthest_points(points, n, first=0)])
-        kept = self.energy.energy(np.stack(thinned), start, goal)
-        return [pool.places_at(p, e) for p, e in zip(thinned, kept, strict=True)]
+            query = start[i], goal[i]
+            chain = self._chain(*query, min(n, m), candidates[i], pool)
+            spread = chain
+            if len(chain) < min(n, m):
+                spread = self._spread(*query, min(n, m), candidates[i], pool, chain, rng)
+            chosen.append(spread)
+        energies = self.energy.energy(np.stack(chosen), start, goal)
+        return [pool.places_at(p, e) for p, e in zip(chosen, energies, strict=True)]
+
+    def _chain(
+        self, start: FloatArray, goal: FloatArray, n: int, candidates: FloatArray, pool: PlacePool
+    ) -> FloatArray:
+        """(at most n, goal_dim) candidates, from start to goal."""
+        model, above = self.model, self.energy.config.halve_above
+        if model is None or not above:
+            return candidates[:0]
+
+        def steps(source: FloatArray, target: FloatArray) -> FloatArray:
+            return model.distance(pool.places_at(source).observation, source, target)
+
+        return lay_chain(start, goal, n, candidates, self.energy.energy, steps, above)
+
+    def _spread(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        candidates: FloatArray,
+        pool: PlacePool,
+        chain: FloatArray,
+        rng: np.random.Generator,
+    ) -> FloatArray:
+        """(n, goal_dim): the chain and, far from it and from one another, draws from exp(-E)."""
+        energies = self.energy.energy(candidates, start, goal)
+        energies = energies + self._detour(candidates[None], start[None], goal[None], pool)
+        generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
+        drawn = self.energy.draw(np.ravel(energies), self.oversampling * n, generator)
+        points = candidates[drawn]
+        if self.energy.config.langevin_steps:
+            refined = self.energy.refine(points, start, goal, generator)
+            # A refined point far from everything visited may be inside a wall.
+            ground = pool.on_visited_ground(refined)
+            points = np.where(ground[:, None], refined, points)
+        points = np.concatenate([chain, points])
+        return points[farthest_points(points, n, first=range(max(len(chain), 1)))]
 
     def _propose_straight(
         self,
