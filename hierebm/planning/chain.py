@@ -48,19 +48,20 @@ def lay_chain(
         (at most n, goal_dim).
     """
     chain = np.stack([start, goal])
-    halvable = np.ones(1, np.bool_)
+    length = np.full(1, np.nan, np.float32)
     while len(chain) - 2 < n:
         a, b = chain[:-1], chain[1:]
-        length = np.where(halvable, steps(a, b), 0.0)
+        new = np.isnan(length)
+        length[new] = steps(a[new], b[new])
         # Predictions saturate: of those, the one that is longest as the crow flies.
         order = np.lexsort((-np.linalg.norm(b - a, axis=-1), -length))[: n - len(chain) + 2]
         long = np.sort(order[length[order] > above])
         if not long.size:
             break
         middle, found = _middles(a[long], b[long], points, energy)
-        halvable[long[~found]] = False
+        length[long] = np.where(found, np.nan, 0.0)
         chain = np.insert(chain, long[found] + 1, middle[found], axis=0)
-        halvable = np.insert(halvable, long[found] + 1, True)
+        length = np.insert(length, long[found] + 1, np.nan)
     return chain[1:-1]
 
 
