@@ -64,11 +64,11 @@ QUICK = (
     Case("flat", "open", 10_000),
 )
 FULL = (
-    Case("hierarchical", "four_rooms", 40_000, FAR),
-    Case("replay subgoals", "four_rooms", 40_000, FAR, (("subgoal_sampler", "replay"),)),
-    Case("sequence", "four_rooms", 40_000, FAR, (("planner", "sequence"),)),
-    Case("flat", "four_rooms", 40_000, FAR),
-    Case(PEER, "four_rooms", 40_000, FAR, PEER_SETTINGS),
+    QUICK[0],
+    Case("replay subgoals", "four_rooms", 20_000, FAR, (("subgoal_sampler", "replay"),)),
+    Case("sequence", "four_rooms", 20_000, FAR, (("planner", "sequence"),)),
+    QUICK[1],
+    Case(PEER, "four_rooms", 20_000, FAR, PEER_SETTINGS),
     *QUICK[2:],
     Case(PEER, "open", 10_000, None, PEER_SETTINGS),
 )
