@@ -3,8 +3,9 @@
 One default agent is trained for each world and seed and kept under ``OUT/agents``. Samplers that
 learn are then trained on its experience, all for the same number of gradient steps; each is given
 the cutoff that suits it best on other tasks; and all of them attempt the same far tasks with more
-and more nodes. Besides: how sound the low level's edges are, how the nodes needed grow with the
-world, and what each remedy is worth. Every job runs in a process of its own on one thread.
+and more nodes. Besides: how sound the low level's edges are, how few nodes they allow at all, how
+the nodes needed grow with the world, and what each remedy is worth. Every job runs in a process of
+its own on one thread.
 """
 
 from __future__ import annotations
@@ -122,15 +123,8 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     draw_success(cells, out / "subgoals.png")
     if not quick:
         draw_growth(needed, GROWING, out / "subgoals_growth.png")
-    by_kind = {kind: [r for r in rows if r["kind"] == kind] for kind in ("success", "soundness")}
-    ablations = [row for row in rows if row["kind"] == "ablation"]
-    return [
-        *by_kind["success"],
-        *needed,
-        *growth(needed, GROWING),
-        *by_kind["soundness"],
-        *ablations,
-    ]
+    others = [r for k in ("bound", "soundness", "ablation") for r in rows if r["kind"] == k]
+    return [*cells, *needed, *growth(needed, GROWING), *others]
 
 
 def _all(
@@ -199,11 +193,14 @@ def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> lis
 
 
 def check_edges(world: Any, seed: int, folder: Path) -> list[dict[str, Any]]:
-    """How sound the edges of the trained low level are."""
+    """How sound the edges of the trained low level are, and how few nodes they allow."""
+    from benchmarks.subgoals_bound import fewest_nodes
     from benchmarks.subgoals_measure import soundness, trained
 
-    common = {"kind": "soundness", "layout": world.layout, "scale": world.scale, "seed": seed}
-    return [common | row for row in soundness(trained(world, seed, folder), world)]
+    common = {"layout": world.layout, "scale": world.scale, "seed": seed}
+    agent = trained(world, seed, folder)
+    rows = [{"kind": "soundness"} | common | row for row in soundness(agent, world)]
+    return [*rows, {"kind": "bound"} | common | fewest_nodes(agent, world, 100, TASK_SEED)]
 
 
 def switch_off(

@@ -249,7 +249,7 @@ def soundness(
         edges that experience supports, share of wormholes among those; median error and the 99th
         percentile of the true steps.
     """
-    c, rng = agent.planner_config, np.random.default_rng(0)
+    c, rng = agent.config, np.random.default_rng(0)
     env = gym.make("PointMassGoal-v0", **world.kwargs).unwrapped
     parts = [
         edges_between(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import subgoals_measure as measure
 from benchmarks.subgoals import ANEW, AT_HAND
+from benchmarks.subgoals_bound import fewest_nodes
 from benchmarks.subgoals_growth import (
     draw_growth,
     draw_success,
@@ -135,6 +137,12 @@ def test_an_agent_is_trained_once_and_attempts_tasks_with_every_part_exchanged(
     rows = soundness(agent, world, draws=1, n_nodes=60)
     assert rows[0]["edges"] == "0 to 8" and rows[1]["n"] >= max(101, rows[0]["n"])
     assert all(0 <= row["wormholes"] <= 1 for row in rows if row["n"])
+
+    few = fewest_nodes(agent, world, 6, seed=3, share=0.5)
+    agent.config = replace(agent.config, max_edge=10.0)
+    more = fewest_nodes(agent, world, 6, seed=3, share=0.5)
+    assert few["joined"] >= more["joined"] and 0 <= few["median"] <= more["median"]
+    assert few["nodes"] >= few["median"]
 
 
 def test_every_remedy_can_be_switched_off() -> None:
