@@ -35,12 +35,12 @@ def straighten(graph: SubgoalGraph, path: list[int], pool: PlacePool, candidates
         choices = np.concatenate([own[:, None], *near], axis=1)
         m, k, dim = choices.shape
         places = pool.places_at(choices.reshape(m * k, dim))
-        cost = graph.cost_between(
-            np.repeat(observations[moving - 1], k, 0),
-            np.repeat(before, k, 0),
-            places.achieved_goal,
-        ) + graph.cost_between(places.observation, places.achieved_goal, np.repeat(after, k, 0))
-        best = np.arange(m) * k + cost.reshape(m, k).argmin(1)
+        to, onwards = graph.cost_between(
+            np.concatenate([np.repeat(observations[moving - 1], k, 0), places.observation]),
+            np.concatenate([np.repeat(before, k, 0), places.achieved_goal]),
+            np.concatenate([places.achieved_goal, np.repeat(after, k, 0)]),
+        ).reshape(2, m, k)
+        best = np.arange(m) * k + (to + onwards).argmin(1)
         points[moving], observations[moving] = places.achieved_goal[best], places.observation[best]
     energy = np.full(len(path) - 2, np.nan, np.float32)
     graph.move_path(path, Places(observations[1:], points[1:-1], energy))
