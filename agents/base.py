@@ -1,11 +1,11 @@
-"""What every agent does around its algorithm: the learning loop, predicting, saving, loading."""
+"""What every agent does around its algorithm: the learning loop, predicting, environments."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
@@ -16,19 +16,18 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
-from hierebm.agents.saving import load_agent, save_agent
+from hierebm.agents.saving import SavedAgent
 from hierebm.agents.settings import overridden
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
-from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.goal_env import EnvLike, GoalEnv, GoalObservation, StepResult
 from hierebm.logger import Logger, configure
 from hierebm.replay.episodes import FloatArray
 from hierebm.state import check_same_space
 
 Self = TypeVar("Self", bound="GoalAgent")
-EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
 
-class GoalAgent(ABC):
+class GoalAgent(SavedAgent):
     """Base of the agents; subclasses say how to act, what to store and how to train.
 
     Args:
@@ -45,7 +44,6 @@ class GoalAgent(ABC):
         TypeError: for an override that is no field of the config; names the nearest ones.
     """
 
-    config_class: ClassVar[type[Any]]
     default_log_name: ClassVar[str]
 
     def __init__(
@@ -59,25 +57,16 @@ class GoalAgent(ABC):
         verbose: int = 0,
         **overrides: Any,
     ) -> None:
-        self.config = overridden(self.config_class() if config is None else config, overrides)
-        self.device = torch.device(device)
+        config = overridden(self.config_class() if config is None else config, overrides)
+        super().__init__(config, seed=seed, device=device)
         self.tensorboard_log, self.verbose = tensorboard_log, verbose
-        self.num_timesteps = 0
-        self.n_updates = 0
         self.logger: Logger = Logger()
-        self.env: GoalEnv | None = None
-        self.spaces: GoalSpaces | None = None
         self._observation: GoalObservation | None = None
         self._episodes = EpisodeStatistics()
-        self.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         if env is not None:
             self.set_env(env)
 
     # ------------------------------------------------------- what subclasses define
-
-    @abstractmethod
-    def _build(self, spaces: GoalSpaces) -> None:
-        """Make the networks; called once, when the spaces are known."""
 
     @abstractmethod
     def _attach(self, env: GoalEnv) -> None:
@@ -286,62 +275,6 @@ class GoalAgent(ABC):
     def get_vec_normalize_env(self) -> None:
         """None: these agents scale their inputs themselves. Stable-Baselines3's callbacks ask."""
         return None
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Start all random streams of the agent anew from this seed."""
-        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) if seed is None else seed
-        self.rng = np.random.default_rng(self.seed)
-        self.generator = torch.Generator().manual_seed(self.seed)
-
-    # ------------------------------------------------------------------ persistence
-
-    @abstractmethod
-    def _tensors(self) -> dict[str, Any]:
-        """Networks and optimisers as nested dicts of tensors."""
-
-    @abstractmethod
-    def _load_tensors(self, tensors: dict[str, Any]) -> None:
-        """Restore what :meth:`_tensors` gave."""
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        """What else belongs to the agent, as arrays by name."""
-        return {}
-
-    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:  # noqa: B027
-        """Restore what :meth:`_arrays` gave."""
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything but the replay buffer to one file, atomically.
-
-        Raises:
-            OSError: if it cannot be written; a file that was there before is untouched.
-            RuntimeError: if there is nothing to save because no environment was seen.
-        """
-        save_agent(self, path)
-
-    @classmethod
-    def load(
-        cls: type[Self],
-        path: str | os.PathLike[str],
-        env: EnvLike | None = None,
-        device: str | torch.device = "cpu",
-        **kwargs: Any,
-    ) -> Self:
-        """Read an agent from a file that :meth:`save` wrote; no code in the file is run.
-
-        Args:
-            path: the file.
-            env: where to go on learning; not needed to predict.
-            device: where the networks live.
-            kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config.
-
-        Raises:
-            CheckpointError: if the file is damaged, or of another agent.
-        """
-        agent = load_agent(cls, path, device, **kwargs)
-        if env is not None:
-            agent.set_env(env)
-        return agent
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({json.dumps(asdict(self.config))})"

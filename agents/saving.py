@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hierebm.errors import CheckpointError
-from hierebm.goal_spaces import GoalSpaces
-from hierebm.serialization import load_checkpoint, save_checkpoint
+from hierebm.goal_env import EnvLike, GoalEnv, GoalSpaces
+from hierebm.serialization import Checkpoint, load_checkpoint, save_checkpoint
 from hierebm.state import (
     env_to_json,
     numpy_generator_state,
@@ -19,69 +22,146 @@ from hierebm.state import (
     space_to_json,
 )
 
-if TYPE_CHECKING:
-    from hierebm.agents.base import GoalAgent
-
-Agent = TypeVar("Agent", bound="GoalAgent")
+Self = TypeVar("Self", bound="SavedAgent")
 
 
-def save_agent(agent: GoalAgent, path: str | os.PathLike[str]) -> None:
-    """Write an agent; see :meth:`GoalAgent.save`."""
-    if agent.spaces is None:
-        raise RuntimeError("nothing to save: the agent has seen no environment yet")
-    save_checkpoint(
-        path,
-        config=asdict(agent.config),
-        tensors={**agent._tensors(), "generator": agent.generator.get_state()},
-        arrays=agent._arrays(),
-        meta={
-            "agent": type(agent).__name__,
-            "env": None if agent.env is None else env_to_json(agent.env.env),
-            "num_timesteps": agent.num_timesteps,
-            "n_updates": agent.n_updates,
-            "seed": agent.seed,
-            "rng": numpy_generator_state(agent.rng),
-            "observation_space": space_to_json(agent.spaces.observation_space),
-            "action_space": space_to_json(agent.spaces.action_space),
-        },
-    )
+class SavedAgent(ABC):
+    """What of every agent is in its file, and how it comes back from there.
 
+    Args:
+        config: all settings, of the class ``config_class``.
+        seed: of the random streams; None draws one.
+        device: where the networks live.
+    """
 
-def load_agent(
-    agent_class: type[Agent],
-    path: str | os.PathLike[str],
-    device: str | torch.device,
-    **kwargs: Any,
-) -> Agent:
-    """Make the agent that :func:`save_agent` wrote; see :meth:`GoalAgent.load`."""
-    checkpoint = load_checkpoint(path, map_location=device)
-    meta = checkpoint.meta
-    if meta.get("agent") != agent_class.__name__:
-        raise CheckpointError(
-            f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
-            f"{agent_class.__name__}; load it with that class"
+    config_class: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        config: Any = None,
+        *,
+        seed: int | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.config = self.config_class() if config is None else config
+        self.device = torch.device(device)
+        self.num_timesteps = 0
+        self.n_updates = 0
+        self.env: GoalEnv | None = None
+        self.spaces: GoalSpaces | None = None
+        self.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start all random streams of the agent anew from this seed."""
+        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) if seed is None else seed
+        self.rng = np.random.default_rng(self.seed)
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    # ------------------------------------------------------- what subclasses define
+
+    @abstractmethod
+    def _build(self, spaces: GoalSpaces) -> None:
+        """Make the networks; called once, when the spaces are known."""
+
+    @abstractmethod
+    def set_env(self, env: EnvLike) -> None:
+        """Learn in this environment from now on; its spaces must be those seen before."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Any]:
+        """Networks and optimisers as nested dicts of tensors."""
+
+    @abstractmethod
+    def _load_tensors(self, tensors: dict[str, Any]) -> None:
+        """Restore what :meth:`_tensors` gave."""
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """What else belongs to the agent, as arrays by name."""
+        return {}
+
+    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:  # noqa: B027
+        """Restore what :meth:`_arrays` gave."""
+
+    # ------------------------------------------------------------- saving and loading
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything but the replay buffer to one file, atomically.
+
+        Raises:
+            OSError: if it cannot be written; a file that was there before is untouched.
+            RuntimeError: if there is nothing to save because no environment was seen.
+        """
+        if self.spaces is None:
+            raise RuntimeError("nothing to save: the agent has seen no environment yet")
+        save_checkpoint(
+            path,
+            config=asdict(self.config),
+            tensors={**self._tensors(), "generator": self.generator.get_state()},
+            arrays=self._arrays(),
+            meta={
+                "agent": type(self).__name__,
+                "env": None if self.env is None else env_to_json(self.env.env),
+                "num_timesteps": self.num_timesteps,
+                "n_updates": self.n_updates,
+                "seed": self.seed,
+                "rng": numpy_generator_state(self.rng),
+                "observation_space": space_to_json(self.spaces.observation_space),
+                "action_space": space_to_json(self.spaces.action_space),
+            },
         )
-    names = {f.name for f in fields(agent_class.config_class)}
-    config = agent_class.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
-    agent = agent_class(config, seed=0, device=device, **kwargs)
-    agent.set_random_seed(int(meta["seed"]))
-    agent.spaces = GoalSpaces(
-        space_from_json(meta["observation_space"]), space_from_json(meta["action_space"])
-    )
-    agent._build(agent.spaces)
-    tensors = checkpoint.tensors
-    try:
-        agent.generator.set_state(tensors.pop("generator").cpu())
+
+    @classmethod
+    def load(
+        cls: type[Self],
+        path: str | os.PathLike[str],
+        env: EnvLike | None = None,
+        device: str | torch.device = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Read an agent from a file that :meth:`save` wrote; no code in the file is run.
+
+        Args:
+            path: the file.
+            env: where to go on learning; not needed to predict.
+            device: where the networks live.
+            kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config.
+
+        Raises:
+            CheckpointError: if the file is damaged, or of another agent.
+        """
+        checkpoint = load_checkpoint(path, map_location=device)
+        meta = checkpoint.meta
+        if meta.get("agent") != cls.__name__:
+            raise CheckpointError(
+                f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
+                f"{cls.__name__}; load it with that class"
+            )
+        names = {f.name for f in fields(cls.config_class)}
+        config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
+        agent = cls(config, seed=0, device=device, **kwargs)
+        agent.set_random_seed(int(meta["seed"]))
+        agent.spaces = GoalSpaces(
+            space_from_json(meta["observation_space"]), space_from_json(meta["action_space"])
+        )
+        agent._build(agent.spaces)
+        try:
+            agent._restore(checkpoint)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} does not fit a {cls.__name__} of its own settings ({error}); it was "
+                "written by another version of hierebm or damaged: load it with the version in "
+                f"its meta.json ({meta.get('hierebm_version', 'unknown')}) or train again"
+            ) from error
+        if env is not None:
+            agent.set_env(env)
+        return agent
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        meta, tensors = checkpoint.meta, checkpoint.tensors
+        self.generator.set_state(tensors.pop("generator").cpu())
         # Arrays first: they hold the scales that the parts of the agent are made with.
-        agent._load_arrays(checkpoint.arrays)
-        agent._load_tensors(tensors)
-        agent.num_timesteps = int(meta["num_timesteps"])
-        agent.n_updates = int(meta["n_updates"])
-        set_numpy_generator_state(agent.rng, meta["rng"])
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} does not fit a {agent_class.__name__} of its own settings ({error}); it was "
-            "written by another version of hierebm or damaged: load it with the version in "
-            f"its meta.json ({meta.get('hierebm_version', 'unknown')}) or train again"
-        ) from error
-    return agent
+        self._load_arrays(checkpoint.arrays)
+        self._load_tensors(tensors)
+        self.num_timesteps = int(meta["num_timesteps"])
+        self.n_updates = int(meta["n_updates"])
+        set_numpy_generator_state(self.rng, meta["rng"])

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from hierebm.goal_spaces import KEYS, BoolArray, GoalObservation, GoalSpaces, all_finite
 from hierebm.replay.episodes import FloatArray
 
-__all__ = ["GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
+__all__ = ["EnvLike", "GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
 
+EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+"""What is taken for an environment: its id, the environment, or a vector of them."""
 SUCCESS_KEYS = ("is_success", "success")
 
 
@@ -55,7 +57,7 @@ class GoalEnv:
             it has no ``compute_reward``, or if that reward is not sparse.
     """
 
-    def __init__(self, env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, env: EnvLike) -> None:
         env_: Any = gym.make(env) if isinstance(env, str) else env
         self.env = env_
         self.is_vector = isinstance(env_, VectorEnv)
