@@ -23,7 +23,7 @@ from benchmarks import (
     speed_update,
 )
 from benchmarks.speed_measure import Row, line
-from benchmarks.speed_peer import has_sb3, mention_sbx
+from benchmarks.speed_peer import has_sb3, has_sbx
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
@@ -33,10 +33,9 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
         seeds: of the time to success; the other rows have their blocks.
     """
     torch.set_num_threads(1)
-    sb3 = has_sb3()
-    mention_sbx()
+    sb3, sbx = has_sb3(), has_sbx()
     parts: list[Callable[[], Iterator[Row]]] = [
-        lambda: speed_update.rows(quick, sb3),
+        lambda: speed_update.rows(quick, sb3, sbx),
         lambda: speed_loop.rows(quick, sb3),
         lambda: speed_planning.rows(quick),
         lambda: speed_processes.rows(quick),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Any
 
 import gymnasium as gym
@@ -26,12 +27,12 @@ def has_sb3() -> bool:
     return True
 
 
-def mention_sbx() -> None:
-    """One line about SBX: its DDPG has no dictionary observations, hence no hindsight."""
+def has_sbx() -> bool:
+    """Whether SBX (Stable-Baselines3's algorithms in JAX) is installed; says so where it is not."""
     if importlib.util.find_spec("sbx") is None:
-        print("sbx is not installed: no rows against it")
-    else:
-        print("sbx has no DDPG with hindsight on dictionary observations: no rows against it")
+        print("sbx is not installed: its row is left out (pip install sbx-rl)")
+        return False
+    return True
 
 
 def sb3_ddpg(
@@ -49,28 +50,60 @@ def sb3_ddpg(
     noise: float = 0.2,
 ) -> Any:
     """Stable-Baselines3's DDPG with hindsight, one update for every step of the environment."""
-    from stable_baselines3 import DDPG, HerReplayBuffer
-    from stable_baselines3.common.noise import NormalActionNoise
+    from stable_baselines3 import DDPG
 
-    model = DDPG(
+    return DDPG(
         "MultiInputPolicy",
         gym.make(ENV) if env is None else env,
         learning_rate=lr,
+        batch_size=batch_size,
         buffer_size=buffer_size,
         learning_starts=learning_starts,
-        batch_size=batch_size,
-        tau=tau,
-        gamma=gamma,
-        train_freq=1,
         gradient_steps=gradient_steps,
-        action_noise=NormalActionNoise(np.zeros(2), np.full(2, noise)),
-        replay_buffer_class=HerReplayBuffer,
-        replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future"},
+        gamma=gamma,
+        tau=tau,
         policy_kwargs={"net_arch": list(hidden)},
-        seed=seed,
         device="cpu",
+        seed=seed,
+        **_with_hindsight(noise),
     )
-    return model
+
+
+def sbx_ddpg(seed: int = 0) -> Any:
+    """SBX's TD3 stripped to DDPG (one critic, no delay, no target noise), as :func:`sb3_ddpg`.
+
+    SBX's own DDPG does not take dictionary observations. XLA is kept to one thread.
+    """
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    from sbx import TD3
+
+    return TD3(
+        "MultiInputPolicy",
+        gym.make(ENV),
+        learning_rate=1e-3,
+        batch_size=256,
+        buffer_size=1_000_000,
+        learning_starts=1000,
+        gamma=0.98,
+        tau=0.01,
+        policy_delay=1,
+        target_policy_noise=0.0,
+        policy_kwargs={"net_arch": [256, 256], "n_critics": 1},
+        seed=seed,
+        **_with_hindsight(0.2),
+    )
+
+
+def _with_hindsight(noise: float) -> dict[str, Any]:
+    from stable_baselines3 import HerReplayBuffer
+    from stable_baselines3.common.noise import NormalActionNoise
+
+    return {
+        "train_freq": 1,
+        "action_noise": NormalActionNoise(np.zeros(2), np.full(2, noise)),
+        "replay_buffer_class": HerReplayBuffer,
+        "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
+    }
 
 
 def fill_sb3(buffer: Any, episode_length: int, rng: np.random.Generator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.speed_measure import (
     row,
     update_flops,
 )
-from benchmarks.speed_peer import ENV, PlainDDPG, sb3_ddpg
+from benchmarks.speed_peer import ENV, PlainDDPG, sb3_ddpg, sbx_ddpg
 from hierebm.control import DDPGConfig, make_ddpg
 from hierebm.replay import TransitionBatch, sample_transitions
 
@@ -40,39 +41,41 @@ def scalar_agent(**settings: Any) -> hierebm.DDPGHERAgent:
     )
 
 
-def rows(quick: bool, sb3: bool) -> Iterator[Row]:
+def rows(quick: bool, sb3: bool, sbx: bool) -> Iterator[Row]:
     """Yield the rows, each as soon as it is measured."""
     if sb3:
-        yield from _against_sb3(quick)
+        yield from _against_sb3(quick, sbx)
     yield from _ensemble(quick)
 
 
-def _against_sb3(quick: bool) -> Iterator[Row]:
+def _against_sb3(quick: bool, sbx: bool) -> Iterator[Row]:
     agent, model = scalar_agent(seed=0), sb3_ddpg(seed=0)
+    peers = [model, sbx_ddpg(seed=0)] if sbx else [model]
     agent.learn(gym.make(ENV), 1500)
-    model.learn(1500)
+    for peer in peers:
+        peer.learn(1500)
     steps, blocks = (100, 7) if quick else (250, 21)
     products, gflop = gemm()
     # The input of Stable-Baselines3's networks has 8 columns too: three keys, 4 + 2 + 2.
     flops = update_flops(BATCH, agent.low_level.features.out_dim, ACTION_DIM, HIDDEN, 1, 1)
 
-    def ours() -> None:
-        agent.learn(total_timesteps=steps, reset_num_timesteps=False)
-
-    def peer() -> None:
-        model.learn(steps, reset_num_timesteps=False)
-
-    times = interleave([ours, peer, products], [steps, steps, 1], blocks)
-    rate = _rate(gflop, times.cpu[2])
+    loops = [
+        partial(learner.learn, total_timesteps=steps, reset_num_timesteps=False)
+        for learner in (agent, *peers)
+    ]
+    times = interleave([*loops, products], [steps] * len(loops) + [1], blocks)
+    rate = _rate(gflop, times.cpu[-1])
     yield row("products of 256x256 matrices", ours=rate, unit="Gflop/s")
-    yield compare(
-        "training loop, 1 env, 1 update per step, scalar critic",
-        "SB3 DDPG+HER",
-        times,
-        unit="ms/step",
-        target=2.0,
-        floor=floor_ms(flops, rate),
-    )
+    for k, against in enumerate(("SB3 DDPG+HER", "SBX TD3+HER as DDPG")[: len(peers)], start=1):
+        yield compare(
+            "training loop, 1 env, 1 update per step, scalar critic",
+            against,
+            times,
+            unit="ms/step",
+            target=2.0 if k == 1 else None,
+            floor=floor_ms(flops, rate),
+            peer=k,
+        )
 
     times = interleave(
         [
