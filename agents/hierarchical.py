@@ -2,66 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
+from hierebm.agents.ddpg_her import DDPGHERAgent
+from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
+from hierebm.agents.high_level import HighLevel
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
-from hierebm.planning.between_data import BetweenData, newest_triplets
-from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
-from hierebm.planning.calibration import edge_calibration, edges_between
+from hierebm.planning.between_energy import BetweenEnergy
 from hierebm.planning.experience import ExperienceMap
-from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
-from hierebm.planning.planner import ClosedLoopPlanner, PlannerConfig, SubgoalPlanner
 from hierebm.planning.reliability import Reliability
-from hierebm.planning.samplers import (
-    SAMPLERS,
-    EBMSampler,
-    LearntSampler,
-    SubgoalSampler,
-    make_sampler,
-)
-from hierebm.planning.sequence import SequenceConfig, SequencePlanner
-from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
-from hierebm.planning.stitching import stitched_between
-from hierebm.replay import BetweenTriplets, sample_pairs
+from hierebm.planning.samplers import EBMSampler, SubgoalSampler
+from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
 
-PLANNERS = ("graph", "sequence")
-
-
-@dataclass
-class HierarchicalEBMConfig(PlannerConfig, EnergyConfig, DDPGHERConfig):
-    """Settings of :class:`HierarchicalEBMAgent`: those of all its parts, by plain name."""
-
-    planner: str = "graph"
-    """"graph" (shortest path over subgoals) or "sequence" (most likely sequence of states)."""
-    subgoal_sampler: str = "ebm"
-    """Where subgoals come from. Learnt, between state and goal: "ebm" (energy), "contrastive"
-    (follows the state and is followed by the goal), "cvae" (as in HTM). Anywhere: "replay" (SORB),
-    "farthest" (spread out evenly), "kmeans", "uniform" (walls or not)."""
-    pool_size: int = 4000
-    """Stored states, redrawn before each round of energy training, that subgoals are made of."""
-    direct_episodes: float = 0.2
-    """Share of training episodes in which the low level chases the final goal all the way."""
-    sequence: SequenceConfig = field(default_factory=SequenceConfig)
-    """Settings of the sequence optimiser."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.sequence, dict):
-            self.sequence = SequenceConfig(**self.sequence)
-        for name, choices in (("planner", PLANNERS), ("subgoal_sampler", SAMPLERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
-                )
+__all__ = ["HierarchicalEBMAgent", "HierarchicalEBMConfig"]
 
 
 class HierarchicalEBMAgent(DDPGHERAgent):
@@ -80,29 +39,25 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
     def _build(self, spaces: GoalSpaces) -> None:
         super()._build(spaces)
-        c = self.config
-        # What the chosen planner draws from; the parts that it does not use are None.
-        self.sampler: SubgoalSampler | None = None
-        self.sequences: SequencePlanner | None = None
-        if c.planner == "sequence":
-            self.sequences = SequencePlanner(spaces.goal_dim, c.sequence, self.generator)
-        else:
-            self.sampler = make_sampler(
-                c.subgoal_sampler,
-                spaces.goal_dim,
-                c,
-                self.generator,
-                self.device,
-                model=self.low_level,
-            )
-        empty = np.zeros((0, spaces.goal_dim), np.float32)
-        self._stitched = BetweenTriplets(empty, empty, empty)
-        self._pool: PlacePool | None = None
-        self.experience: ExperienceMap | None = None
-        self.reliability: Reliability | None = None
-        if c.planner == "graph" and c.calibrate:
-            self.reliability = Reliability(c.safe_edge)
-        self._energy_trained_at = self._experienced = 0
+        self.high_level = HighLevel(
+            spaces.goal_dim,
+            self.config,
+            self.low_level,
+            self._reached,
+            self.generator,
+            self.device,
+        )
+        self._energy_trained_at = 0
+
+    @property
+    def planner_config(self) -> HierarchicalEBMConfig:
+        """The settings with ``safe_edge`` as calibrated so far."""
+        return self.high_level.calibrated(self.config)
+
+    @property
+    def sampler(self) -> SubgoalSampler | None:
+        """Where the graph's subgoals come from."""
+        return self.high_level.sampler
 
     @property
     def energy(self) -> BetweenEnergy | None:
@@ -110,16 +65,19 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         return self.sampler.energy if isinstance(self.sampler, EBMSampler) else None
 
     @property
-    def planner_config(self) -> HierarchicalEBMConfig:
-        """The settings with ``safe_edge`` as calibrated so far."""
-        if self.reliability is None:
-            return self.config
-        return replace(self.config, safe_edge=self.reliability.safe_edge)
+    def experience(self) -> ExperienceMap | None:
+        """What trajectories joined, where the planner asks for it."""
+        return self.high_level.experience
+
+    @property
+    def reliability(self) -> Reliability | None:
+        """How far a subgoal may be, where that is learnt."""
+        return self.high_level.reliability
 
     def _attach(self, env: GoalEnv) -> None:
         super()._attach(env)
         self._energy_trained_at = min(self._energy_trained_at, self._stored)
-        self._experienced = min(self._experienced, self._stored)
+        self.high_level.experienced = min(self.high_level.experienced, self._stored)
         if self._ready:
             self._make_planners()
 
@@ -129,32 +87,14 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self._direct = self.rng.random(env.n_envs) < self.config.direct_episodes
 
     def _make_planners(self) -> None:
-        if self.config.planner == "graph" and self.config.unsupported_cost > 1.0:
-            self.experience = self.experience or ExperienceMap(self.step_scale)
         # Predicting has a planner of its own: it must not disturb what learning counts and logs.
-        self.planner, self._predictor = self._make_planner(True), self._make_planner(False)
+        self.planner = self.high_level.make_planner(self.config, learning=True)
+        self._predictor = self.high_level.make_planner(self.config, learning=False)
         self._share()
-
-    def _make_planner(self, learning: bool) -> ClosedLoopPlanner:
-        if self.sequences is not None:
-            return SequenceSubgoalPlanner(
-                self.low_level, self.sequences, self.config, self._reached, learning
-            )
-        assert self.sampler is not None
-        return SubgoalPlanner(
-            self.low_level,
-            self.sampler,
-            self.config,
-            self.step_scale,
-            self._reached,
-            self.experience,
-            learning,
-            self.reliability if learning else None,
-        )
 
     def _share(self) -> None:
         """Give both planners the pool and the cutoff of now."""
-        self.planner.pool = self._predictor.pool = self._pool
+        self.planner.pool = self._predictor.pool = self.high_level.pool
         self.planner.config = self._predictor.config = self.planner_config
 
     def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> NDArray[np.bool_]:
@@ -175,7 +115,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         return [PlanFigureCallback()]
 
     def _chased_goal(self, observation: GoalObservation) -> FloatArray:
-        if self._pool is None:
+        if self.high_level.pool is None:
             return observation.desired_goal
         goals = observation.desired_goal.copy()
         for env in np.flatnonzero(~self._direct):
@@ -209,81 +149,23 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         super()._train()
         due = self._stored - self._energy_trained_at >= self.config.energy_train_freq
         if due and self._stored >= self.config.learning_starts:
+            assert self.env is not None
             self._energy_trained_at = self._stored
-            self._train_energy()
+            self.high_level.learn(
+                self.config,
+                self.replay_buffer,
+                self._stored,
+                self.rng,
+                log=self._log_means,
+                true_steps=getattr(self.env.env.unwrapped, "shortest_path_steps", None),
+            )
+            self._share()
             self._log_means(self.planner.stats.pop())
 
     def _fit_scales(self) -> None:
         super()._fit_scales()
-        shift, scale = (torch.from_numpy(x) for x in self.goal_range)
-        if isinstance(self.sampler, LearntSampler):
-            self.sampler.fit_scale(shift, scale, torch.from_numpy(self.step_scale))
+        self.high_level.fit_scale(self.goal_range, self.step_scale)
         self._make_planners()
-
-    def _train_energy(self) -> None:
-        """Redraw the pool, and train what plans with it."""
-        self._pool = PlacePool.draw(self.replay_buffer, self.config.pool_size, self.rng)
-        if self.reliability is not None:
-            self.reliability.refit(0.5 * self.config.safe_edge, self.config.max_edge)
-            self._log_means({"graph/safe_edge": self.reliability.safe_edge})
-        self._share()
-        if self.experience is not None:
-            # A little more than what is new, for the trajectories that had not gone on yet.
-            new = self._stored - self._experienced + 16 * self.replay_buffer.n_envs
-            self.experience.add(self.replay_buffer, self.replay_buffer.newest_rows(new))
-            self._experienced = self._stored
-        if self.sequences is not None:
-            self._train_sequences(self.sequences)
-        if isinstance(self.sampler, LearntSampler):
-            self._train_sampler(self.sampler, self._pool)
-        if self.sampler is not None:
-            self._log_means(self._calibration(self._pool))
-
-    def _calibration(self, pool: PlacePool) -> dict[str, float]:
-        """How good the critics' edges are; measured against the world's truth where it tells."""
-        assert self.env is not None
-        config = self.planner_config
-        edges = edges_between(
-            self.low_level,
-            pool,
-            config,
-            self.step_scale,
-            # Nothing that is learnt may depend on what is measured.
-            np.random.default_rng(self._stored),
-            experience=self.experience,
-            true_steps=getattr(self.env.env.unwrapped, "shortest_path_steps", None),
-        )
-        return edge_calibration(edges, config)
-
-    def _train_sampler(self, sampler: LearntSampler, pool: PlacePool) -> None:
-        """Stitch new paths over the pool, and fit the sampler to what lies between."""
-        c = self.planner_config
-        if sampler.learns_from_triplets:
-            fresh = stitched_between(
-                pool,
-                self.low_level,
-                c,
-                self.step_scale,
-                self._reached,
-                self.rng,
-                experience=self.experience,
-            )
-            self._stitched = newest_triplets(self._stitched, fresh, c.stitched_buffer)
-        data = BetweenData(self.replay_buffer, pool, self._stitched, c.stitched_share, self.rng)
-        for _ in range(c.energy_gradient_steps):
-            self._log_means(sampler.train(data))
-
-    def _train_sequences(self, sequences: SequencePlanner) -> None:
-        """Fit E(s_t, s_t+1) to transitions of the replay and to what was planned and missed."""
-        c = self.config
-        for _ in range(c.energy_gradient_steps):
-            pairs = sample_pairs(
-                self.replay_buffer,
-                c.energy_batch_size,
-                self.rng,
-                max_steps=c.sequence.transition_steps,
-            )
-            self._log_means(sequences.update(torch.from_numpy(pairs)))
 
     # ----------------------------------------------------------------- predicting
 
@@ -294,7 +176,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         episode_start: NDArray[np.bool_],
         deterministic: bool,
     ) -> tuple[FloatArray, Any]:
-        if self._pool is None:
+        if self.high_level.pool is None:
             return super()._predict(observation, state, episode_start, deterministic)
         n = len(observation.observation)
         plans: list[Any] = [None] * n if state is None else list(state)
@@ -326,7 +208,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         Raises:
             RuntimeError: if the agent has not learnt enough to plan yet.
         """
-        if self.spaces is None or self._pool is None:
+        if self.spaces is None or self.high_level.pool is None:
             raise RuntimeError("the agent cannot plan yet: learn(env) first")
         batch = self.spaces.flatten({k: np.asarray(v)[None] for k, v in observation.items()})
         return self._predictor.show(*_row(batch, 0), self._plan_rng())
@@ -334,62 +216,38 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     # ---------------------------------------------------------------- persistence
 
     def _tensors(self) -> dict[str, Any]:
-        # The name of the sampler's state is that of the first sampler that learnt.
-        states = {}
-        if isinstance(self.sampler, LearntSampler):
-            states["energy"] = self.sampler.state_dict()
-        if self.sequences is not None:
-            states["sequences"] = self.sequences.state_dict()
-        return {**super()._tensors(), **states}
+        return {**super()._tensors(), **self.high_level.tensors()}
 
     def _load_tensors(self, tensors: dict[str, Any]) -> None:
         super()._load_tensors(tensors)
-        if isinstance(self.sampler, LearntSampler):
-            self.sampler.load_state_dict(tensors["energy"])
-        if self.sequences is not None:
-            self.sequences.load_state_dict(tensors["sequences"])
+        self.high_level.load_tensors(tensors)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        arrays = super()._arrays()
-        if self._pool is not None:
-            arrays["pool/observation"] = self._pool.observation
-            arrays["pool/achieved_goal"] = self._pool.achieved_goal
-        if self.experience is not None:
-            arrays.update({f"map/{k}": v for k, v in self.experience.state_dict().items()})
-        if self.reliability is not None:
-            arrays.update({f"chased/{k}": v for k, v in self.reliability.state_dict().items()})
-        return arrays
+        return {**super()._arrays(), **self.high_level.arrays()}
 
     def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_arrays(arrays)
-        if "pool/achieved_goal" in arrays:
-            self._pool = PlacePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
-        if "map/landmarks" in arrays:
-            self.experience = ExperienceMap(self.step_scale)
-            self.experience.load_state_dict(_below("map/", arrays))
-        if self.reliability is not None and "chased/outcomes" in arrays:
-            self.reliability.load_state_dict(_below("chased/", arrays))
+        if self._ready:
+            self.high_level.set_step_scale(self.step_scale)
+        self.high_level.load_arrays(arrays)
         if self._ready:
             self._make_planners()
 
     def _experience(self) -> dict[str, NDArray[Any]]:
         arrays = super()._experience()
-        arrays["high_level_counters"] = np.array([self._energy_trained_at, self._experienced])
-        arrays.update({f"stitched/{k}": v for k, v in vars(self._stitched).items()})
+        high = self.high_level
+        arrays["high_level_counters"] = np.array([self._energy_trained_at, high.experienced])
+        arrays.update({f"stitched/{k}": v for k, v in vars(high.stitched).items()})
         return arrays
 
     def _load_experience(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_experience(arrays)
-        self._energy_trained_at, self._experienced = (
+        self._energy_trained_at, self.high_level.experienced = (
             int(count) for count in arrays["high_level_counters"]
         )
-        self._stitched = BetweenTriplets(
+        self.high_level.stitched = BetweenTriplets(
             *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between"))
         )
-
-
-def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _row(observation: GoalObservation, i: int) -> tuple[FloatArray, FloatArray, FloatArray]:
