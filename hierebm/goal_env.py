@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
+from hierebm.autoreset import SUCCESS_KEYS, autoreset_mode
 from hierebm.goal_spaces import KEYS, BoolArray, GoalObservation, GoalSpaces, all_finite
 from hierebm.replay.episodes import FloatArray
 
@@ -18,7 +19,6 @@ __all__ = ["EnvLike", "GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
 
 EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 """What is taken for an environment: its id, the environment, or a vector of them."""
-SUCCESS_KEYS = ("is_success", "success")
 
 
 @dataclass(slots=True)
@@ -68,9 +68,7 @@ class GoalEnv:
             )
         if self.is_vector:
             self.n_envs: int = self.env.num_envs
-            self.autoreset = AutoresetMode(
-                self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-            )
+            self.autoreset = autoreset_mode(self.env)
             self.spaces = GoalSpaces(
                 self.env.single_observation_space, self.env.single_action_space
             )

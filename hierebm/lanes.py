@@ -17,7 +17,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-SUCCESS_KEYS = ("is_success", "success")
+from hierebm.autoreset import SUCCESS_KEYS, autoreset_mode
+
 _MAX_LANES = 32
 
 
@@ -113,7 +114,7 @@ class VectorLanes(Lanes):
     def __init__(self, env: VectorEnv) -> None:
         self.env = env
         self.num_envs = env.num_envs
-        self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self.mode = autoreset_mode(env)
         self.resets_with_options = self.mode is AutoresetMode.DISABLED
         self._options: dict[str, Any] = {}
         self._pending = np.zeros(self.num_envs, bool)

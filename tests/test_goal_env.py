@@ -120,6 +120,15 @@ def test_every_autoreset_mode_gives_the_same_true_transitions(mode: AutoresetMod
     assert (ends == counted // 20).all() and (ends >= 4).all()
 
 
+def test_a_vector_that_names_no_autoreset_mode_resets_on_the_next_step() -> None:
+    vector = SyncVectorEnv([LineGoal for _ in range(2)])
+    vector.metadata = {k: v for k, v in vector.metadata.items() if k != "autoreset_mode"}
+    env = GoalEnv(vector)
+    env.reset(seed=0)
+    steps = [env.step(np.zeros((2, 1), np.float32)) for _ in range(21)]
+    assert steps[19].ended.all() and steps[20].n_valid == 0
+
+
 def test_native_and_synchronous_vector_environments_agree() -> None:
     results = []
     for how in ("sync", "vector_entry_point"):
