@@ -141,7 +141,8 @@ class HighLevel:
         """
         self.pool = PlacePool.draw(replay, config.pool_size, rng)
         if self.reliability is not None:
-            self.reliability.refit(0.5 * config.safe_edge, config.max_edge)
+            # Never inwards: what is missed early on is missed at any distance.
+            self.reliability.refit(config.safe_edge, config.max_edge)
             log({"graph/safe_edge": self.reliability.safe_edge})
         config = self.calibrated(config)
         if self.experience is not None:

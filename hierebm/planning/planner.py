@@ -32,8 +32,8 @@ class PlannerConfig(GraphConfig):
     """Times that new nodes are drawn, once learning is over, where those drawn give no path that
     experience supports."""
     calibrate: bool = True
-    """Fit ``safe_edge`` to the subgoals reached and missed while learning: it becomes the predicted
-    steps up to which 95% were reached. Off: it stays as it was set."""
+    """Let ``safe_edge`` grow to the predicted steps up to which 95% of the subgoals were reached
+    while learning. Off: it stays as it was set."""
     straighten: bool = True
     """Pull the path taut: its nodes move to stored states over which the way is shorter."""
     explore: float = 0.75
