@@ -51,8 +51,11 @@ class Reliability:
     def refit(self, low: float, high: float) -> None:
         """Set ``safe_edge`` to the steps up to which 95% are reached, within [low, high]."""
         height, slope = self._fit()
-        # A fit that does not fall says that no distance was too far yet.
-        beyond = (LOGIT - height) / slope if slope < 0.0 else np.inf
+        if slope < 0.0:
+            beyond = (LOGIT - height) / slope
+        else:
+            # A chance that does not fall is enough at every distance or at none.
+            beyond = np.inf if height > LOGIT else -np.inf
         low, high = np.log(low / self._configured), np.log(high / self._configured)
         self.safe_edge = float(self._configured * np.exp(np.clip(beyond, low, high)))
 
