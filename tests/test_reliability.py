@@ -85,10 +85,11 @@ def test_an_agent_plans_with_the_cutoff_that_it_learnt(calibrate: bool) -> None:
         energy_train_freq=200,
         energy_gradient_steps=1,
         hidden_sizes=(16, 16),
-        direct_episodes=0.0,
+        # No subgoals are chased but those that are told below.
+        direct_episodes=1.0,
         batch_size=16,
     ).learn("PointMassGoal-v0", 600)
-    assert agent.planner_config.safe_edge == 8.0, "what is missed early on moves nothing"
+    assert agent.planner_config.safe_edge == pytest.approx(8.0)
     if agent.reliability is not None:
         for _ in range(1000):
             agent.reliability.add(15.0, True)
@@ -97,4 +98,9 @@ def test_an_agent_plans_with_the_cutoff_that_it_learnt(calibrate: bool) -> None:
     assert agent.planner.config.safe_edge == agent._predictor.config.safe_edge == cutoff
     assert agent.config.safe_edge == 8.0
     assert (agent.reliability is not None) == calibrate
-    assert 8.0 < cutoff <= 20.0 if calibrate else cutoff == 8.0
+    assert 15.0 < cutoff <= 20.0 if calibrate else cutoff == 8.0
+    if agent.reliability is not None:
+        for _ in range(1000):
+            agent.reliability.add(3.0, False)
+        agent.learn(total_timesteps=200, reset_num_timesteps=False)
+        assert agent.planner_config.safe_edge == pytest.approx(8.0), "it only grows"
