@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hierebm.drawing import figure_to_png
 from hierebm.files import atomic_write
-from hierebm.lanes import SUCCESS_KEYS
+from hierebm.autoreset import SUCCESS_KEYS
 from hierebm.plots import plan_figures, plot_rollout, walls_of
 
 
