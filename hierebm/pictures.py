@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hierebm.autoreset import SUCCESS_KEYS
 from hierebm.drawing import figure_to_png
 from hierebm.files import atomic_write
-from hierebm.autoreset import SUCCESS_KEYS
 from hierebm.plots import plan_figures, plot_rollout, walls_of
 
 
