@@ -110,9 +110,9 @@ def test_a_barred_edge_is_avoided() -> None:
     )
     graph.move_start(np.zeros(4, np.float32), np.array([1.0, 1.0], np.float32))
     assert graph.shortest_path() == [0, 1, 3]
-    graph.bar(1, 3)
+    graph.barred[1, 3] = True
     assert graph.shortest_path() == [0, 2, 3]
-    graph.bar(2, 3)
+    graph.barred[2, 3] = True
     assert graph.shortest_path() == []
 
 
@@ -247,6 +247,8 @@ def test_a_chain_keeps_to_its_number_and_ends_where_nothing_can_be_halved() -> N
     near_the_ends = np.stack([START + 0.01, START + 0.05, GOAL - 0.05])
     chain = lay_chain(START, GOAL, 9, near_the_ends, _detour_energy, _steps, above=2.0)
     assert chain.shape == (0, 2)
+    only = np.array([[1.0, 2.0]], np.float32)
+    assert (lay_chain(START, GOAL, 9, only, _detour_energy, _steps, above=2.0) == only).all()
 
 
 def test_the_energys_sampler_lays_a_chain_first_and_spreads_the_rest() -> None:

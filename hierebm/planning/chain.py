@@ -74,8 +74,8 @@ def _middles(
     )
     imbalance = np.abs(to_start - to_goal)
     imbalance[np.minimum(to_start, to_goal) < NEAR * (to_start + to_goal)] = np.inf
-    k = min(BALANCED, len(points) - 1)
-    rows = np.argpartition(imbalance, k, axis=1)[:, :k]
+    k = min(BALANCED, len(points))
+    rows = np.argpartition(imbalance, k - 1, axis=1)[:, :k]
     choices = points[rows]
     energies = energy(choices, start, goal)
     energies = np.where(np.isfinite(np.take_along_axis(imbalance, rows, 1)), energies, np.inf)

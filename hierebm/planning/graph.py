@@ -244,10 +244,6 @@ class SubgoalGraph:
         self.failed.clear()
         self.barred[:] = False
 
-    def bar(self, i: int, j: int) -> None:
-        """Take the edge from node i to node j out of this graph."""
-        self.barred[i, j] = True
-
     @property
     def costs(self) -> FloatArray:
         """(n + 2, n + 2) edge costs, infinite where there is no edge."""

@@ -21,7 +21,7 @@ SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
 
 
 class Reliability:
-    """The chance of reaching a subgoal by its predicted steps, and where it falls below 95%.
+    """Where the chance of reaching a subgoal, falling with its predicted steps, comes to 95%.
 
     Maximum a posteriori logistic regression of the outcome on the logarithm of the predicted steps
     over the configured ones (Bishop 2006, section 4.3), on the last 1000 outcomes.
@@ -42,11 +42,6 @@ class Reliability:
         """A subgoal was chased that should have taken ``predicted`` steps."""
         outcome = np.array([[predicted, reached]], np.float32)
         self._outcomes = np.concatenate([self._outcomes, outcome])[-REMEMBERED:]
-
-    def chance(self, predicted: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Predicted steps of any shape -> chance of getting there."""
-        result: NDArray[np.float64] = expit(self._inputs(predicted) @ self._fit())
-        return result
 
     def refit(self, low: float, high: float) -> None:
         """Set ``safe_edge`` to the steps up to which 95% are reached, within [low, high]."""
