@@ -246,7 +246,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             int(count) for count in arrays["high_level_counters"]
         )
         self.high_level.stitched = BetweenTriplets(
-            *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between"))
+            *(arrays[f"stitched/{name}"] for name in ("start", "goal", "between", "half"))
         )
 
 

@@ -72,8 +72,7 @@ class HighLevel:
         self.reliability: Reliability | None = None
         if config.planner == "graph" and config.calibrate:
             self.reliability = Reliability(config.safe_edge)
-        empty = np.zeros((0, goal_dim), np.float32)
-        self.stitched = BetweenTriplets(empty, empty, empty)
+        self.stitched = BetweenTriplets.none(goal_dim)
         self.experienced = 0
 
     def calibrated(self, config: HierarchicalEBMConfig) -> HierarchicalEBMConfig:

@@ -106,8 +106,7 @@ def fitted(agent: HierarchicalEBMAgent, name: str, seed: int, **settings: Any) -
         return sampler
     shift, scale = (torch.from_numpy(x) for x in agent.goal_range)
     sampler.fit_scale(shift, scale, torch.from_numpy(agent.step_scale))
-    empty = np.zeros((0, len(agent.step_scale)), np.float32)
-    stitched = BetweenTriplets(empty, empty, empty)
+    stitched = BetweenTriplets.none(len(agent.step_scale))
     for _ in range((agent.num_timesteps - c.learning_starts) // c.energy_train_freq + 1):
         pool = PlacePool.draw(agent.replay_buffer, c.pool_size, rng)
         if sampler.learns_from_triplets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -276,7 +277,7 @@ def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:
     )
     for _ in range(steps):
         rows = rng.integers(len(triplets.start), size=128)
-        batch = BetweenTriplets(triplets.start[rows], triplets.goal[rows], triplets.between[rows])
+        batch = BetweenTriplets(*(getattr(triplets, f.name)[rows] for f in fields(triplets)))
         energy.update(batch, pool.achieved_goal[rng.integers(len(pool), size=(128, 16))])
     return energy
 

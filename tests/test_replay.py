@@ -140,6 +140,11 @@ def test_between_points_are_uniform_in_arc_length_not_in_time() -> None:
     fraction = ((w - s) / (g - s))[far]
     share, _ = np.histogram(fraction, bins=5, range=(0, 1))
     assert (np.abs(share / share.sum() - 0.2) < 0.03).all()
+    assert not triplets.half.any()
+    halves = sample_between(replay, 1000, np.random.default_rng(0), max_steps=100, halfway=0.25)
+    assert halves.half.sum() == 250
+    s, g, w = (a[halves.half, 0] for a in (halves.start, halves.goal, halves.between))
+    assert np.allclose(w, (s + g) / 2.0, atol=0.01)
 
 
 @settings(max_examples=60, deadline=None)

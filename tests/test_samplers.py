@@ -68,9 +68,8 @@ def _walks(n_walks: int = 300, length: int = 40) -> EpisodeReplay:
 
 def _data() -> BetweenData:
     replay, rng = _walks(), np.random.default_rng(1)
-    empty = np.zeros((0, 2), np.float32)
     pool = PlacePool.draw(replay, 1000, rng)
-    return BetweenData(replay, pool, BetweenTriplets(empty, empty, empty), 0.8, rng)
+    return BetweenData(replay, pool, BetweenTriplets.none(2), 0.8, rng)
 
 
 def _trained(name: str, steps: int, config: EnergyConfig = TINY) -> tuple[Any, BetweenData]:

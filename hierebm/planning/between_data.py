@@ -29,16 +29,26 @@ class BetweenData:
     stitched_share: float
     rng: np.random.Generator
 
-    def triplets(self, n: int) -> BetweenTriplets:
-        """n triplets (s, g, w): w is on a way from s to g."""
+    def triplets(self, n: int, halfway: float = 0.0) -> BetweenTriplets:
+        """n triplets (s, g, w): w is on a way from s to g, in a share of them half the way."""
         # An untrained critic may not join any two states yet.
         n_stitched = round(self.stitched_share * n) * bool(len(self.stitched.start))
-        rows = self.rng.integers(max(1, len(self.stitched.start)), size=n_stitched)
-        raw = sample_between(self.replay, n - n_stitched, self.rng)
+        n_half = round(halfway * n_stitched)
+        half = self.stitched.half
+        rows = np.concatenate(
+            [
+                self.rng.choice(np.flatnonzero(which), size)
+                for which, size in ((half, n_half), (~half, n_stitched - n_half))
+                if size
+            ]
+            or [np.zeros(0, np.int64)]
+        )
+        raw = sample_between(self.replay, n - n_stitched, self.rng, halfway=halfway)
         return BetweenTriplets(
             np.concatenate([self.stitched.start[rows], raw.start]),
             np.concatenate([self.stitched.goal[rows], raw.goal]),
             np.concatenate([self.stitched.between[rows], raw.between]),
+            np.concatenate([self.stitched.half[rows], raw.half]),
         )
 
     def places(self, *shape: int) -> FloatArray:
@@ -62,6 +72,6 @@ def newest_triplets(old: BetweenTriplets, new: BetweenTriplets, limit: int) -> B
     return BetweenTriplets(
         *(
             np.concatenate([getattr(old, name), getattr(new, name)])[-limit:]
-            for name in ("start", "goal", "between")
+            for name in ("start", "goal", "between", "half")
         )
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hierebm.energy.networks import EnergyMLP
@@ -37,7 +38,7 @@ class EnergyConfig:
     """Gradient steps in a round."""
     stitched_share: float = 0.8
     """Share of triplets from shortest paths over stored states; the rest come from trajectories."""
-    stitched_buffer: int = 60_000
+    stitched_buffer: int = 120_000
     """Stitched triplets kept; the newest replace the oldest."""
     candidates: int = 1000
     """Stored states that compete to be subgoals in a query."""
@@ -88,7 +89,7 @@ class BetweenEnergy:
         self.config, self.device = config, torch.device(device)
         self.model = EnergyMLP(
             goal_dim,
-            2 * goal_dim,
+            2 * goal_dim + 1,
             width=config.energy_width,
             depth=config.energy_depth,
             fourier_features=64,
@@ -106,10 +107,14 @@ class BetweenEnergy:
         Call it once, before training: (goal_dim,) middle and half range of the goal space, and how
         far a step at full speed goes.
         """
-        self.model.set_normalisation(shift, scale, shift.repeat(2), scale.repeat(2))
+        zero, one = shift.new_zeros(1), scale.new_ones(1)
+        self.model.set_normalisation(
+            shift, scale, torch.cat([shift, shift, zero]), torch.cat([scale, scale, one])
+        )
         frequency = (scale / (8.0 * torch.maximum(step_scale, 0.01 * scale))).to(self.device)
         self.model.freq_y *= frequency[:, None]
-        self.model.freq_x *= frequency.repeat(2)[:, None]
+        self.model.freq_x[:-1] *= frequency.repeat(2)[:, None]
+        self.model.freq_x[-1] = 0.0
         self.step_scale.copy_(step_scale)
 
     # ------------------------------------------------------------------ learning
@@ -125,7 +130,7 @@ class BetweenEnergy:
             ``energy/loss``, ``energy/accuracy`` (the positive has the lowest energy),
             ``energy/gap`` (mean energy of negatives minus positives, nats).
         """
-        condition = self._condition(positives.start, positives.goal)
+        condition = self._condition(positives.start, positives.goal, positives.half)
         points = np.concatenate([positives.between[:, None], negatives], axis=1)
         energies = self.model(self._tensor(points), condition)
         loss, _ = info_nce(energies[:, 0], energies[:, 1:])
@@ -143,17 +148,24 @@ class BetweenEnergy:
     # ------------------------------------------------------------------- queries
 
     @torch.no_grad()
-    def energy(self, points: FloatArray, start: FloatArray, goal: FloatArray) -> FloatArray:
+    def energy(
+        self,
+        points: FloatArray,
+        start: FloatArray,
+        goal: FloatArray,
+        half: bool | NDArray[np.bool_] = False,
+    ) -> FloatArray:
         """E(w | s, g) in nats up to a constant of (s, g), for one query or for q of them at once.
 
         Args:
             points: (m, goal_dim) or (q, m, goal_dim) points w.
             start, goal: (goal_dim,) or (q, goal_dim).
+            half: whether w is to be half the way and not just on it, () or (q,).
 
         Returns:
             (m,) or (q, m) float32.
         """
-        energies = self.model(self._tensor(points), self._condition(start, goal))
+        energies = self.model(self._tensor(points), self._condition(start, goal, half))
         result: FloatArray = energies.cpu().numpy()
         return result
 
@@ -182,8 +194,13 @@ class BetweenEnergy:
         result: FloatArray = refined[0].cpu().numpy()
         return result
 
-    def _condition(self, start: FloatArray, goal: FloatArray) -> Tensor:
-        return self._tensor(np.concatenate([start, goal], axis=-1))[..., None, :]
+    def _condition(
+        self, start: FloatArray, goal: FloatArray, half: bool | NDArray[np.bool_] = False
+    ) -> Tensor:
+        """(..., 1, 2 goal_dim + 1): s, g, and 1 where w is to be half the way."""
+        asked = np.broadcast_to(np.asarray(half, np.float32), start.shape[:-1])
+        condition = np.concatenate([start, goal, asked[..., None]], axis=-1)
+        return self._tensor(condition)[..., None, :]
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(array, device=self.device)

@@ -142,7 +142,7 @@ class EBMSampler(LearntSampler):
     def train(self, data: BetweenData) -> dict[str, float]:
         """One step of InfoNCE against places of the pool."""
         c = self.energy.config
-        triplets = data.triplets(c.energy_batch_size)
+        triplets = data.triplets(c.energy_batch_size, halfway=0.5)
         return self.energy.update(triplets, data.places(c.energy_batch_size, c.energy_negatives))
 
     def state_dict(self) -> dict[str, Any]:

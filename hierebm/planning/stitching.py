@@ -18,6 +18,9 @@ from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
 from hierebm.replay.hindsight import ReachedFn
 
+# Parts of a path are at least this many times halved.
+SHORTEST_PART = 1.0
+
 
 def stitched_between(
     pool: PlacePool,
@@ -34,6 +37,9 @@ def stitched_between(
     points_per_path: int = 8,
 ) -> BetweenTriplets:
     """Triplets (s, g, w) with w uniform in arc length on the shortest path from s to g.
+
+    Every path gives as many more with w half the way, on parts of the path of all lengths: a part
+    of a shortest path is one.
 
     Args:
         pool: stored states; ``n_nodes`` of them become the graph's nodes.
@@ -59,7 +65,7 @@ def stitched_between(
 
     sources = rng.choice(len(points), size=min(n_sources, len(points)), replace=False)
     length, before = dijkstra(graph, indices=sources, return_predecessors=True)
-    starts, goals, betweens = [], [], []
+    ways = []
     for row, source in enumerate(sources):
         reachable = np.flatnonzero(np.isfinite(length[row]))
         reachable = reachable[reachable != source]
@@ -69,13 +75,22 @@ def stitched_between(
             path = [int(goal)]
             while path[-1] != source:
                 path.append(int(before[row, path[-1]]))
-            betweens.append(along_polyline(points[path], rng.random(points_per_path)))
-            starts.append(np.repeat(points[source][None], points_per_path, 0))
-            goals.append(np.repeat(points[goal][None], points_per_path, 0))
-    if not starts:
-        empty = np.zeros((0, points.shape[1]), np.float32)
-        return BetweenTriplets(empty, empty, empty)
-    return BetweenTriplets(np.concatenate(starts), np.concatenate(goals), np.concatenate(betweens))
+            ways.append(_ways(points[path[::-1]], points_per_path, rng))
+    if not ways:
+        return BetweenTriplets.none(points.shape[1])
+    start, between, goal = np.concatenate(ways, axis=1)
+    half = np.tile(np.arange(2 * points_per_path) >= points_per_path, len(ways))
+    return BetweenTriplets(start, goal, between, half)
+
+
+def _ways(path: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
+    """(3, 2n, dim) s, w and g on a path (k, dim): n with w anywhere, n with w half the way."""
+    anywhere = np.stack([np.zeros(n), rng.random(n), np.ones(n)])
+    length = 2.0 ** -rng.uniform(0.0, SHORTEST_PART, n)
+    begin = rng.random(n) * (1.0 - length)
+    halfway = np.stack([begin, begin + length / 2.0, begin + length])
+    fractions = np.concatenate([anywhere, halfway], axis=1)
+    return along_polyline(path, fractions.ravel()).reshape(3, 2 * n, -1)
 
 
 def along_polyline(points: FloatArray, fractions: NDArray[np.floating]) -> FloatArray:

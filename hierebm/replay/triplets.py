@@ -5,21 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hierebm.replay.episodes import EpisodeReplay, FloatArray
 
 
 @dataclass(frozen=True)
 class BetweenTriplets:
-    """Positives of the conditional energy E(w | s, g), all in goal space, (n, goal_dim) each."""
+    """Positives of the conditional energy E(w | s, g), in goal space, (n, goal_dim) each."""
 
     start: FloatArray
     goal: FloatArray
     between: FloatArray
+    half: NDArray[np.bool_]
+    """(n,) whether w was drawn to be half the way, by its length, and not anywhere on it."""
+
+    @classmethod
+    def none(cls, goal_dim: int) -> BetweenTriplets:
+        """No triplets at all."""
+        empty = np.zeros((0, goal_dim), np.float32)
+        return cls(empty, empty, empty, np.zeros(0, np.bool_))
 
 
 def sample_between(
-    replay: EpisodeReplay, n: int, rng: np.random.Generator, *, max_steps: int = 100
+    replay: EpisodeReplay,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    max_steps: int = 100,
+    halfway: float = 0.0,
 ) -> BetweenTriplets:
     """Draw triplets from stored trajectories, w uniformly in *arc length* between s and g.
 
@@ -28,13 +42,17 @@ def sample_between(
 
     Args:
         max_steps: longest time between s and g.
+        halfway: share of triplets with w half the way instead.
     """
     rows = replay.sample_rows(n, rng)
     span = np.minimum(replay.steps_left(rows), max_steps)
     span = np.maximum(1, np.ceil(rng.random(n) * span)).astype(np.int64)
     ends = replay.later(rows, span)
     begin, end = replay.arc_length[rows], replay.arc_length[ends]
-    target = begin + rng.random(n, dtype=np.float32) * (end - begin)
+    share = rng.random(n, dtype=np.float32)
+    half = np.arange(n) < round(halfway * n)
+    share[half] = 0.5
+    target = begin + share * (end - begin)
 
     # Bisection for the last state whose arc length is at most the target.
     low, high = np.zeros_like(span), span
@@ -52,6 +70,7 @@ def sample_between(
         start=replay.achieved_goal[rows],
         goal=replay.achieved_goal[ends],
         between=between.astype(np.float32),
+        half=half,
     )
 
 
