@@ -14,6 +14,7 @@ from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
 from hierebm.control.fast import DistanceDDPG
 from hierebm.planning.between_data import BetweenData, newest_triplets
 from hierebm.planning.calibration import StepsFn, edge_calibration, edges_between
+from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.places import PlacePool
 from hierebm.planning.planner import ClosedLoopPlanner, SubgoalPlanner
@@ -63,9 +64,7 @@ class HighLevel:
         if config.planner == "sequence":
             self.sequences = SequencePlanner(goal_dim, config.sequence, generator)
         else:
-            self.sampler = make_sampler(
-                config.subgoal_sampler, goal_dim, config, generator, device, model=low_level
-            )
+            self.sampler = make_sampler(config.subgoal_sampler, goal_dim, config, generator, device)
         self.pool: PlacePool | None = None
         self._maps = config.planner == "graph" and config.unsupported_cost > 1.0
         self.experience: ExperienceMap | None = None
@@ -99,6 +98,13 @@ class HighLevel:
             shift, scale, step = map(torch.from_numpy, (*goal_range, step_scale))
             self.sampler.fit_scale(shift, scale, step)
 
+    def edges(self, config: GraphConfig) -> EdgeRules:
+        """How places are joined, by these settings and the experience of now.
+
+        To be asked for anew after :meth:`load_arrays`, and not before the step's scale is known.
+        """
+        return EdgeRules(self._low_level, config, self._step_scale, self._reached, self.experience)
+
     def make_planner(self, config: HierarchicalEBMConfig, learning: bool) -> ClosedLoopPlanner:
         """A planner that draws from what is learnt here; one that is ``learning`` explores."""
         if self.sequences is not None:
@@ -106,16 +112,8 @@ class HighLevel:
                 self._low_level, self.sequences, config, self._reached, learning
             )
         assert self.sampler is not None
-        return SubgoalPlanner(
-            self._low_level,
-            self.sampler,
-            config,
-            self._step_scale,
-            self._reached,
-            self.experience,
-            learning,
-            self.reliability if learning else None,
-        )
+        reliability = self.reliability if learning else None
+        return SubgoalPlanner(self.edges(config), self.sampler, config, learning, reliability)
 
     # ------------------------------------------------------------------- learning
 
@@ -156,7 +154,8 @@ class HighLevel:
         if self.sampler is not None:
             # Nothing that is learnt may depend on what is measured.
             measuring = np.random.default_rng(stored)
-            log(self._calibration(config, self.pool, measuring, true_steps))
+            edges = edges_between(self.edges(config), self.pool, measuring, true_steps=true_steps)
+            log(edge_calibration(edges, config))
 
     def _train_sequences(
         self,
@@ -184,38 +183,11 @@ class HighLevel:
     ) -> None:
         """Stitch new paths over the pool, and fit the sampler to what lies between."""
         if sampler.learns_from_triplets:
-            fresh = stitched_between(
-                pool,
-                self._low_level,
-                config,
-                self._step_scale,
-                self._reached,
-                rng,
-                experience=self.experience,
-            )
+            fresh = stitched_between(pool, self.edges(config), rng)
             self.stitched = newest_triplets(self.stitched, fresh, config.stitched_buffer)
         data = BetweenData(replay, pool, self.stitched, config.stitched_share, rng)
         for _ in range(config.energy_gradient_steps):
             log(sampler.train(data))
-
-    def _calibration(
-        self,
-        config: HierarchicalEBMConfig,
-        pool: PlacePool,
-        rng: np.random.Generator,
-        true_steps: StepsFn | None,
-    ) -> dict[str, float]:
-        """How good the critics' edges are; measured against the world's truth where it tells."""
-        edges = edges_between(
-            self._low_level,
-            pool,
-            config,
-            self._step_scale,
-            rng,
-            experience=self.experience,
-            true_steps=true_steps,
-        )
-        return edge_calibration(edges, config)
 
     # ---------------------------------------------------------------- persistence
 

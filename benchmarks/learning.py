@@ -146,8 +146,8 @@ def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
         length = float(np.linalg.norm(goal - start))
         if length < 1.6:
             continue
-        sampler, pool = agent.planner.sampler, agent.planner.pool
-        places = sampler.sample(start, goal, 32, pool, rng)
+        planner = agent.planner
+        places = planner.sampler.sample(start, goal, 32, planner.pool, rng, planner.edges)
         points = np.concatenate([start[None], places.achieved_goal, goal[None]])
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         gaps[gaps > 1.6] = 0.0

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from benchmarks.subgoals_measure import World, far
 from hierebm import HierarchicalEBMAgent
-from hierebm.planning.graph import candidate_pairs
+from hierebm.planning.edges import candidate_pairs
 
 EVERYWHERE = 2000
 """Stored states that stand for all places a node could be at."""
@@ -39,17 +39,17 @@ def fewest_nodes(
     ends = [pool.achieved_goal[rows], tasks["achieved_goal"], tasks["desired_goal"]]
     places = pool.places_at(np.concatenate(ends))
     points, n = places.achieved_goal, len(places)
-    reach = 1.5 * c.max_edge * agent.step_scale
+    edges = agent.high_level.edges(c)
     # All pairs within reach matter here, not only the nearest ones.
-    i, j = candidate_pairs(points, points, n - 1, reach)
+    i, j = candidate_pairs(points, points, n - 1, edges.reach)
     i, j = i[i != j], j[i != j]
     steps = np.concatenate(
         [
-            agent.low_level.distance(places.observation[i[part]], points[i[part]], points[j[part]])
+            edges.model.distance(places.observation[i[part]], points[i[part]], points[j[part]])
             for part in np.array_split(np.arange(len(i)), len(i) // 100_000 + 1)
         ]
     )
-    steps, supported = agent.experience.judge(points[i], points[j], steps)
+    steps, supported = edges.check(points[i], points[j], steps)
     edge = supported & (steps <= c.max_edge)
     graph = csr_array((np.ones(edge.sum()), (i[edge], j[edge])), shape=(n, n))
     start = np.arange(len(rows), len(rows) + n_tasks)

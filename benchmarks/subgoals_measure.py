@@ -99,9 +99,7 @@ def fitted(agent: HierarchicalEBMAgent, name: str, seed: int, **settings: Any) -
         settings: of the sampler, where they differ from the agent's.
     """
     c, rng = replace(agent.config, **settings), np.random.default_rng(seed)
-    sampler = make_sampler(
-        name, len(agent.step_scale), c, torch.Generator().manual_seed(seed), model=agent.low_level
-    )
+    sampler = make_sampler(name, len(agent.step_scale), c, torch.Generator().manual_seed(seed))
     if not isinstance(sampler, LearntSampler):
         return sampler
     shift, scale = (torch.from_numpy(x) for x in agent.goal_range)
@@ -110,15 +108,7 @@ def fitted(agent: HierarchicalEBMAgent, name: str, seed: int, **settings: Any) -
     for _ in range((agent.num_timesteps - c.learning_starts) // c.energy_train_freq + 1):
         pool = PlacePool.draw(agent.replay_buffer, c.pool_size, rng)
         if sampler.learns_from_triplets:
-            fresh = stitched_between(
-                pool,
-                agent.low_level,
-                c,
-                agent.step_scale,
-                agent.env.reached,
-                rng,
-                experience=agent.experience,
-            )
+            fresh = stitched_between(pool, agent.high_level.edges(c), rng)
             stitched = newest_triplets(stitched, fresh, c.stitched_buffer)
         data = BetweenData(agent.replay_buffer, pool, stitched, c.stitched_share, rng)
         for _ in range(c.energy_gradient_steps):
@@ -161,15 +151,10 @@ def equip(
     Every plan draws its nodes anew: the agent itself would draw the same ones for every task.
     """
     config = replace(agent.planner_config, **settings)
-    agent._predictor = planner(
-        agent.low_level,
-        sampler or agent.sampler,
-        config,
-        agent.step_scale,
-        agent.env.reached,
-        agent.experience if config.unsupported_cost > 1.0 else None,
-        learning=False,
-    )
+    edges = agent.high_level.edges(config)
+    if config.unsupported_cost <= 1.0:
+        edges = replace(edges, experience=None)
+    agent._predictor = planner(edges, sampler or agent.sampler, config, learning=False)
     agent._predictor.pool = agent.planner.pool
     seeds = np.random.SeedSequence(seed)
     agent._plan_rng = lambda: np.random.default_rng(seeds.spawn(1)[0])
@@ -252,12 +237,9 @@ def soundness(
     env = gym.make("PointMassGoal-v0", **world.kwargs).unwrapped
     parts = [
         edges_between(
-            agent.low_level,
+            agent.high_level.edges(c),
             PlacePool.draw(agent.replay_buffer, n_nodes, rng),
-            c,
-            agent.step_scale,
             rng,
-            experience=agent.experience,
             true_steps=env.shortest_path_steps,
             n_nodes=n_nodes,
         )

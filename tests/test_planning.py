@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.calibration import edge_calibration, edges_between
 from hierebm.planning.chain import lay_chain
-from hierebm.planning.graph import GraphConfig, SubgoalGraph, candidate_pairs
+from hierebm.planning.edges import EdgeRules, GraphConfig, candidate_pairs
+from hierebm.planning.graph import SubgoalGraph
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
 from hierebm.planning.samplers import EBMSampler, ReplaySampler, farthest_points
@@ -56,6 +57,7 @@ def _reached(achieved: FloatArray, goal: FloatArray) -> np.ndarray:
     return np.linalg.norm(achieved - goal, axis=-1) <= 0.3
 
 
+RULES = EdgeRules(WallWorld(), GraphConfig(), STEP, _reached)
 START, GOAL = np.array([1.0, 0.5], np.float32), np.array([3.0, 0.5], np.float32)
 
 
@@ -78,11 +80,29 @@ def test_candidate_pairs_are_the_near_ones() -> None:
     assert (np.bincount(few) == 3).all()
 
 
+def test_edges_are_the_critics_word_until_experience_is_asked() -> None:
+    a, b = (np.random.default_rng(i).uniform(0, 4, (60, 2)).astype(np.float32) for i in (3, 4))
+    observation = np.zeros((60, 4), np.float32)
+    steps, supported = RULES.judge(observation, a, b)
+    assert (steps == WallWorld().distance(observation, a, b)).all() and supported.all()
+    _, supported = replace(RULES, experience=_LeftHalf()).judge(observation, a, b)
+    assert (supported == ((a[:, 0] < 2) & (b[:, 0] < 2))).all()
+    short = replace(RULES, config=GraphConfig(max_edge=2.0, neighbours=1000))
+    assert short.reach.dtype == np.float32 and short.reach == pytest.approx([0.6, 0.6])
+    near = np.stack([short.within_reach(x, b) for x in a])
+    assert (near == (np.abs(a[:, None] - b) <= 0.6).all(-1)).all() and near.any()
+    assert set(zip(*short.pairs(a, b), strict=True)) == set(zip(*near.nonzero(), strict=True))
+    i, j = short.open_pairs(a, b)
+    there = np.stack([_reached(np.tile(x, (60, 1)), b) for x in a])
+    assert (near & there).any()
+    assert set(zip(i, j, strict=True)) == set(zip(*(near & ~there).nonzero(), strict=True))
+
+
 def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
     pool = _pool()
     rows = np.random.default_rng(2).choice(len(pool), 200, replace=False)
     places = pool.places_at(pool.achieved_goal[rows])
-    graph = SubgoalGraph(places, GOAL, WallWorld(), GraphConfig(), STEP, _reached)
+    graph = SubgoalGraph(places, GOAL, RULES)
     graph.move_start(np.zeros(4, np.float32), START)
     path = graph.shortest_path()
     assert path[0] == 0 and path[-1] == graph.n_nodes - 1
@@ -101,14 +121,8 @@ def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
 
 def test_a_barred_edge_is_avoided() -> None:
     places = _pool().places_at(np.array([[1.0, 2.0], [1.2, 2.0]], np.float32))
-    graph = SubgoalGraph(
-        places,
-        np.array([1.0, 3.0], np.float32),
-        WallWorld(),
-        GraphConfig(max_edge=8.0),
-        STEP,
-        _reached,
-    )
+    edges = replace(RULES, config=GraphConfig(max_edge=8.0))
+    graph = SubgoalGraph(places, np.array([1.0, 3.0], np.float32), edges)
     graph.move_start(np.zeros(4, np.float32), np.array([1.0, 1.0], np.float32))
     assert graph.shortest_path() == [0, 1, 3]
     graph.barred[1, 3] = True
@@ -118,11 +132,11 @@ def test_a_barred_edge_is_avoided() -> None:
 
 
 def test_a_straightened_path_is_shorter_and_leads_over_stored_states() -> None:
-    pool, config = _pool(), GraphConfig()
+    pool = _pool()
     rows = np.random.default_rng(2).choice(len(pool), 60, replace=False)
     places = pool.places_at(pool.achieved_goal[rows])
     given = places.achieved_goal.copy()
-    graph = SubgoalGraph(places, GOAL, WallWorld(), config, STEP, _reached)
+    graph = SubgoalGraph(places, GOAL, RULES)
     graph.move_start(np.zeros(4, np.float32), START)
     path = graph.shortest_path()
     before, way = graph.to_plan(path), list(pairwise(path))
@@ -148,9 +162,8 @@ def test_a_path_is_not_straightened_into_what_failed_before() -> None:
     straight = np.array([0.5, 1.5], np.float32)
     inner = {}
     for failed in ([], [(start, straight)]):
-        graph = SubgoalGraph(
-            places, goal, WallWorld(), GraphConfig(max_edge=9.0), STEP, _reached, failed=failed
-        )
+        edges = replace(RULES, config=GraphConfig(max_edge=9.0))
+        graph = SubgoalGraph(places, goal, edges, failed)
         graph.move_start(np.zeros(4, np.float32), start)
         assert graph.shortest_path() == [0, 1, 2]
         straighten(graph, [0, 1, 2], pool, candidates=30)
@@ -172,11 +185,9 @@ def test_calibration_finds_wormholes_and_what_experience_makes_of_them() -> None
         return WallWorld().distance(a, a, b)
 
     def measure(model: WallWorld, experience: _LeftHalf | None) -> dict[str, float]:
-        rng, config = np.random.default_rng(0), GraphConfig()
-        edges = edges_between(
-            model, _pool(), config, STEP, rng, experience=experience, true_steps=true_steps
-        )
-        return edge_calibration(edges, config)
+        rules = replace(RULES, model=model, experience=experience)
+        edges = edges_between(rules, _pool(), np.random.default_rng(0), true_steps=true_steps)
+        return edge_calibration(edges, rules.config)
 
     honest, fooled = measure(WallWorld(), None), measure(Straight(), None)
     assert honest["graph/wormhole_rate"] == 0.0 and honest["graph/supported_rate"] == 1.0
@@ -189,9 +200,7 @@ def test_calibration_finds_wormholes_and_what_experience_makes_of_them() -> None
 
 
 def test_stitched_points_lie_on_the_way_around() -> None:
-    triplets = stitched_between(
-        _pool(), WallWorld(), GraphConfig(), STEP, _reached, np.random.default_rng(0), n_nodes=300
-    )
+    triplets = stitched_between(_pool(), RULES, np.random.default_rng(0), n_nodes=300)
     zeros = np.zeros((len(triplets.start), 4), np.float32)
     d = WallWorld().distance
     through = d(zeros, triplets.start, triplets.between) + d(zeros, triplets.between, triplets.goal)
@@ -256,9 +265,9 @@ def test_the_energys_sampler_lays_a_chain_first_and_spreads_the_rest() -> None:
     pool = _pool()
     energy = _train_energy(pool)
     energy.config.halve_above = 6.0
-    sampler = EBMSampler(energy, model=WallWorld())
-    few = sampler.sample(START, GOAL, 3, pool, np.random.default_rng(0))
-    many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0))
+    sampler = EBMSampler(energy)
+    few = sampler.sample(START, GOAL, 3, pool, np.random.default_rng(0), RULES)
+    many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0), RULES)
     assert len(few) == 3 and len(many) == 32 and np.isfinite(many.energy).all()
     way = np.stack([START, *few.achieved_goal, GOAL])
     direct = _steps(START[None], GOAL[None])[0]
@@ -272,9 +281,7 @@ def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:
     )
     two = torch.full((2,), 2.0)
     energy.fit_scale(two, two, torch.from_numpy(STEP))
-    triplets = stitched_between(
-        pool, WallWorld(), GraphConfig(), STEP, _reached, rng, n_sources=200, n_nodes=300
-    )
+    triplets = stitched_between(pool, RULES, rng, n_sources=200, n_nodes=300)
     for _ in range(steps):
         rows = rng.integers(len(triplets.start), size=128)
         batch = BetweenTriplets(*(getattr(triplets, f.name)[rows] for f in fields(triplets)))
@@ -300,9 +307,7 @@ def test_the_energy_draws_subgoals_on_the_way_and_replay_does_not() -> None:
 
 
 def _planner(**kwargs: float) -> SubgoalPlanner:
-    planner = SubgoalPlanner(
-        WallWorld(), ReplaySampler(), PlannerConfig(n_subgoals=150, **kwargs), STEP, _reached
-    )
+    planner = SubgoalPlanner(RULES, ReplaySampler(), PlannerConfig(n_subgoals=150, **kwargs))
     planner.pool = _pool()
     return planner
 
@@ -359,9 +364,8 @@ class _LeftHalf:
 
 
 def _half_known(learning: bool, **kwargs: float) -> SubgoalPlanner:
-    config = PlannerConfig(n_subgoals=150, **kwargs)
-    world, sampler = WallWorld(), ReplaySampler()
-    planner = SubgoalPlanner(world, sampler, config, STEP, _reached, _LeftHalf(), learning)
+    edges, config = replace(RULES, experience=_LeftHalf()), PlannerConfig(n_subgoals=150, **kwargs)
+    planner = SubgoalPlanner(edges, ReplaySampler(), config, learning)
     planner.pool = _pool()
     return planner
 
@@ -393,6 +397,19 @@ def test_a_learnt_agent_does_not_explore_but_draws_other_nodes() -> None:
     near = np.array([1.0, 2.5], np.float32)
     planner.begin(np.zeros(4, np.float32), START, near, np.random.default_rng(0))
     assert len(drawn) == 1
+
+
+def test_a_planner_joins_nodes_by_the_settings_of_now_and_tells_its_sampler() -> None:
+    planner, told = _planner(), []
+    sample = planner.sampler.sample
+    planner.sampler.sample = lambda *args: told.append(args[-1]) or sample(*args)  # type: ignore
+    longest = []
+    for max_edge in (20.0, 9.0):
+        planner.config = replace(planner.config, max_edge=max_edge)
+        plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+        longest.append(plan.graph.to_plan([]).distances.max())
+    assert longest[1] <= 9.0 < longest[0] <= 20.0
+    assert [edges.config.max_edge for edges in told] == [20.0, 9.0]
 
 
 def test_planning_without_experience_says_so() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hierebm import HierarchicalEBMAgent
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import EnergyConfig
+from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.places import PlacePool
 from hierebm.planning.samplers import SAMPLERS, LearntSampler, make_sampler
 from hierebm.planning.samplers_plain import medoids
@@ -49,6 +50,13 @@ class Crow:
         return np.maximum(np.linalg.norm(goal - achieved_goal, axis=-1) / 0.1, 1.0)
 
 
+def _near(achieved_goal: Any, goal: Any) -> Any:
+    return np.linalg.norm(achieved_goal - goal, axis=-1) <= 0.1
+
+
+RULES = EdgeRules(Crow(), GraphConfig(), STEP, _near)
+
+
 def _walks(n_walks: int = 300, length: int = 40) -> EpisodeReplay:
     """Straight walks in random directions on the square [-2, 2]^2, reflected at its sides."""
     rng = np.random.default_rng(0)
@@ -74,7 +82,7 @@ def _data() -> BetweenData:
 
 def _trained(name: str, steps: int, config: EnergyConfig = TINY) -> tuple[Any, BetweenData]:
     data = _data()
-    sampler = make_sampler(name, 2, config, torch.Generator().manual_seed(0), model=Crow())
+    sampler = make_sampler(name, 2, config, torch.Generator().manual_seed(0))
     if isinstance(sampler, LearntSampler):
         sampler.fit_scale(torch.zeros(2), torch.full((2,), 2.0), torch.from_numpy(STEP))
         for _ in range(steps):
@@ -86,10 +94,11 @@ def _trained(name: str, steps: int, config: EnergyConfig = TINY) -> tuple[Any, B
 def test_many_queries_are_answered_as_one_by_one(name: str) -> None:
     sampler, data = _trained(name, 3)
     ends = np.random.default_rng(2).uniform(-2, 2, (2, 5, 2)).astype(np.float32)
-    batch = sampler.sample_batch(*ends, 12, data.pool, [np.random.default_rng(i) for i in range(5)])
+    rngs = [np.random.default_rng(i) for i in range(5)]
+    batch = sampler.sample_batch(*ends, 12, data.pool, rngs, RULES)
     assert len(batch) == 5
     for i, places in enumerate(batch):
-        one = sampler.sample(*ends[:, i], 12, data.pool, np.random.default_rng(i))
+        one = sampler.sample(*ends[:, i], 12, data.pool, np.random.default_rng(i), RULES)
         assert places.achieved_goal.shape == (12, 2) and places.observation.shape == (12, 2)
         np.testing.assert_allclose(one.achieved_goal, places.achieved_goal, atol=1e-4)
         np.testing.assert_allclose(one.energy, places.energy, atol=1e-3)
@@ -108,7 +117,7 @@ def test_what_learns_draws_subgoals_on_the_way(name: str, steps: int) -> None:
     # Walks are 4 long: longer ways are for stitching.
     ends = ends[:, (far > 1.2) & (far < 3)][:, :40]
     rngs = [np.random.default_rng(i) for i in range(ends.shape[1])]
-    places = sampler.sample_batch(*ends, 16, data.pool, rngs)
+    places = sampler.sample_batch(*ends, 16, data.pool, rngs, RULES)
     w = np.stack([p.achieved_goal for p in places])
     through = np.linalg.norm(w - ends[0][:, None], axis=-1)
     through += np.linalg.norm(w - ends[1][:, None], axis=-1)
@@ -187,14 +196,16 @@ def test_a_detour_term_pulls_subgoals_to_the_way_and_straight_candidates_lie_on_
 
     def spread(**options: float) -> float:
         sampler, data = _trained("ebm", 3, EnergyConfig(**{**vars(TINY), **options}))
-        w = sampler.sample(start, goal, 16, data.pool, np.random.default_rng(0)).achieved_goal
+        rng = np.random.default_rng(0)
+        w = sampler.sample(start, goal, 16, data.pool, rng, RULES).achieved_goal
         return float(np.abs(w[:, 0] - w[:, 1]).mean())
 
     neither = spread()
     assert spread(detour_weight=1.0) < 0.5 * neither
     assert spread(straight_candidates=1.0) < 0.3 * neither
-    with pytest.raises(ValueError, match="model="):
-        make_sampler("ebm", 2, EnergyConfig(detour_weight=1.0), torch.Generator())
+    sampler, data = _trained("ebm", 0, EnergyConfig(**{**vars(TINY), "detour_weight": 1.0}))
+    with pytest.raises(ValueError, match=r"edges=.*detour_weight=0"):
+        sampler.sample(start, goal, 16, data.pool, np.random.default_rng(0))
 
 
 def test_connectivity_tells_neighbours_from_strangers() -> None:

@@ -2,7 +2,8 @@
 
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
-from hierebm.planning.graph import GraphConfig, SubgoalGraph
+from hierebm.planning.edges import EdgeRules, GraphConfig
+from hierebm.planning.graph import SubgoalGraph
 from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.plan import Plan
@@ -31,6 +32,7 @@ __all__ = [
     "CVAESampler",
     "ContrastiveSampler",
     "EBMSampler",
+    "EdgeRules",
     "EnergyConfig",
     "FarthestPointSampler",
     "GraphConfig",

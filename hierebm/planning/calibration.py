@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, candidate_pairs
+from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.places import PlacePool
 from hierebm.replay.episodes import FloatArray
 
@@ -39,33 +39,28 @@ class Edges:
 
 
 def edges_between(
-    model: DistanceModel,
+    edges: EdgeRules,
     pool: PlacePool,
-    config: GraphConfig,
-    step_scale: FloatArray,
     rng: np.random.Generator,
     *,
-    experience: EdgeCheck | None = None,
     true_steps: StepsFn | None = None,
     n_nodes: int = 200,
 ) -> Edges:
     """Edges among random stored states, as a graph over them would consider.
 
     Args:
-        model, pool, config, step_scale, experience: as a graph is made of.
-        rng: source of the states.
+        edges: the graph's.
+        pool: stored states.
+        rng: source of the draw.
         true_steps: the world's own answer, where it has one.
         n_nodes: how many states.
     """
-    rows = rng.choice(len(pool), size=min(n_nodes, len(pool)), replace=False)
-    places = pool.places_at(pool.achieved_goal[rows])
+    places = pool.random_places(n_nodes, rng)
     points = places.achieved_goal
-    i, j = candidate_pairs(points, points, config.neighbours, 1.5 * config.max_edge * step_scale)
+    i, j = edges.pairs(points, points)
     i, j = i[i != j], j[i != j]
-    predicted = model.distance(places.observation[i], points[i], points[j])
-    used, supported = predicted, np.ones(len(i), np.bool_)
-    if experience is not None:
-        used, supported = experience.judge(points[i], points[j], predicted)
+    predicted = edges.model.distance(places.observation[i], points[i], points[j])
+    used, supported = edges.check(points[i], points[j], predicted)
     true = None if true_steps is None else np.asarray(true_steps(points[i], points[j]))
     return Edges(predicted, used, supported, true)
 

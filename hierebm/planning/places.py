@@ -73,6 +73,11 @@ class PlacePool:
             energy = np.full(len(points), np.nan, np.float32)
         return Places(observation, points, energy)
 
+    def random_places(self, n: int, rng: np.random.Generator) -> Places:
+        """n different stored states, uniformly; all of them where the pool holds no more."""
+        rows = rng.choice(len(self), size=min(n, len(self)), replace=False)
+        return self.places_at(self.achieved_goal[rows])
+
     def nearest(self, points: FloatArray, k: int) -> FloatArray:
         """(n, goal_dim) points of goal space -> (n, k, goal_dim), the stored ones nearest to each.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, SubgoalGraph
+from hierebm.planning.edges import EdgeRules, GraphConfig
+from hierebm.planning.graph import SubgoalGraph
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.reliability import Reliability
 from hierebm.planning.samplers import SubgoalSampler
 from hierebm.planning.straightening import straighten
 from hierebm.replay.episodes import FloatArray
-from hierebm.replay.hindsight import ReachedFn
 
 
 @dataclass
@@ -92,12 +92,9 @@ class SubgoalPlanner:
     """Sampler -> graph -> shortest path -> subgoal, and what happens when a subgoal is missed.
 
     Args:
-        model: the low level's distances.
+        edges: how nodes are joined, but for its config.
         sampler: where the nodes come from.
-        config: settings.
-        step_scale: (goal_dim,) how far one step at full speed goes.
-        reached: whether an achieved goal counts as a goal.
-        experience: tells edges that trajectories bear out from others; None trusts the critics.
+        config: settings, those of the edges too; may be exchanged, for the plans made from then on.
         learning: what to do where no path is found: explore, chasing random places nearby (True),
             or try the final goal itself (False).
         reliability: told of every subgoal that was reached or missed.
@@ -105,20 +102,21 @@ class SubgoalPlanner:
 
     def __init__(
         self,
-        model: DistanceModel,
+        edges: EdgeRules,
         sampler: SubgoalSampler,
         config: PlannerConfig,
-        step_scale: FloatArray,
-        reached: ReachedFn,
-        experience: EdgeCheck | None = None,
         learning: bool = True,
         reliability: Reliability | None = None,
     ) -> None:
-        self.model, self.sampler, self.config = model, sampler, config
+        self._rules, self.sampler, self.config = edges, sampler, config
         self.learning, self.reliability = learning, reliability
-        self.step_scale, self.reached, self.experience = step_scale, reached, experience
         self.pool: PlacePool | None = None
         self.stats = PlannerStats()
+
+    @property
+    def edges(self) -> EdgeRules:
+        """How nodes are joined, by the settings of now."""
+        return replace(self._rules, config=self.config)
 
     def begin(
         self,
@@ -148,20 +146,11 @@ class SubgoalPlanner:
         """A plan over new nodes that remembers what failed on the way so far."""
         if self.pool is None:
             raise RuntimeError("there is no experience to plan with yet; call learn() first")
-        started, c = time.perf_counter(), self.config
+        started, c, edges = time.perf_counter(), self.config, self.edges
         # Where learning goes on, an unknown way is explored; otherwise other nodes may know it.
         for _ in range(1 if self.learning else 1 + c.redraws):
-            places = self.sampler.sample(achieved_goal, goal, c.n_subgoals, self.pool, rng)
-            graph = SubgoalGraph(
-                places,
-                goal,
-                self.model,
-                c,
-                self.step_scale,
-                self.reached,
-                self.experience,
-                failed,
-            )
+            places = self.sampler.sample(achieved_goal, goal, c.n_subgoals, self.pool, rng, edges)
+            graph = SubgoalGraph(places, goal, edges, failed)
             plan = PlanState(goal, graph, rng)
             self._replan(plan, observation, achieved_goal)
             if self._known(plan):
@@ -186,7 +175,7 @@ class SubgoalPlanner:
         plan.elapsed += 1
         missed = plan.elapsed >= plan.budget
         on_the_way = not np.array_equal(plan.subgoal, plan.goal)
-        there = on_the_way and self.reached(achieved_goal[None], plan.subgoal[None])[0]
+        there = on_the_way and self.edges.reached(achieved_goal[None], plan.subgoal[None])[0]
         if plan.wander and not missed:
             return plan
         if plan.exploring and not plan.wander and (there or missed):
@@ -271,17 +260,18 @@ class SubgoalPlanner:
 
     def _rim(self, achieved_goal: FloatArray, plan: PlanState) -> tuple[FloatArray, float]:
         """A seldom visited place that experience leads to, and the steps to it."""
-        if self.experience is not None:
-            found = self.experience.seldom_visited(achieved_goal, self.config.max_edge, plan.rng)
+        experience, max_edge = self.edges.experience, self.config.max_edge
+        if experience is not None:
+            found = experience.seldom_visited(achieved_goal, max_edge, plan.rng)
             if found is not None:
                 return found
         assert self.pool is not None
-        reach = self.config.max_edge * self.step_scale
+        reach = max_edge * self.edges.step_scale
         near = np.flatnonzero((np.abs(self.pool.achieved_goal - achieved_goal) <= reach).all(-1))
         if not near.size:
-            return plan.goal, self.config.max_edge
+            return plan.goal, max_edge
         place: FloatArray = self.pool.achieved_goal[plan.rng.choice(near)]
-        return place, self.config.max_edge
+        return place, max_edge
 
     def show(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
-from hierebm.planning.graph import DistanceModel
 from hierebm.planning.samplers_base import LearntSampler, SubgoalSampler, farthest_points
 from hierebm.planning.samplers_contrastive import ContrastiveSampler
 from hierebm.planning.samplers_cvae import CVAESampler
@@ -51,7 +50,6 @@ def make_sampler(
     config: EnergyConfig,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
-    model: DistanceModel | None = None,
 ) -> SubgoalSampler:
     """The sampler called ``name``, untrained.
 
@@ -61,7 +59,6 @@ def make_sampler(
         config: settings of those that learn.
         generator: source of their initial weights.
         device: where their networks live.
-        model: gives distances in steps; for a ``detour_weight``.
 
     Raises:
         ValueError: another name.
@@ -69,7 +66,7 @@ def make_sampler(
     if name in PLAIN:
         return PLAIN[name]()
     if name == "ebm":
-        return EBMSampler(BetweenEnergy(goal_dim, config, generator, device), model=model)
+        return EBMSampler(BetweenEnergy(goal_dim, config, generator, device))
     if name == "contrastive":
         return ContrastiveSampler(goal_dim, config, generator, device)
     if name == "cvae":

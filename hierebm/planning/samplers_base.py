@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from hierebm.planning.between_data import BetweenData
+from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
 from hierebm.replay.episodes import FloatArray, IntArray
 
@@ -25,12 +26,18 @@ class SubgoalSampler(ABC):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """(q, goal_dim), (q, goal_dim) -> q times n places (fewer only if the pool holds fewer).
 
         Args:
             rngs: one source of draws for each query, so that an answer does not depend on what
                 else is asked.
+            edges: tells how far apart places are, and whether experience bears it out; samplers
+                that ask for no distances ignore it.
+
+        Raises:
+            ValueError: settings that need distances, without ``edges``.
         """
 
     def sample(
@@ -40,9 +47,10 @@ class SubgoalSampler(ABC):
         n: int,
         pool: PlacePool,
         rng: np.random.Generator,
+        edges: EdgeRules | None = None,
     ) -> Places:
-        """One query: (goal_dim,), (goal_dim,) -> n places."""
-        return self.sample_batch(start[None], goal[None], n, pool, [rng])[0]
+        """One query: (goal_dim,), (goal_dim,) -> n places; else as :meth:`sample_batch`."""
+        return self.sample_batch(start[None], goal[None], n, pool, [rng], edges)[0]
 
 
 class LearntSampler(SubgoalSampler):

@@ -12,6 +12,7 @@ from torch import Tensor
 from hierebm.energy.samplers import importance_resample
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import EnergyConfig
+from hierebm.planning.edges import EdgeRules
 from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import LearntSampler, farthest_points
@@ -54,6 +55,7 @@ class ContrastiveSampler(LearntSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """See :class:`SubgoalSampler`."""
         m = min(len(pool), self.config.candidates)

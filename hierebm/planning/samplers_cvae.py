@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hierebm.nn.modules import MLP, FlatAdam, flat_parameters
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import EnergyConfig
+from hierebm.planning.edges import EdgeRules
 from hierebm.planning.pair_score import PairScore, PointFeatures
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import LearntSampler, farthest_points
@@ -80,7 +81,7 @@ class CVAESampler(LearntSampler):
     which of them are connected. Here the proposals are trained on the same triplets as the energy
     and conditioned on start and goal; the quarter with the weakest connection to any other is
     dropped, and the rest thinned as :class:`EBMSampler` does. Edges keep the low level's distances;
-    the planner takes ``connectivity`` as its ``experience`` where the score is to check them.
+    :class:`EdgeRules` take ``connectivity`` as ``experience`` where the score is to check them.
 
     Args:
         goal_dim: length of s, g and w, all points of goal space.
@@ -111,6 +112,7 @@ class CVAESampler(LearntSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """See :class:`SubgoalSampler`."""
         shape = self.oversampling * n, self.config.latent_dim

@@ -12,7 +12,7 @@ from torch import Tensor
 from hierebm.planning.between_data import BetweenData
 from hierebm.planning.between_energy import BetweenEnergy
 from hierebm.planning.chain import lay_chain
-from hierebm.planning.graph import DistanceModel
+from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import LearntSampler, farthest_points
 from hierebm.replay.episodes import FloatArray
@@ -29,18 +29,10 @@ class EBMSampler(LearntSampler):
     Args:
         energy: the trained model; its config says how to sample.
         oversampling: how many are resampled for each one that is kept.
-        model: gives distances in steps; without it there is no chain.
-
-    Raises:
-        ValueError: a detour weight without a model.
     """
 
-    def __init__(
-        self, energy: BetweenEnergy, oversampling: int = 4, model: DistanceModel | None = None
-    ) -> None:
-        self.energy, self.oversampling, self.model = energy, oversampling, model
-        if energy.config.detour_weight and model is None:
-            raise ValueError("detour_weight needs distances: give EBMSampler(model=low_level)")
+    def __init__(self, energy: BetweenEnergy, oversampling: int = 4) -> None:
+        self.energy, self.oversampling = energy, oversampling
 
     def sample_batch(
         self,
@@ -49,8 +41,18 @@ class EBMSampler(LearntSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
-        """See :class:`SubgoalSampler`."""
+        """See :class:`SubgoalSampler`; without ``edges`` there is no chain.
+
+        Raises:
+            ValueError: a ``detour_weight`` without ``edges``.
+        """
+        if self.energy.config.detour_weight and edges is None:
+            raise ValueError(
+                "detour_weight needs distances: hand the sampler edges=EdgeRules(...), "
+                "or set detour_weight=0"
+            )
         m = min(len(pool), self.energy.config.candidates)
         rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
         candidates = pool.achieved_goal[np.stack(rows)]
@@ -58,21 +60,28 @@ class EBMSampler(LearntSampler):
         chosen = []
         for i, rng in enumerate(rngs):
             query = start[i], goal[i]
-            chain = self._chain(*query, min(n, m), candidates[i], pool)
+            chain = self._chain(*query, min(n, m), candidates[i], pool, edges)
             spread = chain
             if len(chain) < min(n, m):
-                spread = self._spread(*query, min(n, m), candidates[i], pool, chain, rng)
+                spread = self._spread(*query, min(n, m), candidates[i], pool, edges, chain, rng)
             chosen.append(spread)
         energies = self.energy.energy(np.stack(chosen), start, goal)
         return [pool.places_at(p, e) for p, e in zip(chosen, energies, strict=True)]
 
     def _chain(
-        self, start: FloatArray, goal: FloatArray, n: int, candidates: FloatArray, pool: PlacePool
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        candidates: FloatArray,
+        pool: PlacePool,
+        edges: EdgeRules | None,
     ) -> FloatArray:
         """(at most n, goal_dim) candidates, from start to goal."""
-        model, above = self.model, self.energy.config.halve_above
-        if model is None or not above:
+        above = self.energy.config.halve_above
+        if edges is None or not above:
             return candidates[:0]
+        model = edges.model
 
         def steps(source: FloatArray, target: FloatArray) -> FloatArray:
             return model.distance(pool.places_at(source).observation, source, target)
@@ -86,14 +95,16 @@ class EBMSampler(LearntSampler):
         n: int,
         candidates: FloatArray,
         pool: PlacePool,
+        edges: EdgeRules | None,
         chain: FloatArray,
         rng: np.random.Generator,
     ) -> FloatArray:
         """(n, goal_dim): the chain and, far from it and from one another, draws from exp(-E)."""
         energies = self.energy.energy(candidates, start, goal)
-        energies = energies + self._detour(candidates[None], start[None], goal[None], pool)
+        if edges is not None and self.energy.config.detour_weight:
+            energies = energies + self._detour(candidates, start, goal, pool, edges)
         generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
-        drawn = self.energy.draw(np.ravel(energies), self.oversampling * n, generator)
+        drawn = self.energy.draw(energies, self.oversampling * n, generator)
         points = candidates[drawn]
         if self.energy.config.langevin_steps:
             refined = self.energy.refine(points, start, goal, generator)
@@ -117,21 +128,21 @@ class EBMSampler(LearntSampler):
             candidates[:, :k] = start[:, None] + along * (goal - start)[:, None]
 
     def _detour(
-        self, candidates: FloatArray, start: FloatArray, goal: FloatArray, pool: PlacePool
-    ) -> FloatArray | float:
-        """(q, m) nats for the way from start to goal through each candidate."""
-        weight = self.energy.config.detour_weight
-        if not weight or self.model is None:
-            return 0.0
-        q, m, dim = candidates.shape
-        here = pool.places_at(start)
-        via = pool.places_at(candidates.reshape(q * m, dim))
-        to = self.model.distance(
-            np.repeat(here.observation, m, 0), np.repeat(start, m, 0), via.achieved_goal
-        )
-        onwards = self.model.distance(via.observation, via.achieved_goal, np.repeat(goal, m, 0))
-        result: FloatArray = weight * (to + onwards).reshape(q, m)
-        return result
+        self,
+        candidates: FloatArray,
+        start: FloatArray,
+        goal: FloatArray,
+        pool: PlacePool,
+        edges: EdgeRules,
+    ) -> FloatArray:
+        """(m,) nats for the way from start to goal through each of the candidates."""
+        here, via = pool.places_at(start[None]), pool.places_at(candidates)
+        starts, goals = (np.tile(end, (len(candidates), 1)) for end in (start, goal))
+        observations = np.tile(here.observation, (len(candidates), 1))
+        to = edges.model.distance(observations, starts, via.achieved_goal)
+        onwards = edges.model.distance(via.observation, via.achieved_goal, goals)
+        nats: FloatArray = self.energy.config.detour_weight * (to + onwards)
+        return nats
 
     # ------------------------------------------------------------------- learning
 

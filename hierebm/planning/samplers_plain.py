@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
+from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import SubgoalSampler, farthest_points
 from hierebm.replay.episodes import FloatArray, IntArray
@@ -25,11 +26,10 @@ class ReplaySampler(SubgoalSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """See :class:`SubgoalSampler`."""
-        n = min(n, len(pool))
-        rows = [rng.choice(len(pool), size=n, replace=False) for rng in rngs]
-        return [pool.places_at(pool.achieved_goal[r]) for r in rows]
+        return [pool.random_places(n, rng) for rng in rngs]
 
 
 class FarthestPointSampler(SubgoalSampler):
@@ -42,6 +42,7 @@ class FarthestPointSampler(SubgoalSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """See :class:`SubgoalSampler`."""
         points = pool.achieved_goal
@@ -62,6 +63,7 @@ class UniformSampler(SubgoalSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """See :class:`SubgoalSampler`."""
         low, high = pool.achieved_goal.min(0), pool.achieved_goal.max(0)
@@ -91,6 +93,7 @@ class KMeansSampler(SubgoalSampler):
         n: int,
         pool: PlacePool,
         rngs: Sequence[np.random.Generator],
+        edges: EdgeRules | None = None,
     ) -> list[Places]:
         """See :class:`SubgoalSampler`."""
         if self._cached is None or self._cached[0] is not pool or self._cached[1] != n:

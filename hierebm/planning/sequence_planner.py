@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hierebm.planning.graph import DistanceModel
+from hierebm.planning.edges import DistanceModel
 from hierebm.planning.places import PlacePool
 from hierebm.planning.plan import Plan
 from hierebm.planning.planner import PlannerConfig, PlannerStats

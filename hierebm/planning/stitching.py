@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from hierebm.planning.graph import DistanceModel, EdgeCheck, GraphConfig, candidate_pairs
+from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
-from hierebm.replay.hindsight import ReachedFn
 
 # Parts of a path are at least this many times halved.
 SHORTEST_PART = 1.0
@@ -24,13 +23,9 @@ SHORTEST_PART = 1.0
 
 def stitched_between(
     pool: PlacePool,
-    model: DistanceModel,
-    config: GraphConfig,
-    step_scale: FloatArray,
-    reached: ReachedFn,
+    edges: EdgeRules,
     rng: np.random.Generator,
     *,
-    experience: EdgeCheck | None = None,
     n_nodes: int = 1000,
     n_sources: int = 50,
     goals_per_source: int = 20,
@@ -43,23 +38,15 @@ def stitched_between(
 
     Args:
         pool: stored states; ``n_nodes`` of them become the graph's nodes.
-        model, config, step_scale, reached, experience: as for
-            :class:`~hierebm.planning.graph.SubgoalGraph`.
+        edges: how the nodes are joined.
         rng: source of all draws.
         n_sources, goals_per_source, points_per_path: how many triplets to draw from this graph;
             pairs without a path give none.
     """
-    nodes = rng.choice(len(pool), size=min(n_nodes, len(pool)), replace=False)
-    places = pool.places_at(pool.achieved_goal[nodes])
+    places = pool.random_places(n_nodes, rng)
     points = places.achieved_goal
-    i, j = candidate_pairs(points, points, config.neighbours, 1.5 * config.max_edge * step_scale)
-    keep = ~reached(points[i], points[j])
-    i, j = i[keep], j[keep]
-    distance = model.distance(places.observation[i], points[i], points[j])
-    supported = np.ones(len(distance), np.bool_)
-    if experience is not None:
-        distance, supported = experience.judge(points[i], points[j], distance)
-    cost = config.cost(distance, supported)
+    i, j = edges.open_pairs(points, points)
+    cost = edges.config.cost(*edges.judge(places.observation[i], points[i], points[j]))
     edge = np.isfinite(cost)
     graph = csr_array((cost[edge], (i[edge], j[edge])), shape=(len(points), len(points)))
 
