@@ -35,7 +35,7 @@ GROWTH: dict[int, int] = {2: 50_000, 4: 100_000}
 """Training steps on four_rooms at larger scales."""
 GROWING = "four_rooms"
 
-NODES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+NODES = (2, 3, 4, 6, 8, 16, 32, 64, 128, 256, 512)
 ENOUGH = 0.98
 """A sweep ends after two cells in a row with at least this success."""
 EDGES = ((8.0, 20.0), (5.0, 20.0), (5.0, 12.0), (12.0, 20.0))
@@ -57,7 +57,7 @@ class Effort:
 
 QUICK = Effort((4, 8, 16, 32, 64), ((8.0, 20.0), (5.0, 20.0), (12.0, 20.0)), 40, 20, 32)
 
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"chain": ("ebm", {"halve_above": 16.0})}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"chain": ("ebm", {"halving": True})}
 """Samplers with other settings than the default ones: name, and what differs."""
 ABLATED = ("four_rooms", "serpentine", "large")
 """Layouts on which remedies are switched off."""

@@ -116,9 +116,12 @@ def plot_plan(
     if plan.path:
         points = nodes[plan.path]
         ax.plot(*points.T, color=PATH, linewidth=2.6, zorder=5, path_effects=CASING)
-        dots(ax, points[1:-1], s=90, facecolors="none", edgecolors=PATH, linewidths=2, zorder=6)
-        n_subgoals = f"{len(plan.path) - 2} subgoal" + "s" * (len(plan.path) != 3)
+        between = [node for node in plan.path if 0 < node < len(nodes) - 1]
+        dots(ax, nodes[between], s=90, facecolors="none", edgecolors=PATH, linewidths=2, zorder=6)
+        n_subgoals = f"{len(between)} subgoal" + "s" * (len(between) != 1)
         text = f"Shortest path: {plan.length:.0f} predicted steps, {n_subgoals}"
+        if len(between) + 1 == len(plan.path):
+            text = f"The way as far as it is laid out: {n_subgoals}"
     else:
         text = "No path found"
     mark_ends(ax, nodes[0], nodes[-1])

@@ -11,7 +11,7 @@ import torch
 
 from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.calibration import edge_calibration, edges_between
-from hierebm.planning.chain import lay_chain
+from hierebm.planning.chain import TooLong, lay_chain
 from hierebm.planning.edges import EdgeRules, GraphConfig, candidate_pairs
 from hierebm.planning.graph import SubgoalGraph
 from hierebm.planning.places import PlacePool, Places
@@ -105,7 +105,7 @@ def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
     graph = SubgoalGraph(places, GOAL, RULES)
     graph.move_start(np.zeros(4, np.float32), START)
     path = graph.shortest_path()
-    assert path[0] == 0 and path[-1] == graph.n_nodes - 1
+    assert path[0] == 0 and path[-1] == graph.goal_node
     plan = graph.to_plan(path)
     assert (plan.nodes[0] == START).all() and (plan.nodes[-1] == GOAL).all()
     true = WallWorld().distance(np.zeros((1, 4)), START[None], GOAL[None])[0]
@@ -113,7 +113,7 @@ def test_the_shortest_path_goes_around_the_wall_by_weighted_length() -> None:
     assert plan.path_points[:, 1].max() > 2.0, "up towards the gap"
     costs = sum(graph.costs[i, j] for i, j in pairwise(path))
     brute = graph.costs.astype(np.float64)
-    for k in range(graph.n_nodes):  # Floyd-Warshall
+    for k in range(graph.goal_node + 1):  # Floyd-Warshall
         brute = np.minimum(brute, brute[:, k : k + 1] + brute[k : k + 1])
     assert costs == pytest.approx(brute[0, -1], rel=1e-5)
     assert graph.largest_component() == 200
@@ -236,9 +236,13 @@ def _steps(a: FloatArray, b: FloatArray) -> FloatArray:
     return WallWorld().distance(a, a, b)
 
 
+def _above(limit: float) -> TooLong:
+    return lambda a, b: _steps(a, b) > limit
+
+
 def test_a_chain_leads_around_the_wall_in_even_steps() -> None:
     points = _pool().achieved_goal
-    chain = lay_chain(START, GOAL, 20, points, _detour_energy, _steps, above=6.0)
+    chain = lay_chain(START, GOAL, 20, points, _detour_energy, _above(6.0))
     way = np.stack([START, *chain, GOAL])
     hops = _steps(way[:-1], way[1:])
     assert hops.max() <= 6.0
@@ -249,29 +253,75 @@ def test_a_chain_leads_around_the_wall_in_even_steps() -> None:
     assert {tuple(x) for x in chain} <= {tuple(x) for x in points}
 
 
+def test_a_chain_can_be_set_out_on_with_few_points() -> None:
+    points = _pool().achieved_goal
+    for n in (3, 4, 6):
+        chain = lay_chain(START, GOAL, n, points, _detour_energy, _above(4.0))
+        way = np.stack([START, *chain, GOAL])
+        hops = _steps(way[:-1], way[1:])
+        assert hops[0] <= 4.0 < hops.max(), "hops first, leaps where points are missing"
+        assert hops.sum() < 1.1 * _steps(START[None], GOAL[None])[0]
+
+
 def test_a_chain_keeps_to_its_number_and_ends_where_nothing_can_be_halved() -> None:
     points = _pool().achieved_goal
     for n in (0, 1, 3):
-        chain = lay_chain(START, GOAL, n, points, _detour_energy, _steps, above=2.0)
+        chain = lay_chain(START, GOAL, n, points, _detour_energy, _above(2.0))
         assert chain.shape == (n, 2)
     near_the_ends = np.stack([START + 0.01, START + 0.05, GOAL - 0.05])
-    chain = lay_chain(START, GOAL, 9, near_the_ends, _detour_energy, _steps, above=2.0)
+    chain = lay_chain(START, GOAL, 9, near_the_ends, _detour_energy, _above(2.0))
     assert chain.shape == (0, 2)
     only = np.array([[1.0, 2.0]], np.float32)
-    assert (lay_chain(START, GOAL, 9, only, _detour_energy, _steps, above=2.0) == only).all()
+    assert (lay_chain(START, GOAL, 9, only, _detour_energy, _above(2.0)) == only).all()
 
 
 def test_the_energys_sampler_lays_a_chain_first_and_spreads_the_rest() -> None:
     pool = _pool()
     energy = _train_energy(pool)
-    energy.config.halve_above = 6.0
-    sampler = EBMSampler(energy)
-    few = sampler.sample(START, GOAL, 3, pool, np.random.default_rng(0), RULES)
-    many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0), RULES)
-    assert len(few) == 3 and len(many) == 32 and np.isfinite(many.energy).all()
-    way = np.stack([START, *few.achieved_goal, GOAL])
-    direct = _steps(START[None], GOAL[None])[0]
-    assert _steps(way[:-1], way[1:]).max() < 0.6 * direct
+    energy.config.halving = True
+    sampler, rules = EBMSampler(energy), replace(RULES, config=GraphConfig(safe_edge=4.0))
+    few = sampler.sample(START, GOAL, 3, pool, np.random.default_rng(0), rules)
+    many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0), rules)
+    assert len(few) == few.in_order == 3
+    assert len(many) == 32 > many.in_order > 3
+    assert np.isfinite(many.energy).all()
+    way = np.stack([START, *many.achieved_goal[: many.in_order], GOAL])
+    hops = _steps(way[:-1], way[1:])
+    assert hops.max() <= 6.0 and hops.sum() < 1.3 * _steps(START[None], GOAL[None])[0]
+
+
+class _EveryThirdOfTheWay(ReplaySampler):
+    """Places one after the other around the wall, too far apart for the graph's edges."""
+
+    def sample_batch(self, start, goal, n, pool, rngs, edges=None):  # type: ignore
+        way = np.array([[1.4, 1.2], [1.9, 3.2], [3.0, 2.0]], np.float32)
+        return [pool.places_at(way, np.zeros(3, np.float32), in_order=3)]
+
+
+def test_a_way_that_is_not_laid_out_yet_is_followed_as_far_as_it_is() -> None:
+    planner = _planner(max_edge=6.0, straighten=False, explore=0.0)
+    planner.sampler = _EveryThirdOfTheWay()
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0))
+    assert plan.path == [1], "over the first hop; the next place can only be leapt to"
+    assert np.isinf(planner.show(zeros, START, GOAL, np.random.default_rng(0)).length)
+    graph, there = plan.graph, plan.subgoal
+    plan = planner.step(plan, zeros, there)
+    assert plan.graph is not graph, "at its end the plan is made anew"
+    assert plan.path == [], "from there on, this sampler knows leaps only"
+    graph.places = replace(graph.places, in_order=0)
+    assert graph.shortest_path() == [], "no leaps over places that are in no order"
+
+
+def test_a_leap_is_the_last_resort() -> None:
+    planner = _planner(max_edge=15.0, straighten=False)
+    planner.sampler = _EveryThirdOfTheWay()
+    plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+    assert plan.path[-1] == plan.graph.goal_node, "edges lead all the way"
+    plan.graph.fail(plan.graph.start, plan.graph.point(1))
+    plan.graph.fail(plan.graph.start, plan.graph.point(2))
+    plan.graph.move_start(np.zeros(4, np.float32), START)
+    assert plan.graph.shortest_path() == [], "what was tried in vain is not leapt over"
 
 
 def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:

@@ -42,10 +42,9 @@ class EnergyConfig:
     """Stitched triplets kept; the newest replace the oldest."""
     candidates: int = 1000
     """Stored states that compete to be subgoals in a query."""
-    halve_above: float = 0.0
-    """Subgoals are laid as a chain: the way is halved by a point of low energy, its halves by
-    others, until no part takes more predicted steps than this; those left over are spread along
-    the way. 0: all are spread ("ebm")."""
+    halving: bool = False
+    """Lay subgoals as a chain: the way is halved by a point of low energy, its halves by others,
+    the first part first; those left over are spread along the way. Off: all are spread ("ebm")."""
     langevin_steps: int = 0
     """Refinement steps of the resampled subgoals; 0 for none."""
     detour_weight: float = 0.0

@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from hierebm.replay.episodes import FloatArray
 
-# A segment's middle is chosen among this many points, those most nearly as far from its one end as
-# from the other.
-BALANCED = 64
+# A segment's middle is the point of lowest energy among this many, those most nearly as far from
+# its one end as from the other: the energy knows the way round, but it is the crow that makes sure
+# that every half is shorter than the whole.
+BALANCED = 256
 # Points nearer than this to an end, as a share of the segment, halve nothing.
 NEAR = 0.1
 
 SegmentEnergy = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
-"""(k, m, goal_dim) points, (k, goal_dim) starts, (k, goal_dim) goals -> (k, m) energies."""
-SegmentSteps = Callable[[FloatArray, FloatArray], FloatArray]
-"""(k, goal_dim), (k, goal_dim) -> (k,) predicted steps."""
+"""(k, m, goal_dim) points, (k, goal_dim) starts, (k, goal_dim) goals -> (k, m) energies of being
+half the way."""
+TooLong = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
+"""(k, goal_dim), (k, goal_dim) -> (k,) whether a segment is to be halved."""
 
 
 def lay_chain(
@@ -27,41 +29,42 @@ def lay_chain(
     n: int,
     points: FloatArray,
     energy: SegmentEnergy,
-    steps: SegmentSteps,
-    above: float,
+    too_long: TooLong,
 ) -> FloatArray:
-    """Points on the way from start to goal, in order, no more than ``above`` steps apart.
+    """Points on the way from start to goal, in order: few hops to begin with, leaps further on.
 
     Independent draws from E(w | s, g) leave gaps: to cover a way of k hops takes about k log k of
     them, and two draws may lie on two different ways. Here the way is halved by a point of low
-    E(w | s, g), its halves by E(w | s, w1) and E(w | w1, g), and so on, longest segments first.
+    energy, its halves by others. The first part is halved until it can be walked, and only then the
+    others, the first first: log k points are enough to set out, and where the hops end the rest of
+    the way is halved in the same manner. What is left of the n makes hops of the leaps.
 
     Args:
         start, goal: (goal_dim,).
         n: points at most.
         points: (m, goal_dim) to choose from.
-        energy: E(w | s, g) of many segments at once.
-        steps: tells which segments are too long still.
-        above: segments of more steps are halved.
+        energy: of being half the way, for many segments at once.
+        too_long: tells which segments cannot be walked.
 
     Returns:
         (at most n, goal_dim).
     """
     chain = np.stack([start, goal])
-    length = np.full(1, np.nan, np.float32)
+    # Segments not yet asked about, and those known to be too long.
+    new, long = np.ones(1, np.bool_), np.zeros(1, np.bool_)
     while len(chain) - 2 < n:
         a, b = chain[:-1], chain[1:]
-        new = np.isnan(length)
-        length[new] = steps(a[new], b[new])
-        # Predictions saturate: of those, the one that is longest as the crow flies.
-        order = np.lexsort((-np.linalg.norm(b - a, axis=-1), -length))[: n - len(chain) + 2]
-        long = np.sort(order[length[order] > above])
-        if not long.size:
+        long[new] = too_long(a[new], b[new])
+        new[:] = False
+        where = np.flatnonzero(long)
+        where = where[: 1 if long[0] else n - len(chain) + 2]
+        if not where.size:
             break
-        middle, found = _middles(a[long], b[long], points, energy)
-        length[long] = np.where(found, np.nan, 0.0)
-        chain = np.insert(chain, long[found] + 1, middle[found], axis=0)
-        length = np.insert(length, long[found] + 1, np.nan)
+        middle, found = _middles(a[where], b[where], points, energy)
+        long[where], new[where] = False, found
+        after = where[found] + 1
+        chain = np.insert(chain, after, middle[found], axis=0)
+        new, long = np.insert(new, after, True), np.insert(long, after, False)
     return chain[1:-1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -14,6 +16,9 @@ from hierebm.replay.episodes import FloatArray, IntArray
 
 # Edges whose ends lie within this many steps of the ends of one that failed fail with it.
 ALIKE = 2.0
+# What a leap over a part of the way that is not laid out yet costs: more than any edge that
+# experience supports.
+LEAP = 1000.0
 
 
 class SubgoalGraph:
@@ -41,7 +46,7 @@ class SubgoalGraph:
         self.failed = [] if failed is None else failed
         self._alike = np.asarray(ALIKE * edges.step_scale, np.float32)
         n = len(places)
-        self.n_nodes = n + 2
+        self.goal_node = n + 1
         # distance[i, j] in steps; infinite where no edge was considered.
         self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
         self.barred = np.zeros((n + 2, n + 2), np.bool_)
@@ -97,7 +102,7 @@ class SubgoalGraph:
         """Put the nodes of a path elsewhere; those that move keep only the path's own edges.
 
         Args:
-            path: nodes from 0 (the start) to n + 1 (the goal).
+            path: nodes from 0 (the start) on; the last keeps its place.
             places: where those between the two are now.
         """
         nodes = np.array(path[1:-1], np.int64)
@@ -105,7 +110,7 @@ class SubgoalGraph:
         moved = nodes[(points[nodes - 1] != places.achieved_goal).any(-1)]
         observation[nodes - 1], points[nodes - 1] = places.observation, places.achieved_goal
         # Samplers may hand out the same places again. Energies stay those of the drawn nodes.
-        self.places = Places(observation, points, self.places.energy)
+        self.places = replace(self.places, observation=observation, achieved_goal=points)
         self._targets = np.concatenate([points, self.goal[None]])
         for matrix, nothing in ((self.distance, np.inf), (self.barred, False)):
             matrix[moved] = matrix[:, moved] = nothing
@@ -147,22 +152,35 @@ class SubgoalGraph:
         return result
 
     def shortest_path(self) -> list[int]:
-        """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none."""
+        """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none.
+
+        Where the places are a chain, its next place can be leapt to without an edge. The path ends
+        where the first leap begins, and is [] if that is at the start.
+        """
         costs = self.costs
+        chain = np.array([*range(self.places.in_order + 1), self.goal_node])
+        leap = np.zeros_like(costs, np.bool_)
+        leap[chain[:-1], chain[1:]] = self.places.in_order > 0
+        leap &= ~np.isfinite(costs) & ~self.barred
+        costs = np.where(leap, np.float32(LEAP), costs)
         i, j = np.nonzero(np.isfinite(costs))
         matrix = csr_array((costs[i, j], (i, j)), shape=costs.shape)
         length, before = dijkstra(matrix, indices=0, return_predecessors=True)
-        last = self.n_nodes - 1
+        last = self.goal_node
         if not np.isfinite(length[last]):
             return []
         path = [last]
         while path[-1] != 0:
             path.append(int(before[path[-1]]))
-        return path[::-1]
+        path.reverse()
+        leaps = np.flatnonzero(leap[path[:-1], path[1:]])
+        if leaps.size:
+            path = path[: leaps[0] + 1]
+        return path if len(path) > 1 else []
 
     def point(self, node: int) -> FloatArray:
         """(goal_dim,) the goal-space point of a node other than the start."""
-        if node == self.n_nodes - 1:
+        if node == self.goal_node:
             return self.goal
         result: FloatArray = self.places.achieved_goal[node - 1]
         return result

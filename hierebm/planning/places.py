@@ -24,6 +24,9 @@ class Places:
     observation: FloatArray
     achieved_goal: FloatArray
     energy: FloatArray
+    in_order: int = 0
+    """So many of them, the first, are a chain from start to goal: the way is believed to lead over
+    one after the other, however far apart they are."""
 
     def __len__(self) -> int:
         return len(self.achieved_goal)
@@ -62,7 +65,9 @@ class PlacePool:
     def __len__(self) -> int:
         return len(self.achieved_goal)
 
-    def places_at(self, points: FloatArray, energy: FloatArray | None = None) -> Places:
+    def places_at(
+        self, points: FloatArray, energy: FloatArray | None = None, in_order: int = 0
+    ) -> Places:
         """(n, goal_dim) points of goal space -> places there."""
         points = np.ascontiguousarray(points, np.float32)
         _, nearest = self._tree.query(points, k=min(NEIGHBOURS, len(self)))
@@ -71,7 +76,7 @@ class PlacePool:
             observation[:, i] = points[:, j]
         if energy is None:
             energy = np.full(len(points), np.nan, np.float32)
-        return Places(observation, points, energy)
+        return Places(observation, points, energy, in_order)
 
     def random_places(self, n: int, rng: np.random.Generator) -> Places:
         """n different stored states, uniformly; all of them where the pool holds no more."""

@@ -21,7 +21,8 @@ class Plan:
     distances: NDArray[np.float32]
     """(M,) predicted steps of each edge."""
     path: list[int]
-    """Rows of ``nodes`` from 0 to K - 1; empty if no path was found."""
+    """Rows of ``nodes`` from 0 to K - 1; empty if no path was found. With ``halving``, it may end
+    before the goal: the rest is laid out from there."""
     energies: NDArray[np.float32]
     """(K,) E(w | s, g) of each node, NaN where there is none."""
 
@@ -32,8 +33,8 @@ class Plan:
 
     @property
     def length(self) -> float:
-        """Predicted steps along the path; infinite without one."""
-        if not self.path:
+        """Predicted steps along the path; infinite if it does not lead to the goal."""
+        if not self.path or self.path[-1] != len(self.nodes) - 1:
             return float("inf")
         steps = {
             (int(i), int(j)): float(d) for (i, j), d in zip(self.edges, self.distances, strict=True)
@@ -48,5 +49,5 @@ class Plan:
             "distances": self.distances.tolist(),
             "path": list(self.path),
             "energies": [None if np.isnan(e) else float(e) for e in self.energies],
-            "length": self.length if self.path else None,
+            "length": self.length if np.isfinite(self.length) else None,
         }

@@ -53,7 +53,8 @@ class PlanState:
     rng: np.random.Generator
     """Source of the draws if this plan has to be made anew."""
     path: list[int] = field(default_factory=list)
-    """Nodes still to visit, the current subgoal first; empty when no path was found."""
+    """Nodes still to visit, the current subgoal first; empty when no path was found. Not all of
+    the way has to be laid out: where the last one is not the goal, the plan is made anew there."""
     subgoal: FloatArray = field(init=False)
     """(goal_dim,) what the low level chases now."""
     predicted: float = 0.0
@@ -175,7 +176,7 @@ class SubgoalPlanner:
         plan.elapsed += 1
         missed = plan.elapsed >= plan.budget
         on_the_way = not np.array_equal(plan.subgoal, plan.goal)
-        there = on_the_way and self.edges.reached(achieved_goal[None], plan.subgoal[None])[0]
+        there = on_the_way and self._there(achieved_goal, plan.subgoal)
         if plan.wander and not missed:
             return plan
         if plan.exploring and not plan.wander and (there or missed):
@@ -188,7 +189,8 @@ class SubgoalPlanner:
                 subgoal__reached_rate=1.0,
                 subgoal__distance_error=plan.elapsed - plan.predicted,
             )
-            self._advance(plan, observation, achieved_goal)
+            if not self._advance(plan, observation, achieved_goal):
+                return self._anew(plan, observation, achieved_goal)
         elif missed:
             self._learn_from(plan, reached=False)
             self.stats.add(subgoal__reached_rate=0.0)
@@ -207,21 +209,31 @@ class SubgoalPlanner:
     ) -> PlanState:
         return self._plan(observation, achieved_goal, plan.goal, plan.rng, plan.graph.failed)
 
-    def _advance(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
+    def _advance(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> bool:
         """On to the node of the path, the next or a later one, from which the rest is shortest.
 
         Choosing among all nodes again would let small errors turn us round: from a to b, from b
         back to a, and so for ever.
+
+        Returns:
+            whether there is such a node; not so where the path has come to its end, or to places
+            from which the next one looks too far.
         """
         graph, path = plan.graph, plan.path[1:]
+        while (
+            path and path[0] != graph.goal_node and self._there(achieved_goal, graph.point(path[0]))
+        ):
+            path = path[1:]
+        if not path:
+            return False
         graph.move_start(observation, achieved_goal)
         costs = graph.costs
         rest = np.cumsum([0.0, *costs[path[:-1], path[1:]][::-1]])[::-1]
         total = costs[0, path] + rest
-        if not path or not np.isfinite(total).any():
-            self._replan(plan, observation, achieved_goal)
-            return
+        if not np.isfinite(total).any():
+            return False
         self._chase(plan, path[int(total.argmin()) :])
+        return True
 
     def _replan(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """The shortest path from here; while learning, perhaps a place to explore instead."""
@@ -231,7 +243,8 @@ class SubgoalPlanner:
             assert self.pool is not None
             straighten(plan.graph, path, self.pool)
         plan.path = path[1:]
-        if self.learning and not self._known(plan) and plan.rng.random() < self.config.explore:
+        to_the_goal = self._known(plan) and plan.path[-1] == plan.graph.goal_node
+        if self.learning and not to_the_goal and plan.rng.random() < self.config.explore:
             self._chase(plan, [], *self._rim(achieved_goal, plan))
             plan.exploring = True
         elif plan.path:
@@ -252,6 +265,9 @@ class SubgoalPlanner:
         plan.path, plan.subgoal, plan.predicted = path, subgoal, predicted
         plan.elapsed, plan.exploring, plan.wander = 0, False, False
         plan.budget = int(self.config.budget_factor * predicted) + self.config.budget_slack
+
+    def _there(self, achieved_goal: FloatArray, point: FloatArray) -> bool:
+        return bool(self._rules.reached(achieved_goal[None], point[None])[0])
 
     def _known(self, plan: PlanState) -> bool:
         """Whether experience supports every edge of the path."""

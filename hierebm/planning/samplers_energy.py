@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hierebm.planning.between_data import BetweenData
@@ -16,6 +18,9 @@ from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers_base import LearntSampler, farthest_points
 from hierebm.replay.episodes import FloatArray
+
+# Hops of a chain may take this many times ``safe_edge``.
+HOP = 1.5
 
 
 class EBMSampler(LearntSampler):
@@ -57,7 +62,7 @@ class EBMSampler(LearntSampler):
         rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
         candidates = pool.achieved_goal[np.stack(rows)]
         self._propose_straight(candidates, start, goal, rngs)
-        chosen = []
+        chosen, in_order = [], []
         for i, rng in enumerate(rngs):
             query = start[i], goal[i]
             chain = self._chain(*query, min(n, m), candidates[i], pool, edges)
@@ -65,8 +70,9 @@ class EBMSampler(LearntSampler):
             if len(chain) < min(n, m):
                 spread = self._spread(*query, min(n, m), candidates[i], pool, edges, chain, rng)
             chosen.append(spread)
+            in_order.append(len(chain))
         energies = self.energy.energy(np.stack(chosen), start, goal)
-        return [pool.places_at(p, e) for p, e in zip(chosen, energies, strict=True)]
+        return list(map(pool.places_at, chosen, energies, in_order))
 
     def _chain(
         self,
@@ -78,15 +84,15 @@ class EBMSampler(LearntSampler):
         edges: EdgeRules | None,
     ) -> FloatArray:
         """(at most n, goal_dim) candidates, from start to goal."""
-        above = self.energy.config.halve_above
-        if edges is None or not above:
+        if edges is None or not self.energy.config.halving:
             return candidates[:0]
-        model = edges.model
 
-        def steps(source: FloatArray, target: FloatArray) -> FloatArray:
-            return model.distance(pool.places_at(source).observation, source, target)
+        def too_long(source: FloatArray, target: FloatArray) -> NDArray[np.bool_]:
+            steps, supported = edges.judge(pool.places_at(source).observation, source, target)
+            return ~supported | (steps > HOP * edges.config.safe_edge)
 
-        return lay_chain(start, goal, n, candidates, self.energy.energy, steps, above)
+        halfway = partial(self.energy.energy, half=True)
+        return lay_chain(start, goal, n, candidates, halfway, too_long)
 
     def _spread(
         self,

@@ -16,7 +16,7 @@ def straighten(graph: SubgoalGraph, path: list[int], pool: PlacePool, candidates
 
     Args:
         graph: whose nodes move; costs of new edges follow its own rules.
-        path: nodes from 0 (the start) to n + 1 (the goal).
+        path: nodes from 0 (the start) on, as :meth:`SubgoalGraph.shortest_path` gives them.
         pool: stored states to move to.
         candidates: for each node, this many around the middle of its neighbours and as many
             half-way there.
