@@ -88,8 +88,13 @@ class EBMSampler(LearntSampler):
             return candidates[:0]
 
         def too_long(source: FloatArray, target: FloatArray) -> NDArray[np.bool_]:
-            steps, supported = edges.judge(pool.places_at(source).observation, source, target)
-            return ~supported | (steps > HOP * edges.config.safe_edge)
+            long = ~edges.within_reach(source, target)
+            near = np.flatnonzero(~long)
+            if near.size:
+                here = pool.places_at(source[near])
+                steps, supported = edges.judge(here.observation, here.achieved_goal, target[near])
+                long[near] = ~supported | (steps > HOP * edges.config.safe_edge)
+            return long
 
         halfway = partial(self.energy.energy, half=True)
         return lay_chain(start, goal, n, candidates, halfway, too_long)
