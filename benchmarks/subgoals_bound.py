@@ -1,4 +1,4 @@
-"""How few nodes could do: the hops of the shortest path over everything that is known."""
+"""How few nodes could do where the graph has to reach from start to goal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ EVERYWHERE = 2000
 def fewest_nodes(
     agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int, share: float = 0.9
 ) -> dict[str, Any]:
-    """Nodes on the path of fewest hops over a dense graph: no sampler can do with fewer.
+    """Nodes on the path of fewest hops over a dense graph.
+
+    No sampler can do with fewer, except one that lays out the way as it goes.
 
     An edge is one that the agent itself would trust: at most ``max_edge`` predicted steps, borne
     out by experience.
