@@ -242,7 +242,9 @@ def _above(limit: float) -> TooLong:
 
 def test_a_chain_leads_around_the_wall_in_even_steps() -> None:
     points = _pool().achieved_goal
-    chain = lay_chain(START, GOAL, 20, points, _detour_energy, _above(6.0))
+    chain = lay_chain(
+        START, GOAL, 20, points, _detour_energy, _above(6.0), np.random.default_rng(0)
+    )
     way = np.stack([START, *chain, GOAL])
     hops = _steps(way[:-1], way[1:])
     assert hops.max() <= 6.0
@@ -256,7 +258,9 @@ def test_a_chain_leads_around_the_wall_in_even_steps() -> None:
 def test_a_chain_can_be_set_out_on_with_few_points() -> None:
     points = _pool().achieved_goal
     for n in (3, 4, 6):
-        chain = lay_chain(START, GOAL, n, points, _detour_energy, _above(4.0))
+        chain = lay_chain(
+            START, GOAL, n, points, _detour_energy, _above(4.0), np.random.default_rng(0)
+        )
         way = np.stack([START, *chain, GOAL])
         hops = _steps(way[:-1], way[1:])
         assert hops[0] <= 4.0 < hops.max(), "hops first, leaps where points are missing"
@@ -266,13 +270,20 @@ def test_a_chain_can_be_set_out_on_with_few_points() -> None:
 def test_a_chain_keeps_to_its_number_and_ends_where_nothing_can_be_halved() -> None:
     points = _pool().achieved_goal
     for n in (0, 1, 3):
-        chain = lay_chain(START, GOAL, n, points, _detour_energy, _above(2.0))
+        chain = lay_chain(
+            START, GOAL, n, points, _detour_energy, _above(2.0), np.random.default_rng(0)
+        )
         assert chain.shape == (n, 2)
     near_the_ends = np.stack([START + 0.01, START + 0.05, GOAL - 0.05])
-    chain = lay_chain(START, GOAL, 9, near_the_ends, _detour_energy, _above(2.0))
+    chain = lay_chain(
+        START, GOAL, 9, near_the_ends, _detour_energy, _above(2.0), np.random.default_rng(0)
+    )
     assert chain.shape == (0, 2)
     only = np.array([[1.0, 2.0]], np.float32)
-    assert (lay_chain(START, GOAL, 9, only, _detour_energy, _above(2.0)) == only).all()
+    assert (
+        lay_chain(START, GOAL, 9, only, _detour_energy, _above(2.0), np.random.default_rng(0))
+        == only
+    ).all()
 
 
 def test_the_energys_sampler_lays_a_chain_first_and_spreads_the_rest() -> None:

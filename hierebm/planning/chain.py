@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from hierebm.replay.episodes import FloatArray
 
-# A segment's middle is the point of lowest energy among this many, those most nearly as far from
-# its one end as from the other: the energy knows the way round, but it is the crow that makes sure
-# that every half is shorter than the whole.
+# A segment's middle is drawn among this many points, those most nearly as far from its one end as
+# from the other: the energy knows the way round, but it is the crow that makes sure that every half
+# is shorter than the whole.
 BALANCED = 256
 # Points nearer than this to an end, as a share of the segment, halve nothing.
 NEAR = 0.1
@@ -30,21 +30,23 @@ def lay_chain(
     points: FloatArray,
     energy: SegmentEnergy,
     too_long: TooLong,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Points on the way from start to goal, in order: few hops to begin with, leaps further on.
 
     Independent draws from E(w | s, g) leave gaps: to cover a way of k hops takes about k log k of
-    them, and two draws may lie on two different ways. Here the way is halved by a point of low
-    energy, its halves by others. The first part is halved until it can be walked, and only then the
-    others, the first first: log k points are enough to set out, and where the hops end the rest of
-    the way is halved in the same manner. What is left of the n makes hops of the leaps.
+    them, and two draws may lie on two different ways. Here the way is halved by a point drawn from
+    exp(-E), its halves by others. The first part is halved until it can be walked, and only then
+    the others, the first first: log k points are enough to set out, and where the hops end the rest
+    of the way is halved in the same manner. What is left of the n makes hops of the leaps.
 
     Args:
         start, goal: (goal_dim,).
         n: points at most.
         points: (m, goal_dim) to choose from.
         energy: of being half the way, for many segments at once.
-        too_long: tells which segments cannot be walked.
+        too_long: tells which segments are to be halved.
+        rng: source of the draws. A middle that leads astray is another one the next time.
 
     Returns:
         (at most n, goal_dim).
@@ -60,7 +62,7 @@ def lay_chain(
         where = where[: 1 if long[0] else n - len(chain) + 2]
         if not where.size:
             break
-        middle, found = _middles(a[where], b[where], points, energy)
+        middle, found = _middles(a[where], b[where], points, energy, rng)
         long[where], new[where] = False, found
         after = where[found] + 1
         chain = np.insert(chain, after, middle[found], axis=0)
@@ -69,9 +71,13 @@ def lay_chain(
 
 
 def _middles(
-    start: FloatArray, goal: FloatArray, points: FloatArray, energy: SegmentEnergy
+    start: FloatArray,
+    goal: FloatArray,
+    points: FloatArray,
+    energy: SegmentEnergy,
+    rng: np.random.Generator,
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """(k, goal_dim) the likeliest middles of k segments, and (k,) whether there are any."""
+    """(k, goal_dim) middles of k segments, drawn from exp(-E), and (k,) whether there are any."""
     to_start, to_goal = (
         np.linalg.norm(points[None] - end[:, None], axis=-1) for end in (start, goal)
     )
@@ -82,6 +88,6 @@ def _middles(
     choices = points[rows]
     energies = energy(choices, start, goal)
     energies = np.where(np.isfinite(np.take_along_axis(imbalance, rows, 1)), energies, np.inf)
-    best = energies.argmin(1)
-    picked = np.arange(len(start)), best
+    # The largest of -E and Gumbel noise is a draw from exp(-E) (Maddison et al. 2014).
+    picked = np.arange(len(start)), (energies - rng.gumbel(size=energies.shape)).argmin(1)
     return choices[picked], np.isfinite(energies[picked])

@@ -21,6 +21,9 @@ from hierebm.replay.episodes import FloatArray
 
 # Hops of a chain may take this many times ``safe_edge``.
 HOP = 1.5
+# Parts of the way that experience does not support are halved down to this many steps. What still
+# leads nowhere would use up all nodes.
+SHORT = 4.0
 
 
 class EBMSampler(LearntSampler):
@@ -65,7 +68,7 @@ class EBMSampler(LearntSampler):
         chosen, in_order = [], []
         for i, rng in enumerate(rngs):
             query = start[i], goal[i]
-            chain = self._chain(*query, min(n, m), candidates[i], pool, edges)
+            chain = self._chain(*query, min(n, m), candidates[i], pool, edges, rng)
             spread = chain
             if len(chain) < min(n, m):
                 spread = self._spread(*query, min(n, m), candidates[i], pool, edges, chain, rng)
@@ -82,6 +85,7 @@ class EBMSampler(LearntSampler):
         candidates: FloatArray,
         pool: PlacePool,
         edges: EdgeRules | None,
+        rng: np.random.Generator,
     ) -> FloatArray:
         """(at most n, goal_dim) candidates, from start to goal."""
         if edges is None or not self.energy.config.halving:
@@ -93,11 +97,12 @@ class EBMSampler(LearntSampler):
             if near.size:
                 here = pool.places_at(source[near])
                 steps, supported = edges.judge(here.observation, here.achieved_goal, target[near])
-                long[near] = ~supported | (steps > HOP * edges.config.safe_edge)
+                off = np.abs(target[near] - source[near]) > SHORT * edges.step_scale
+                long[near] = (~supported & off.any(-1)) | (steps > HOP * edges.config.safe_edge)
             return long
 
         halfway = partial(self.energy.energy, half=True)
-        return lay_chain(start, goal, n, candidates, halfway, too_long)
+        return lay_chain(start, goal, n, candidates, halfway, too_long, rng)
 
     def _spread(
         self,
