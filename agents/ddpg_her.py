@@ -281,7 +281,14 @@ class DDPGHERAgent(GoalAgent):
         """
         if self.env is None:
             raise RuntimeError("set_env(env) before load_replay_buffer(path)")
-        self._load_experience(load_checkpoint(path).arrays)
+        arrays = load_checkpoint(path).arrays
+        # Before anything is replaced by it.
+        if missing := sorted(set(self._experience()) - set(arrays)):
+            raise ValueError(
+                f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
+                f"{type(self).__name__} of this version of hierebm, collect experience anew"
+            )
+        self._load_experience(arrays)
 
     def _experience(self) -> dict[str, NDArray[Any]]:
         arrays = {f"replay/{k}": v for k, v in self.replay_buffer.state_dict().items()}

@@ -94,6 +94,18 @@ def test_a_run_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
     assert _same(agent, other)
 
 
+def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
+    tmp_path: Path,
+) -> None:
+    flat = _agent("flat").learn("PointMassGoal-v0", 200)
+    flat.save_replay_buffer(tmp_path / "replay.zip")
+    graph = _agent("graph", seed=1).learn("PointMassGoal-v0", 200)
+    before = graph.replay_buffer.achieved_goal.copy()
+    with pytest.raises(ValueError, match=r"stitched/half.*collect experience anew"):
+        graph.load_replay_buffer(tmp_path / "replay.zip")
+    assert (graph.replay_buffer.achieved_goal == before).all()
+
+
 @every_kind
 def test_predicting_neither_depends_on_nor_disturbs_learning(kind: str) -> None:
     runs = [_agent(kind).learn("PointMassGoal-v0", 300) for _ in range(2)]
