@@ -350,6 +350,19 @@ def _train_energy(pool: PlacePool, steps: int = 150) -> BetweenEnergy:
     return energy
 
 
+def test_the_energy_tells_half_the_way_from_anywhere_on_it() -> None:
+    pool = _pool()
+    energy = _train_energy(pool, steps=400)
+    w = pool.achieved_goal
+    start, goal = np.tile(START, (len(w), 1)), np.tile(GOAL, (len(w), 1))
+    done = _steps(start, w) / (_steps(start, w) + _steps(w, goal))
+    spread = []
+    for half in (False, True):
+        chance = np.exp(-energy.energy(w, START, GOAL, half).astype(np.float64))
+        spread.append(np.sqrt(np.average((done - 0.5) ** 2, weights=chance)))
+    assert spread[1] < 0.8 * spread[0], spread
+
+
 def test_the_energy_draws_subgoals_on_the_way_and_replay_does_not() -> None:
     pool = _pool()
     energy = _train_energy(pool)
