@@ -9,13 +9,13 @@ import argparse
 import json
 import math
 import os
-import platform
-import subprocess
 import sys
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from benchmarks.provenance import commit, machine
 
 # Before torch is imported: waiting threads must sleep, or two runs on one machine ruin both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -83,41 +83,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "-".join(_cell(v) for v in value)
     return str(value)
-
-
-def commit() -> str | None:
-    """The checked-out commit, with ``+`` where the working tree differs from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if dirty else "")
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    import torch
-
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def _finite(value: Any) -> Any:

@@ -5,7 +5,7 @@ learn are then trained on its experience, all for the same number of gradient st
 the cutoff that suits it best on other tasks; and all of them attempt the same far tasks with more
 and more nodes. Besides: how sound the low level's edges are, how few nodes they allow at all, how
 the nodes needed grow with the world, and what each remedy is worth. Every job runs in a process of
-its own on one thread.
+its own on one thread. All of it takes many hours: a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.provenance import commit
 from benchmarks.subgoals_growth import draw_growth, draw_success, growth, pooled
 
 PARALLEL = 2
@@ -85,6 +86,8 @@ ANEW: dict[str, dict[str, Any]] = {
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Train, sweep, switch off; rows of every ``kind``, and two pictures."""
+    from tqdm import tqdm
+
     from benchmarks.subgoals_measure import World
     from hierebm.planning.samplers import SAMPLERS
 
@@ -96,14 +99,15 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     pairs = [(world, seed) for world in worlds for seed in range(seeds or (1 if quick else 3))]
     # The largest first: they take longest.
     pairs.sort(key=lambda pair: -pair[0].steps)
-    folder, done = out / "agents", out / "subgoals.jsonl"
-    done.unlink(missing_ok=True)
+    folder, done = out / "agents", Finished(out / "subgoals.jsonl", commit())
     # One thread each: the workers read this before they import torch.
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
-        _all(workers, "agents", [(learn, world, seed, folder) for world, seed in pairs], done)
-        jobs: list[tuple[Callable[..., Any], ...]] = [
+        agents = [workers.submit(learn, world, seed, folder) for world, seed in pairs]
+        for agent in tqdm(as_completed(agents), total=len(agents), desc="agents"):
+            agent.result()
+        jobs: list[Job] = [
             (sweep, world, seed, folder, sampler, effort)
             for world, seed in pairs
             for sampler in (*SAMPLERS, *VARIANTS, "agent")
@@ -115,7 +119,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
                 jobs += [
                     (switch_off, world, seed, folder, effort, name) for name in ANEW if not quick
                 ]
-        rows = _all(workers, "cells", jobs, done)
+        rows = _all(workers, jobs, done)
     place = {world.name: k for k, world in enumerate(worlds)}
     rows.sort(key=lambda r: (place[World(r["layout"], r["scale"], 0).name], r["seed"]))
     cells = [row for row in rows if row["kind"] == "success"]
@@ -127,32 +131,69 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     return [*cells, *needed, *growth(needed, GROWING), *others]
 
 
-def _all(
-    workers: ProcessPoolExecutor,
-    what: str,
-    jobs: list[tuple[Callable[..., Any], ...]],
-    done: Path,
-) -> list[dict[str, Any]]:
-    """Rows of all jobs (function, arguments...), in the order of the jobs.
+Job = tuple[Callable[..., Any], ...]
+"""A function of this module that gives rows, and its arguments."""
 
-    Rows go to the file ``done`` as they come: a long run can be looked at.
+
+class Finished:
+    """The file that rows go to as they come; what is in it need not be measured again.
+
+    Args:
+        path: one JSON object a line: the job, the rows that it gave, and the commit.
+        commit: of the code; rows of another one, or of a changed working tree, are thrown away.
     """
+
+    def __init__(self, path: Path, commit: str | None) -> None:
+        self.path, self.commit = path, commit
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.write_text("")
+        for line in [] if str(commit).endswith("+") else lines:
+            try:
+                known = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # A run that was killed may have left half a line.
+            if known["commit"] == commit:
+                self._write(known["job"], known["rows"])
+
+    def __contains__(self, job: Job) -> bool:
+        return _name(job) in self._rows
+
+    def __getitem__(self, job: Job) -> list[dict[str, Any]]:
+        return self._rows[_name(job)]
+
+    def __setitem__(self, job: Job, rows: list[dict[str, Any]]) -> None:
+        self._write(_name(job), rows)
+
+    def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
+        self._rows[name] = rows
+        with self.path.open("a") as lines:
+            lines.write(json.dumps({"job": name, "commit": self.commit, "rows": rows}) + "\n")
+
+
+def _name(job: Job) -> str:
+    function, *arguments = job
+    return f"{function.__name__}{tuple(arguments)}"
+
+
+def _all(workers: ProcessPoolExecutor, jobs: list[Job], done: Finished) -> list[dict[str, Any]]:
+    """Rows of all jobs, in the order of the jobs; only those run that have not run yet."""
     from tqdm import tqdm
 
-    futures = [workers.submit(*job) for job in jobs]
-    with done.open("a") as lines:
-        for future in tqdm(as_completed(futures), total=len(futures), desc=what):
-            lines.writelines(json.dumps(row) + "\n" for row in future.result())
-            lines.flush()
-    return [row for future in futures for row in future.result()]
+    left = [job for job in jobs if job not in done]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} cells are in {done.path} already")
+    futures = {workers.submit(*job): job for job in left}
+    for future in tqdm(as_completed(futures), total=len(futures), desc="cells"):
+        done[futures[future]] = future.result()
+    return [row for job in jobs for row in done[job]]
 
 
-def learn(world: Any, seed: int, folder: Path) -> list[dict[str, Any]]:
+def learn(world: Any, seed: int, folder: Path) -> None:
     """Train the agent that all other jobs of this world and seed share."""
     from benchmarks.subgoals_measure import trained
 
     trained(world, seed, folder)
-    return []
 
 
 def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import subgoals_measure as measure
-from benchmarks.subgoals import ANEW, AT_HAND
+from benchmarks.subgoals import ANEW, AT_HAND, Finished, sweep
 from benchmarks.subgoals_bound import fewest_nodes
 from benchmarks.subgoals_growth import (
     draw_growth,
@@ -151,3 +151,26 @@ def test_every_remedy_can_be_switched_off() -> None:
         changed = [k for k, v in settings.items() if k == "planner" or getattr(config, k) != v]
         assert changed or remedy == "nothing"
     assert all(hasattr(measure, s["planner"]) for s in AT_HAND.values() if "planner" in s)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    file, world = tmp_path / "subgoals.jsonl", World("u", 1, 100)
+    job, other = (sweep, world, 0, tmp_path, "ebm"), (sweep, world, 1, tmp_path, "ebm")
+    rows = [{"success": 0.5, "path_ratio": math.nan}]
+    Finished(file, "abc")[job] = rows
+    with file.open("a") as lines:
+        lines.write('{"job": "half a li')
+    done = Finished(file, "abc")
+    assert job in done and other not in done
+    assert done[job][0]["success"] == 0.5
+    done[other] = rows
+    assert other in Finished(file, "abc") and job in Finished(file, "abc")
+
+
+@pytest.mark.parametrize(("before", "now"), [("abc", "abd"), ("abc+", "abc+"), ("abc", None)])
+def test_rows_of_other_code_are_measured_again(
+    before: str, now: str | None, tmp_path: Path
+) -> None:
+    job = (sweep, World("u", 1, 100), 0, tmp_path, "ebm")
+    Finished(tmp_path / "rows", before)[job] = [{"success": 0.5}]
+    assert job not in Finished(tmp_path / "rows", now)
