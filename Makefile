@@ -18,9 +18,11 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Type checkers cannot follow the folder mapping of an editable install: check the installed copy.
+# Type checkers cannot follow the folder mapping of an editable install: check the installed copy,
+# with the benchmarks beside it.
 types: $(VENV)/.test
-	cd $(VENV) && bin/mypy --config-file ../setup.cfg -p hierebm
+	rm -rf $(VENV)/benchmarks && cp -r benchmarks $(VENV)
+	cd $(VENV) && bin/mypy --config-file ../setup.cfg -p hierebm -p benchmarks
 
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest

@@ -56,14 +56,14 @@ class Case:
         return agent
 
 
-QUICK = (
+QUICK: tuple[Case, ...] = (
     Case("hierarchical", "four_rooms", 20_000, FAR),
     Case("flat", "four_rooms", 20_000, FAR),
     Case("hierarchical", "open", 6_000),
     Case("sequence", "open", 6_000, None, (("planner", "sequence"),)),
     Case("flat", "open", 10_000),
 )
-FULL = (
+FULL: tuple[Case, ...] = (
     QUICK[0],
     Case("replay subgoals", "four_rooms", 20_000, FAR, (("subgoal_sampler", "replay"),)),
     Case("sequence", "four_rooms", 20_000, FAR, (("planner", "sequence"),)),
@@ -101,7 +101,9 @@ def train(case: Case, seed: int) -> dict[str, Any]:
     """Train and measure one run."""
     from hierebm.evaluation import evaluate
 
-    task = {"layout": case.layout} | ({"distance": case.distance} if case.distance else {})
+    task: dict[str, Any] = {"layout": case.layout}
+    if case.distance:
+        task["distance"] = case.distance
     lanes = gym.make_vec("PointMassGoal-v0", num_envs=25, **task)
     agent = case.learner(seed)
     curve, wall_s, pieces = [(0, 0.0, 0.0)], 0.0, 10
@@ -140,7 +142,8 @@ def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
     from scipy.sparse.csgraph import dijkstra
 
     rng = np.random.default_rng(0)
-    ratios, saddles = [], []
+    ratios: list[float] = []
+    saddles: list[float] = []
     while len(ratios) < n_pairs:
         start, goal = rng.uniform(-1.9, 1.9, (2, 2)).astype(np.float32)
         length = float(np.linalg.norm(goal - start))

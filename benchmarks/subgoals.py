@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +130,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     return [*cells, *needed, *growth(needed, GROWING), *others]
 
 
-Job = tuple[Callable[..., Any], ...]
+Job = tuple[Any, ...]
 """A function of this module that gives rows, and its arguments."""
 
 
@@ -205,7 +204,7 @@ def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> lis
     from benchmarks.subgoals_measure import STEP, attempt, equip, fitted, trained
 
     agent = trained(world, seed, folder)
-    box = agent.spaces.observation_space["desired_goal"]
+    box = world.make().observation_space["desired_goal"]
     common = {"kind": "success", "layout": world.layout, "scale": world.scale, "seed": seed}
     common |= {"sampler": name, "side": round(float((box.high - box.low).max() / STEP))}
     if name == "agent":
@@ -217,7 +216,7 @@ def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> lis
     sampler, rates = fitted(agent, kind, seed, **settings), {}
     for safe_edge, max_edge in effort.edges:
         # New nodes where the first give no way would hide how many it takes.
-        cutoff = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
+        cutoff: dict[str, Any] = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
         equip(agent, sampler, seed=seed, n_subgoals=effort.tuning_nodes, **cutoff)
         tried = attempt(agent, world, effort.tuning_tasks, TUNING_SEED)
         rates[safe_edge, max_edge] = tried["success"]

@@ -48,6 +48,10 @@ class World:
         """Arguments of the environment."""
         return {"layout": self.layout, "scale": self.scale}
 
+    def make(self) -> Any:
+        """The environment itself, without wrappers."""
+        return gym.make("PointMassGoal-v0", **self.kwargs).unwrapped
+
 
 # ------------------------------------------------------------------------------- agents
 
@@ -154,10 +158,14 @@ def equip(
     edges = agent.high_level.edges(config)
     if config.unsupported_cost <= 1.0:
         edges = replace(edges, experience=None)
-    agent._predictor = planner(edges, sampler or agent.sampler, config, learning=False)
+    sampler = sampler or agent.sampler
+    assert sampler is not None
+    agent._predictor = planner(edges, sampler, config, learning=False)
     agent._predictor.pool = agent.planner.pool
     seeds = np.random.SeedSequence(seed)
-    agent._plan_rng = lambda: np.random.default_rng(seeds.spawn(1)[0])
+    agent._plan_rng = lambda: np.random.default_rng(  # type: ignore[method-assign]
+        seeds.spawn(1)[0]
+    )
 
 
 def attempt(agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int) -> dict[str, Any]:
@@ -169,7 +177,7 @@ def attempt(agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int) 
         within the success radius), no_path (share of tasks whose first plan found none),
         reached_rate (of subgoals).
     """
-    env = gym.make_vec(
+    env: Any = gym.make_vec(
         "PointMassGoal-v0", num_envs=n_tasks, distance=far(world), **world.kwargs
     ).unwrapped
     observation, _ = env.reset(seed=seed)
@@ -213,7 +221,7 @@ def attempt(agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int) 
 
 def far(world: World) -> tuple[float, float]:
     """Shortest-path distances of far tasks, world units: the upper half of the world's range."""
-    diameter = gym.make("PointMassGoal-v0", **world.kwargs).unwrapped.layout.diameter
+    diameter = world.make().layout.diameter
     return diameter / 2, diameter
 
 
@@ -234,7 +242,7 @@ def soundness(
         percentile of the true steps.
     """
     c, rng = agent.config, np.random.default_rng(0)
-    env = gym.make("PointMassGoal-v0", **world.kwargs).unwrapped
+    env = world.make()
     parts = [
         edges_between(
             agent.high_level.edges(c),
@@ -249,6 +257,7 @@ def soundness(
         *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Edges))
     )
     critics, used = edges.predicted, edges.used
+    assert edges.true is not None
     bands = [(0.0, c.safe_edge), (0.0, c.max_edge), *BANDS]
     rows = []
     for low, high in bands:

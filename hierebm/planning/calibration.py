@@ -57,8 +57,7 @@ def edges_between(
     """
     places = pool.random_places(n_nodes, rng)
     points = places.achieved_goal
-    i, j = edges.pairs(points, points)
-    i, j = i[i != j], j[i != j]
+    i, j = edges.open_pairs(points, points)
     predicted = edges.model.distance(places.observation[i], points[i], points[j])
     used, supported = edges.check(points[i], points[j], predicted)
     true = None if true_steps is None else np.asarray(true_steps(points[i], points[j]))
