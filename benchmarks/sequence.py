@@ -1,4 +1,5 @@
-"""Plans of the sequence optimiser, without a low level: how short, how straight, how feasible.
+"""Plans of the sequence optimiser, without a low level: how short, how straight, how feasible,
+and what each of its parts is worth.
 
 The experience is a scripted explorer's; nobody acts on the plans. Queries are the same for every
 seed and number of updates. Times are processor times on one thread.
@@ -26,16 +27,20 @@ from hierebm.replay.episodes import FloatArray
 WALKERS, STEERERS, EPISODE = 20, 20, 100
 BATCH = 128
 QUERIES, TOGETHER = 200, 25
+# Updates after which a planner that learns from its own plans makes some.
+PLAN_EVERY = 20
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layout, and how much is explored and learnt there."""
+    """A layout, how much is explored and learnt there, and what differs from the defaults."""
 
     layout: str
     env_steps: int
     updates: int
+    changed: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def apart(self) -> float:
@@ -49,7 +54,26 @@ QUICK = (
     Case("u", 40_000, 2000),
     Case("serpentine", 40_000, 2000),
 )
-FULL = (*QUICK, Case("serpentine", 80_000, 4000))
+PARTS: dict[str, dict[str, Any]] = {
+    "one level": {"levels": 1},
+    "three levels": {"levels": 3},
+    "no barrier": {"barrier": 0.0},
+    "no lattice": {"lattice_states": 0},
+    "no snapping": {"snap": False},
+    "no Langevin steps": {"langevin_steps": 0},
+    "no stretch term": {"stretch_weight": 0.0},
+    "no acceleration term": {"acceleration_weight": 0.0},
+    "32 chains": {"chains": 32},
+    "no wrong starts": {"start_weight": 0.0},
+    "squared loss": {"objective": "squared"},
+    "imagined negatives": {"imagined_weight": 0.1},
+}
+"""Parts of the optimiser, by the settings that take each away or add to it."""
+FULL = (
+    *QUICK,
+    Case("serpentine", 80_000, 4000),
+    *(Case("four_rooms", 40_000, 2000, name, tuple(s.items())) for name, s in PARTS.items()),
+)
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
@@ -63,14 +87,15 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
         for seed in range(seeds or (1 if quick else 3)):
             planner, train_s = fit(case, seed)
             row, plans = measure(planner, get_layout(case.layout), *queries)
-            rows.append(
-                {
-                    "layout": case.layout, "env_steps": case.env_steps, "updates": case.updates,
-                    "seed": seed, **row, "train_s": round(train_s, 1),
-                }
-            )  # fmt: skip
+            what: Row = {
+                "layout": case.layout,
+                "env_steps": case.env_steps,
+                "updates": case.updates,
+            }
+            what |= {"changed": case.changed or "nothing", "seed": seed}
+            rows.append({**what, **row, "train_s": round(train_s, 1)})
             print(rows[-1], flush=True)
-            if seed == 0:
+            if seed == 0 and not case.changed:
                 shown.append((case, plans))
     draw(shown, out / "sequence.png")
     return rows
@@ -130,13 +155,16 @@ def draw_pairs(paths: FloatArray, n: int, k: int, rng: np.random.Generator) -> T
 
 
 def fit(case: Case, seed: int) -> tuple[SequencePlanner, float]:
-    """A planner with the default settings, trained; seconds that the updates took."""
-    rng = np.random.default_rng(seed)
+    """A trained planner with the settings of the case; seconds that the updates took."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     paths = explore(case.layout, case.env_steps, rng)
-    planner = SequencePlanner(2, SequenceConfig(), torch.Generator().manual_seed(seed))
+    planner = SequencePlanner(2, SequenceConfig(**dict(case.settings)), generator)
     started = time.process_time()
-    for _ in range(case.updates):
+    for update in range(case.updates):
         planner.update(draw_pairs(paths, BATCH, planner.config.transition_steps, rng))
+        if planner.config.imagined_weight and update % PLAN_EVERY == 0:
+            ends = draw_pairs(paths, TOGETHER, EPISODE, rng)
+            planner.plan(ends[:, 0], ends[:, 1], generator=generator, remember=True)
     return planner, time.process_time() - started
 
 

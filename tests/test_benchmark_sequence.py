@@ -104,3 +104,12 @@ def test_the_same_seed_measures_the_same() -> None:
     for one, two in zip(first[1], again[1], strict=True):
         np.testing.assert_array_equal(one, two)
     assert first[0]["ratio"] == again[0]["ratio"] != other[0]["ratio"]
+
+
+def test_every_part_of_the_optimiser_can_be_changed() -> None:
+    for name, settings in sequence.PARTS.items():
+        case = Case("open", 4_000, 21, name, tuple(settings.items()))
+        planner, _ = fit(case, seed=0)
+        assert all(getattr(planner.config, key) == value for key, value in settings.items())
+        # Its own plans are kept as negatives where they are asked for, and only there.
+        assert bool(planner.model.imagined.size) == (name == "imagined negatives")
