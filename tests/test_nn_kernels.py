@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hierebm.nn.kernels import DenseKernel, cross_entropy_, expected_value_, squared_error_
+from hierebm.nn.kernels import DenseKernel
+from hierebm.nn.losses import cross_entropy_, expected_value_, squared_error_
 from hierebm.nn.modules import MLP, EnsembleMLP, flat_parameters
 from hierebm.nn.scratch import Scratch
 

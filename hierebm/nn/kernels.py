@@ -11,7 +11,7 @@ An update reads top-down::
 
     critic = DenseKernel(module)                         # module's parameters were flattened
     logits = critic.forward(x)                           # (E, B, N), a buffer
-    loss = cross_entropy_(logits, target, grad=critic.output_grad)
+    loss = cross_entropy_(logits, target, grad=critic.output_grad, weight=1.0 / B)
     critic.backward()                                    # flat.grad now holds the gradient
     optimizer.step()
 """
@@ -19,7 +19,7 @@ An update reads top-down::
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,14 +58,19 @@ def _tanh(z: Tensor, h: Tensor) -> None:
     z.tanh_()
 
 
-# (forward z -> h, backward dL/dh -> dL/dz in place, whether z is needed beside h).
-# relu and tanh know their slope from their value, so that h may overwrite z; silu does not.
-_ACTIVATIONS: dict[
-    str, tuple[Callable[[Tensor, Tensor], None], Callable[[Tensor, Tensor], None], bool]
-] = {
-    "relu": (_relu, _relu_backward, False),
-    "silu": (_silu, _silu_backward, True),
-    "tanh": (_tanh, _tanh_backward, False),
+class _Activation(NamedTuple):
+    forward: Callable[[Tensor, Tensor], None]
+    """(z, h): write h."""
+    backward: Callable[[Tensor, Tensor], None]
+    """(dL/dh, z): turn it into dL/dz, in place."""
+    keeps_z: bool
+    """relu and tanh know their slope from their value, so that h may overwrite z; silu does not."""
+
+
+_ACTIVATIONS: dict[str, _Activation] = {
+    "relu": _Activation(_relu, _relu_backward, keeps_z=False),
+    "silu": _Activation(_silu, _silu_backward, keeps_z=True),
+    "tanh": _Activation(_tanh, _tanh_backward, keeps_z=False),
 }
 
 
@@ -87,7 +92,7 @@ class _Member:
         self._weight_grads, self._bias_grads = weight_grads, bias_grads
         # Views are made once: making one costs as much as an elementwise pass over a layer.
         self._weights_t = [w.t() for w in weights]
-        self._activate, self._activation_backward, _ = _ACTIVATIONS[activation]
+        self._activation = _ACTIVATIONS[activation]
 
     def use(self, z: list[Tensor], h: list[Tensor], delta: list[Tensor], ones: Tensor) -> None:
         """Work in ``z`` and ``delta`` (B, width) per layer, ``h`` per hidden layer, ones (1, B)."""
@@ -99,7 +104,7 @@ class _Member:
         self._input = x
         for i, h in enumerate(self._h):
             torch.addmm(self._biases[i], x, self._weights[i], out=self._z[i])
-            self._activate(self._z[i], h)
+            self._activation.forward(self._z[i], h)
             x = h
         torch.addmm(self._biases[-1], x, self._weights[-1], out=self._z[-1])
 
@@ -113,7 +118,7 @@ class _Member:
             if i > 0:
                 below = self._delta[i - 1]
                 torch.mm(delta, self._weights_t[i], out=below)
-                self._activation_backward(below, self._z[i - 1])
+                self._activation.backward(below, self._z[i - 1])
                 delta = below
         return delta
 
@@ -189,7 +194,7 @@ class DenseKernel:
         self._like = layers[0].weight.detach()
         self._widths = [layer.bias.shape[-1] for layer in layers]
         self.in_dim = of_member(layers[0].weight, 0).shape[0]
-        self._keep_z = _ACTIVATIONS[module.activation][2]
+        self._keep_z = _ACTIVATIONS[module.activation].keeps_z
         self._input_shared = True
         self._batch = self._capacity = -1
 
@@ -243,6 +248,9 @@ class DenseKernel:
         """Return the outputs (E, B, out) for ``x`` (B, in), shared, or (E, B, in).
 
         ``x`` is kept by reference for ``backward`` and must not change in between.
+
+        Raises:
+            ValueError: if ``x`` has another shape.
         """
         if x.shape[-1:] != (self.in_dim,) or not (
             x.dim() == 2 or (x.dim() == 3 and x.shape[0] == self.n_members)
@@ -277,11 +285,16 @@ class DenseKernel:
         Returns:
             The input gradient, (B, columns) summed over members for a shared input, else
             (E, B, columns); None without ``input_columns``.
+
+        Raises:
+            ValueError: before any ``forward``, or where nothing was kept to go backward with.
         """
         if parameters and not self.trainable:
             raise ValueError("this kernel was made with trainable=False")
         if self._forward_only:
             raise ValueError("this kernel shares its scratch and kept nothing to go backward with")
+        if self._batch < 0:
+            raise ValueError("nothing to go backward from: call forward(x) first")
         grad = self.output_grad if grad is None else grad
         grad_inputs = []
         for e, member in enumerate(self._members):
@@ -292,65 +305,3 @@ class DenseKernel:
             return None
         stacked = torch.stack(grad_inputs)
         return stacked.sum(0) if self._input_shared else stacked
-
-
-# Heads: each writes dL/d(output) into ``grad`` and returns the loss, without a graph. ``weight``
-# multiplies the loss: pass 1/B for a mean over the batch, and so on.
-
-# A trained critic gives most bins probabilities like 1e-40. Such numbers (denormal) slow processors
-# down wherever they go, and gradients carry them into every product: updates of a trained ensemble
-# took 1.8 times as long. Beside float32's rounding of the probable bins they are nothing.
-NEGLIGIBLE = 1e-15
-
-
-def flush_(values: Tensor) -> Tensor:
-    """Zero what is at most ``NEGLIGIBLE`` in size, in place."""
-    result: Tensor = torch.ops.aten.hardshrink.out(values, NEGLIGIBLE, out=values)
-    return result
-
-
-def cross_entropy_(logits: Tensor, target: Tensor, *, grad: Tensor, weight: float) -> Tensor:
-    """Cross-entropy of softmax(logits) against soft targets.
-
-    Args:
-        logits: (..., N); unchanged.
-        target: (..., N) probabilities that sum to 1.
-        grad: (..., N) buffer for weight * (softmax(logits) - target).
-        weight: factor of the loss.
-
-    Returns:
-        -weight * sum(target * log softmax(logits)), a scalar.
-    """
-    torch.log_softmax(logits, -1, out=grad)
-    loss = torch.dot(target.reshape(-1), grad.reshape(-1)).mul_(-weight)
-    # sum(target) = 1, so that the slope is softmax - target.
-    flush_(grad.clamp_(min=-60.0).exp_().sub_(target).mul_(weight))
-    return loss
-
-
-def squared_error_(value: Tensor, target: Tensor, *, grad: Tensor, weight: float) -> Tensor:
-    """Squared error weight * sum((value - target)^2); ``grad`` gets 2 weight (value - target)."""
-    torch.sub(value, target, out=grad)
-    loss = torch.dot(grad.reshape(-1), grad.reshape(-1)).mul_(weight)
-    grad.mul_(2.0 * weight)
-    return loss
-
-
-def expected_value_(logits: Tensor, support: Tensor, *, grad: Tensor, weight: float) -> Tensor:
-    """Mean of a categorical distribution, and the gradient of its weighted sum.
-
-    Args:
-        logits: (..., N); unchanged.
-        support: (N,) values of the atoms.
-        grad: (..., N) buffer for weight * p * (support - mean), the gradient of
-            weight * sum(mean).
-        weight: factor of the sum.
-
-    Returns:
-        (...,) means softmax(logits) . support.
-    """
-    torch.softmax(logits, -1, out=grad)
-    mean = grad @ support
-    # d mean / d logit_k = p_k (support_k - mean)
-    flush_(grad.mul_((support - mean.unsqueeze(-1)).mul_(weight)))
-    return mean

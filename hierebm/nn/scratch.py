@@ -19,6 +19,7 @@ class Scratch:
     @torch.inference_mode(False)
     def window(self, size: int, like: Tensor) -> Tensor:
         """(size,) of dtype and device of ``like``; whoever holds an older window keeps it."""
-        if size > self._memory.numel() or self._memory.dtype != like.dtype:
+        memory = self._memory
+        if size > memory.numel() or memory.dtype != like.dtype or memory.device != like.device:
             self._memory = like.new_empty(size)
         return self._memory[:size]
