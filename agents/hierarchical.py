@@ -12,11 +12,11 @@ from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
 from hierebm.agents.high_level import HighLevel
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
-from hierebm.planning.between_energy import BetweenEnergy
 from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.plan import Plan
 from hierebm.planning.reliability import Reliability
 from hierebm.planning.samplers import EBMSampler, SubgoalSampler
+from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray
 

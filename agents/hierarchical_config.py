@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hierebm.agents.ddpg_her import DDPGHERConfig
-from hierebm.planning.between_energy import EnergyConfig
 from hierebm.planning.planner import PlannerConfig
 from hierebm.planning.samplers import SAMPLERS
+from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.planning.sequence import SequenceConfig
 
 PLANNERS = ("graph", "sequence")

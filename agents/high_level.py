@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
 from hierebm.control.fast import DistanceDDPG
-from hierebm.planning.between_data import BetweenData, newest_triplets
 from hierebm.planning.calibration import StepsFn, edge_calibration, edges_between
 from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.experience import ExperienceMap
@@ -20,6 +19,7 @@ from hierebm.planning.places import PlacePool
 from hierebm.planning.planner import ClosedLoopPlanner, SubgoalPlanner
 from hierebm.planning.reliability import Reliability
 from hierebm.planning.samplers import LearntSampler, SubgoalSampler, make_sampler
+from hierebm.planning.samplers.between_data import BetweenData, newest_triplets
 from hierebm.planning.sequence import SequencePlanner
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.planning.stitching import stitched_between

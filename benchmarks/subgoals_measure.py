@@ -15,11 +15,11 @@ import torch
 
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
-from hierebm.planning.between_data import BetweenData, newest_triplets
 from hierebm.planning.calibration import Edges, edges_between
 from hierebm.planning.places import PlacePool
 from hierebm.planning.planner import PlanState, SubgoalPlanner
 from hierebm.planning.samplers import LearntSampler, SubgoalSampler, make_sampler
+from hierebm.planning.samplers.between_data import BetweenData, newest_triplets
 from hierebm.planning.stitching import stitched_between
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray

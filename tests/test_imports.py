@@ -62,15 +62,20 @@ def layer(module: str) -> str:
 
 def test_every_layer_imports_only_those_below(arrows: dict[str, set[str]]) -> None:
     models = {"hierebm.nn", "hierebm.replay", "hierebm.energy", "hierebm.control"}
+    planning = {"hierebm.planning", "hierebm.planning.samplers", "hierebm.planning.sequence"}
+    planning |= models
     below = {
         "hierebm.envs": set(),
         "hierebm.nn": set(),
         "hierebm.replay": {"hierebm.nn"},
         "hierebm.energy": {"hierebm.nn", "hierebm.replay"},
         "hierebm.control": {"hierebm.nn", "hierebm.replay"},
-        "hierebm.planning": models,
-        "hierebm": {*models, "hierebm.planning"},
-        "hierebm.agents": {*models, "hierebm.planning", "hierebm"},
+        "hierebm.planning.sequence": models,
+        # Samplers draw places and ask for edges; planners draw from samplers.
+        "hierebm.planning.samplers": {*models, "hierebm.planning"},
+        "hierebm.planning": {*models, "hierebm.planning.samplers", "hierebm.planning.sequence"},
+        "hierebm": planning,
+        "hierebm.agents": {*planning, "hierebm"},
     }
     assert {layer(name) for name in arrows} == set(below)
     for name, targets in arrows.items():

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.calibration import edge_calibration, edges_between
-from hierebm.planning.chain import TooLong, lay_chain
 from hierebm.planning.edges import EdgeRules, GraphConfig, candidate_pairs
 from hierebm.planning.graph import SubgoalGraph
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.planner import PlannerConfig, SubgoalPlanner
 from hierebm.planning.samplers import EBMSampler, ReplaySampler, farthest_points
+from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.samplers.chain import TooLong, lay_chain
 from hierebm.planning.stitching import along_polyline, stitched_between
 from hierebm.planning.straightening import straighten
 from hierebm.replay import BetweenTriplets

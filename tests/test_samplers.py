@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierebm import HierarchicalEBMAgent
-from hierebm.planning.between_data import BetweenData
-from hierebm.planning.between_energy import EnergyConfig
 from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.places import PlacePool
 from hierebm.planning.samplers import SAMPLERS, LearntSampler, make_sampler
-from hierebm.planning.samplers_plain import medoids
+from hierebm.planning.samplers.between_data import BetweenData
+from hierebm.planning.samplers.between_energy import EnergyConfig
+from hierebm.planning.samplers.plain import medoids
 from hierebm.replay import BetweenTriplets, EpisodeReplay
 
 SMALL: dict[str, Any] = {

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hierebm.planning.sequence import SequenceConfig, SequencePlanner
-from hierebm.planning.sequence_chains import (
+from hierebm.planning.sequence.chains import (
     bending,
     least_costs,
     resample,
     sample_sequences,
     stiffness_inverses,
 )
-from hierebm.planning.transition_energy import (
+from hierebm.planning.sequence.transition_energy import (
     NegativeProposal,
     TransitionEnergy,
     info_nce_transitions,

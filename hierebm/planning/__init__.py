@@ -1,21 +1,22 @@
 """The high level: subgoal samplers, the graph over subgoals, planners that follow it."""
 
-from hierebm.planning.between_data import BetweenData
-from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.graph import SubgoalGraph
-from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.plan import Plan
 from hierebm.planning.planner import PlannerConfig, PlanState, SubgoalPlanner
 from hierebm.planning.samplers import (
     SAMPLERS,
+    BetweenData,
+    BetweenEnergy,
     ContrastiveSampler,
     CVAESampler,
     EBMSampler,
+    EnergyConfig,
     FarthestPointSampler,
     KMeansSampler,
     LearntSampler,
+    PairScore,
     ReplaySampler,
     SubgoalSampler,
     UniformSampler,

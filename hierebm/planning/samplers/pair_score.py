@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierebm.nn.modules import MLP, FlatAdam, RandomFourierFeatures, flat_parameters
-from hierebm.planning.between_energy import EnergyConfig
+from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.replay.episodes import FloatArray
 
 # Frequencies of one radian per eight steps and their neighbours, as the between-energy's.

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
-from hierebm.planning.samplers_base import SubgoalSampler, farthest_points
+from hierebm.planning.samplers.base import SubgoalSampler, farthest_points
 from hierebm.replay.episodes import FloatArray, IntArray
 
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierebm.planning.between_data import BetweenData
-from hierebm.planning.between_energy import BetweenEnergy
-from hierebm.planning.chain import lay_chain
 from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
-from hierebm.planning.samplers_base import LearntSampler, farthest_points
+from hierebm.planning.samplers.base import LearntSampler, farthest_points
+from hierebm.planning.samplers.between_data import BetweenData
+from hierebm.planning.samplers.between_energy import BetweenEnergy
+from hierebm.planning.samplers.chain import lay_chain
 from hierebm.replay.episodes import FloatArray
 
 # Hops of a chain may take this many times ``safe_edge``.
@@ -29,8 +29,8 @@ SHORT = 4.0
 class EBMSampler(LearntSampler):
     """States of low energy E(w | s, g): likely to lie between start and goal.
 
-    First a chain is laid from start to goal (:func:`~hierebm.planning.chain.lay_chain`). What is
-    left of the n goes to candidates from the pool, resampled by exp(-E), on request refined by a
+    First a chain is laid from start to goal (:func:`~hierebm.planning.samplers.chain.lay_chain`).
+    What is left of the n goes to candidates from the pool, resampled by exp(-E), on request refined by a
     few Langevin steps (kept only where they stay on visited ground), and thinned by farthest-point
     selection, because a graph gains nothing from two nodes at one place.
 

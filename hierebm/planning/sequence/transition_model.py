@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hierebm.nn.modules import FlatAdam, flat_parameters, polyak_
-from hierebm.planning.sequence_config import SequenceConfig
-from hierebm.planning.transition_energy import (
+from hierebm.planning.sequence.config import SequenceConfig
+from hierebm.planning.sequence.transition_energy import (
     NegativeProposal,
     TransitionEnergy,
     info_nce_transitions,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.samplers import importance_resample
-from hierebm.planning.between_data import BetweenData
-from hierebm.planning.between_energy import EnergyConfig
 from hierebm.planning.edges import EdgeRules
-from hierebm.planning.pair_score import PairScore
 from hierebm.planning.places import PlacePool, Places
-from hierebm.planning.samplers_base import LearntSampler, farthest_points
+from hierebm.planning.samplers.base import LearntSampler, farthest_points
+from hierebm.planning.samplers.between_data import BetweenData
+from hierebm.planning.samplers.between_energy import EnergyConfig
+from hierebm.planning.samplers.pair_score import PairScore
 from hierebm.replay.episodes import FloatArray, IntArray
 
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from hierebm.planning.between_data import BetweenData
 from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
+from hierebm.planning.samplers.between_data import BetweenData
 from hierebm.replay.episodes import FloatArray, IntArray
 
 

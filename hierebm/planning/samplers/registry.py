@@ -1,38 +1,20 @@
-"""Subgoal samplers: where the nodes of the graph between a state and a goal come from.
-
-All of them answer the same question (:class:`SubgoalSampler`) and are made by name.
-"""
+"""Every subgoal sampler by its name."""
 
 from __future__ import annotations
 
 import torch
 
-from hierebm.planning.between_energy import BetweenEnergy, EnergyConfig
-from hierebm.planning.samplers_base import LearntSampler, SubgoalSampler, farthest_points
-from hierebm.planning.samplers_contrastive import ContrastiveSampler
-from hierebm.planning.samplers_cvae import CVAESampler
-from hierebm.planning.samplers_energy import EBMSampler
-from hierebm.planning.samplers_plain import (
+from hierebm.planning.samplers.base import SubgoalSampler
+from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.samplers.contrastive import ContrastiveSampler
+from hierebm.planning.samplers.cvae import CVAESampler
+from hierebm.planning.samplers.energy import EBMSampler
+from hierebm.planning.samplers.plain import (
     FarthestPointSampler,
     KMeansSampler,
     ReplaySampler,
     UniformSampler,
 )
-
-__all__ = [
-    "SAMPLERS",
-    "CVAESampler",
-    "ContrastiveSampler",
-    "EBMSampler",
-    "FarthestPointSampler",
-    "KMeansSampler",
-    "LearntSampler",
-    "ReplaySampler",
-    "SubgoalSampler",
-    "UniformSampler",
-    "farthest_points",
-    "make_sampler",
-]
 
 PLAIN: dict[str, type[SubgoalSampler]] = {
     "replay": ReplaySampler,

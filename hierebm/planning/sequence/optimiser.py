@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hierebm.planning.sequence_chains import (
+from hierebm.planning.sequence.chains import (
     bending,
     least_costs,
     resample,
@@ -27,8 +27,8 @@ from hierebm.planning.sequence_chains import (
     stiffness_inverses,
     valid_transitions,
 )
-from hierebm.planning.sequence_config import SequenceConfig
-from hierebm.planning.transition_model import TransitionModel
+from hierebm.planning.sequence.config import SequenceConfig
+from hierebm.planning.sequence.transition_model import TransitionModel
 
 __all__ = ["SequenceConfig", "SequencePlan", "SequencePlanner"]
 

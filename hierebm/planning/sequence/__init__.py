@@ -1,0 +1,14 @@
+"""The sequence optimiser of Du, Lin & Mordatch 2019, arXiv 1909.06878."""
+
+from hierebm.planning.sequence.config import SequenceConfig
+from hierebm.planning.sequence.optimiser import SequencePlan, SequencePlanner
+from hierebm.planning.sequence.transition_energy import TransitionEnergy
+from hierebm.planning.sequence.transition_model import TransitionModel
+
+__all__ = [
+    "SequenceConfig",
+    "SequencePlan",
+    "SequencePlanner",
+    "TransitionEnergy",
+    "TransitionModel",
+]
