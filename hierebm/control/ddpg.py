@@ -7,10 +7,10 @@ transitions, with an ensemble of distance critics (Eysenbach et al. 2019, arXiv 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +22,22 @@ from hierebm.replay.episodes import FloatArray
 
 # Rows per forward pass of a query: activations of this many rows stay in the cache.
 QUERY_ROWS = 256
+
+
+def reduction(name: str) -> Callable[[Tensor], Tensor]:
+    """What "max", "mean" and "none" make of predictions (E, B) of an ensemble: (B,) or (E, B).
+
+    Raises:
+        ValueError: another name.
+    """
+    reductions: dict[str, Callable[[Tensor], Tensor]] = {
+        "max": lambda steps: steps.amax(0),
+        "mean": lambda steps: steps.mean(0),
+        "none": lambda steps: steps,
+    }
+    if name not in reductions:
+        raise ValueError(f"reduce must be one of {sorted(reductions)}, got {name!r}")
+    return reductions[name]
 
 
 @dataclass
@@ -182,7 +198,11 @@ class DistanceDDPG:
         Args:
             observation, achieved_goal, goal: (B, ...) rows.
             reduce: over the ensemble: "max" (what planning trusts), "mean", or "none" (E, B).
+
+        Raises:
+            ValueError: another ``reduce``.
         """
+        over_ensemble = reduction(reduce)
         inputs = [self._tensor(x) for x in (observation, achieved_goal, goal)]
         parts = []
         for observation_, achieved_, goal_ in zip(
@@ -191,15 +211,7 @@ class DistanceDDPG:
             features = self.features(observation_, achieved_, goal_)
             action = torch.tanh(self.actor(features))
             parts.append(self.head.distance(self.critics(torch.cat([features, action], -1))))
-        if not parts:
-            return np.zeros(0, np.float32)
-        steps = torch.cat(parts, dim=1)
-        if reduce == "max":
-            steps = steps.amax(0)
-        elif reduce == "mean":
-            steps = steps.mean(0)
-        elif reduce != "none":
-            raise ValueError(f'reduce must be "max", "mean" or "none", got {reduce!r}')
+        steps = over_ensemble(torch.cat(parts, dim=1))
         result: FloatArray = steps.clamp(1.0, self.config.max_distance).cpu().numpy()
         return result
 

@@ -20,7 +20,10 @@ class DistanceHead(ABC):
 
     @abstractmethod
     def distance(self, outputs: Tensor) -> Tensor:
-        """(E, B, out_dim) -> (E, B) predicted steps in [1, max_distance]."""
+        """(E, B, out_dim) -> (E, B) predicted steps, differentiable.
+
+        Targets are in [1, max_distance]; a regression may leave that range between them.
+        """
 
     @abstractmethod
     def bootstrap(self, next_outputs: Tensor, reached: Tensor, dead_end: Tensor) -> Tensor:
@@ -28,7 +31,11 @@ class DistanceHead(ABC):
 
         Args:
             next_outputs: (E, B, out_dim) of the target networks at the next state.
-            reached, dead_end: (B,) bool.
+            reached: (B,) bool, the next state reaches the goal; beats ``dead_end``.
+            dead_end: (B,) bool, no goal can be reached any more: max_distance.
+
+        Returns:
+            What ``loss`` takes as its target, (E, B, out_dim).
         """
 
     @abstractmethod
@@ -39,8 +46,10 @@ class DistanceHead(ABC):
 class CategoricalHead(DistanceHead):
     """A distribution over 1..N steps, the last bin standing for 'N or more' (SORB).
 
-    Eysenbach, Salakhutdinov & Levine 2019, arXiv 1906.05253, section 3.2: the target is the next
-    state's distribution shifted right by one bin, one-hot on the first bin if the goal is reached.
+    Eysenbach, Salakhutdinov & Levine 2019, arXiv 1906.05253, "Better distance estimates": the
+    target is the next state's distribution shifted right by one bin, one-hot on the first bin if
+    the goal is reached. The atoms lie one step apart, so the projection of distributional RL
+    (Bellemare et al. 2017, arXiv 1707.06887, algorithm 1) is that shift and rounds nothing.
     """
 
     def __init__(self, max_distance: int) -> None:
@@ -65,7 +74,7 @@ class CategoricalHead(DistanceHead):
 
 
 class ScalarHead(DistanceHead):
-    """One number per state, goal and action: the mean distance, clipped to [1, N]."""
+    """One number per state, goal and action: the mean distance, its targets clipped to [1, N]."""
 
     def __init__(self, max_distance: int) -> None:
         super().__init__(max_distance)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hierebm.control.acting import ActingPass
-from hierebm.control.ddpg import QUERY_ROWS, DDPGConfig, DistanceDDPG
+from hierebm.control.ddpg import QUERY_ROWS, DDPGConfig, DistanceDDPG, reduction
 from hierebm.control.distance import CategoricalHead
 from hierebm.control.features import FeatureWriter
 from hierebm.nn.kernels import DenseKernel
@@ -181,9 +181,7 @@ class FastDistanceDDPG(DistanceDDPG):
         reduce: str = "max",
     ) -> FloatArray:
         """Predicted steps under the policy, (B,) float32 in [1, max_distance]; see the parent."""
-        reductions = {"max": lambda s: s.amax(0), "mean": lambda s: s.mean(0), "none": lambda s: s}
-        if reduce not in reductions:
-            raise ValueError(f"reduce must be one of {sorted(reductions)}, got {reduce!r}")
+        over_ensemble = reduction(reduce)
         rows = len(observation)
         steps = torch.empty(self.config.n_critics, rows)
         for start in range(0, rows, QUERY_ROWS):
@@ -191,7 +189,7 @@ class FastDistanceDDPG(DistanceDDPG):
             inputs = self._inputs(observation[chunk], achieved_goal[chunk], goal[chunk])
             self._choose_actions(inputs, self._actor_kernel)
             steps[:, chunk] = self.head.distance(self._critics_kernel.forward(inputs))
-        result: FloatArray = reductions[reduce](steps).clamp_(1.0, self.config.max_distance).numpy()
+        result: FloatArray = over_ensemble(steps).clamp_(1.0, self.config.max_distance).numpy()
         return result
 
 

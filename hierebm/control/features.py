@@ -83,15 +83,27 @@ class GoalFeatures(nn.Module):
         """Set the scaling: (shift, scale) of observation and goal, and the size of a step.
 
         Args:
+            observation: two (obs_dim,), in the observation's units.
+            goal: two (goal_dim,), in the goal's units.
             step_scale: (goal_dim,) how far the achieved goal moves in one step at full speed;
                 a dimension that hardly moves counts as moving 1% of its scale.
+
+        Raises:
+            ValueError: a scale that is not positive.
         """
+        for name, (_, scale) in (("observation", observation), ("goal", goal)):
+            if not bool((scale > 0).all()):
+                raise ValueError(
+                    f"every scale of the {name} must be positive, got {scale.tolist()}: "
+                    "give a constant entry the scale 1"
+                )
         self.observation_shift.copy_(observation[0])
         self.observation_scale.copy_(observation[1])
         self.goal_shift.copy_(goal[0])
         self.goal_scale.copy_(goal[1])
         if step_scale is not None:
-            self.step_scale.copy_(torch.maximum(step_scale, 0.01 * self.goal_scale))
+            least = 0.01 * self.goal_scale
+            self.step_scale.copy_(torch.maximum(step_scale.to(least), least))
 
 
 class FeatureWriter:

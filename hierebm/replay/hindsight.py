@@ -56,14 +56,32 @@ def sample_transitions(
     The terminal flag is recomputed for the new goal. Truncation is bootstrapped through.
 
     Args:
-        horizon: mean number of steps to the future state.
+        replay: where the transitions are stored.
+        n: number of transitions; the shares are rounded to whole rows.
+        reached: says whether an achieved goal reaches a goal.
+        rng: source of all randomness.
+        future, random, nearby: shares of the sources, in [0, 1] and together at most 1.
+        horizon: mean number of steps to the future state, at least 1.
+
+    Raises:
+        ValueError: shares or a horizon out of range.
+        RuntimeError: nothing was stored yet.
     """
+    if min(future, random, nearby) < 0.0 or future + random + nearby > 1.0 + 1e-9:
+        raise ValueError(
+            "the shares of relabelled goals must not be negative nor sum to more than 1, got "
+            f"future={future}, random={random}, nearby={nearby}"
+        )
+    if not horizon >= 1.0:
+        raise ValueError(f"horizon must be at least 1 step, got {horizon}")
     rows = replay.sample_rows(n, rng)
     observation, achieved_goal, goal, action, next_observation, next_achieved_goal = (
         replay.transitions(rows)
     )
 
-    n_future, n_random, n_nearby = (round(share * n) for share in (future, random, nearby))
+    n_future = round(future * n)
+    n_random = min(round(random * n), n - n_future)
+    n_nearby = min(round(nearby * n), n - n_future - n_random)
     ahead = rng.geometric(1.0 / horizon, size=n_future)
     ahead = np.minimum(ahead, replay.steps_left(rows[:n_future]))
     goal[:n_future] = replay.achieved_goal[replay.later(rows[:n_future], ahead)]

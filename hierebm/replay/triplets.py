@@ -41,9 +41,21 @@ def sample_between(
     of every path that accelerates and brakes.
 
     Args:
-        max_steps: longest time between s and g.
-        halfway: share of triplets with w half the way instead.
+        replay: where the trajectories are stored.
+        n: number of triplets.
+        rng: source of all randomness.
+        max_steps: longest time between s and g, at least 1; uniform up to it or to the episode's
+            end.
+        halfway: share of triplets, in [0, 1], with w half the way instead.
+
+    Raises:
+        ValueError: max_steps or halfway out of range.
+        RuntimeError: nothing was stored yet.
     """
+    if max_steps < 1 or not 0.0 <= halfway <= 1.0:
+        raise ValueError(
+            f"need max_steps >= 1 and halfway in [0, 1], got {max_steps} and {halfway}"
+        )
     rows = replay.sample_rows(n, rng)
     span = np.minimum(replay.steps_left(rows), max_steps)
     span = np.maximum(1, np.ceil(rng.random(n) * span)).astype(np.int64)
