@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.vector import VectorEnv
 
 from hierebm.callback_base import BaseCallback
+from hierebm.state import single_env_kwargs
 
 
 class PlanFigureCallback(BaseCallback):
@@ -47,10 +49,21 @@ class PlanFigureCallback(BaseCallback):
     def _on_training_start(self) -> None:
         from hierebm.plots import walls_of
 
-        env = self.env if self.env is not None else self.training_env.spec
-        if env is None:
+        if self.env is None and self.training_env.spec is None:
             raise ValueError("the training env has no spec to copy it by; pass env=")
-        made = env if isinstance(env, gym.Env) else gym.make(env)
+        try:
+            made = self._tasks_env()
+        # Gymnasium cannot make every wrapper again, and a picture is not worth a training run.
+        except Exception as error:
+            if self.env is not None:
+                raise
+            warnings.warn(
+                f"plans are not drawn: the training env cannot be copied ({error}); pass "
+                "PlanFigureCallback(env=...) as a callback",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return
         self.walls = walls_of(made)
         options = None if self.options is None else dict(self.options)
         self.observations = [
@@ -59,6 +72,17 @@ class PlanFigureCallback(BaseCallback):
         if made is not self.env:
             made.close()
         self._last = self.num_timesteps
+
+    def _tasks_env(self) -> gym.Env:
+        """The env given or made by the id given, else one like those that the agent learns in."""
+        if isinstance(self.env, gym.Env):
+            return self.env
+        if self.env is not None:
+            return gym.make(self.env)
+        training, spec = self.training_env, self.training_env.spec
+        if isinstance(training, VectorEnv):
+            return gym.make(spec.id, **single_env_kwargs(spec))
+        return gym.make(spec, **({"render_mode": None} if "render_mode" in spec.kwargs else {}))
 
     def _on_step(self) -> bool:
         if self.num_timesteps - self._last >= self.freq:

@@ -266,8 +266,8 @@ def _find_compute_reward(env: Any) -> Any:
                 return env.unwrapped.compute_reward
             if isinstance(env.unwrapped, SyncVectorEnv):
                 return env.unwrapped.envs[0].get_wrapper_attr("compute_reward")
-            # Workers in other processes: ask all of them, they agree.
-            call: Any = env.call  # type: ignore[attr-defined]
+            # Workers in other processes: ask all of them, they agree. Wrappers do not pass it on.
+            call: Any = env.unwrapped.call  # type: ignore[attr-defined]
             return lambda *args: call("compute_reward", *args)[0]
         return env.get_wrapper_attr("compute_reward")
     except AttributeError as error:
@@ -300,10 +300,13 @@ class _Rows(Sequence[dict[str, Any]]):
         return self._row(rows) if isinstance(rows, int) else [self._row(i) for i in rows]
 
     def _row(self, i: int) -> dict[str, Any]:
-        return {
-            key: values[i]
-            for key, values in self._infos.items()
-            if not key.startswith("_")
-            and not isinstance(values, dict)
-            and (f"_{key}" not in self._infos or self._infos[f"_{key}"][i])
-        }
+        # What is final was merged into the rest.
+        return _row({k: v for k, v in self._infos.items() if k != "final_info"}, i)
+
+
+def _row(infos: dict[str, Any], i: int) -> dict[str, Any]:
+    return {
+        key: _row(values, i) if isinstance(values, dict) else values[i]
+        for key, values in infos.items()
+        if not key.startswith("_") and (f"_{key}" not in infos or infos[f"_{key}"][i])
+    }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from hierebm.errors import CheckpointError
 
@@ -87,16 +88,27 @@ def env_to_json(env: Any) -> dict[str, Any] | None:
     spec = getattr(env, "spec", None)
     if spec is None:
         return None
-    kwargs = {
-        key: value
-        for key, value in (spec.kwargs or {}).items()
-        # How many, how stepped and how shown is the business of whoever makes it again.
-        if key not in ("num_envs", "autoreset_mode", "vectorization_mode", "render_mode")
-    }
+    kwargs = single_env_kwargs(spec)
     try:
         return {"id": spec.id, "kwargs": json.loads(json.dumps(kwargs, allow_nan=False))}
     except (TypeError, ValueError):
         return None
+
+
+# How many, how stepped and how shown is the business of whoever makes an env again.
+_NOT_THE_WORLD = (
+    "num_envs",
+    "vectorization_mode",
+    "vector_kwargs",
+    "wrappers",
+    "autoreset_mode",
+    "render_mode",
+)
+
+
+def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
+    """What the world of an env, or of each env of a vector, was made with by its id."""
+    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_THE_WORLD}
 
 
 def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:

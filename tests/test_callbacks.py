@@ -430,6 +430,31 @@ def test_plan_figures_leave_the_training_env_alone():
     np.testing.assert_allclose(observation["desired_goal"], [1.5, 1.5])
 
 
+@pytest.mark.parametrize("vectorization", ["vector_entry_point", "sync"])
+def test_plan_figures_copy_what_a_vector_env_is_made_of(vectorization):
+    env = gym.make_vec("PointMassGoal-v0", 3, vectorization, layout="u")
+    agent, callback = PlanningAgent(env), PlanFigureCallback(freq=2, n_plans=1)
+    drawn = []
+    agent.logger.record_figure = lambda key, figure: drawn.append(key)
+    agent.learn(8, callback)
+    assert "plan/path_0" in drawn
+    assert callback.walls is not None
+
+
+def test_a_training_env_that_cannot_be_copied_costs_the_pictures_not_the_training():
+    class NotRecorded(gym.Wrapper):
+        pass
+
+    agent = PlanningAgent(NotRecorded(gym.make("PointMassGoal-v0")))
+    with pytest.warns(
+        RuntimeWarning, match=r"cannot be copied.*PlanFigureCallback\(env="
+    ) as caught:
+        assert agent.learn(8, PlanFigureCallback(freq=2)).num_timesteps == 8
+    assert len(caught) == 1
+    with pytest.raises(gym.error.Error, match="NoSuch"):
+        agent.learn(8, PlanFigureCallback(freq=2, env="NoSuch-v0"))
+
+
 def test_watching_a_real_agent_does_not_change_what_it_learns(tmp_path):
     """Evaluations, pictures and logs in the middle of a run leave every weight as it would be."""
     torch = pytest.importorskip("torch")

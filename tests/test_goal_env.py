@@ -196,3 +196,25 @@ def test_a_row_of_infos_has_what_its_mask_says() -> None:
     values, known = np.array([1.0, 2.0]), np.array([True, False])
     rows = _Rows({"a": values, "_a": known, "b": values, "final_info": {"a": values}}, 2)
     assert list(rows) == [{"a": 1.0, "b": 1.0}, {"b": 2.0}]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_episodes_that_a_vector_wrapper_counts_reach_the_infos(mode: AutoresetMode) -> None:
+    vector = SyncVectorEnv([LineGoal, LineGoal], autoreset_mode=mode)
+    env = GoalEnv(gym.wrappers.vector.RecordEpisodeStatistics(vector))
+    env.reset(seed=0)
+    rows = []
+    for _ in range(25):
+        rows += [info for info in env.step(np.ones((2, 1), np.float32)).infos if "episode" in info]
+    assert [row["episode"]["l"] for row in rows] == [20, 20]
+
+
+def test_a_wrapped_vector_of_processes_is_asked_for_its_reward() -> None:
+    vector = gym.vector.AsyncVectorEnv([LineGoal, LineGoal])
+    env = GoalEnv(gym.wrappers.vector.RecordEpisodeStatistics(vector))
+    try:
+        env.reset(seed=0)
+        near = env.reached(np.array([[0.0], [0.0]]), np.array([[0.05], [0.5]]))
+        assert near.tolist() == [True, False]
+    finally:
+        env.close()

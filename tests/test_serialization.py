@@ -363,6 +363,10 @@ def test_envs_come_back_by_id_and_arguments():
     assert again.observation_space == env.observation_space
     vector = gym.make_vec("PointMassGoal-v0", num_envs=2, layout="u")
     assert env_to_json(vector) == {"id": "PointMassGoal-v0", "kwargs": {"layout": "u"}}
+    several = gym.make_vec(
+        "PointMassGoal-v0", 2, "sync", {"autoreset_mode": "SameStep"}, layout="u"
+    )
+    assert env_to_json(several) == {"id": "PointMassGoal-v0", "kwargs": {"layout": "u"}}
     assert env_to_json(gym.Env()) is None
 
 
