@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hierebm.energy.bounds import reflect
 from hierebm.energy.diversity import farthest_point, gather, kmeans_plus_plus
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import (
@@ -20,15 +21,9 @@ from hierebm.energy.objectives import (
     info_nce,
     margin_ranking,
 )
-from hierebm.energy.samplers import (
-    SamplingError,
-    annealed_langevin,
-    descent,
-    importance_resample,
-    langevin,
-    mala,
-    reflect,
-)
+from hierebm.energy.protocol import SamplingError
+from hierebm.energy.resampling import importance_resample
+from hierebm.energy.samplers import annealed_langevin, descent, langevin, mala
 
 
 def seeded(seed: int = 0) -> torch.Generator:

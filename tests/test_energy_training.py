@@ -30,7 +30,7 @@ from hierebm.energy.objectives import (
     sample_latents,
 )
 from hierebm.energy.proposals import GaussianProposal, ReplayProposal, UniformProposal
-from hierebm.energy.samplers import SamplingError
+from hierebm.energy.protocol import SamplingError
 from hierebm.energy.sampling import METHODS, SamplerConfig, draw
 from hierebm.energy.training import (
     EnergyConfig,

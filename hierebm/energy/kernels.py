@@ -134,7 +134,8 @@ class Workspace:
             or buffer.dtype != like.dtype
             or buffer.device != like.device
         ):
-            buffer = torch.empty((rows, columns), dtype=like.dtype, device=like.device)
+            with torch.inference_mode(False):  # the buffers outlive the caller's mode
+                buffer = torch.empty((rows, columns), dtype=like.dtype, device=like.device)
             self._buffers[name] = buffer
         return buffer[:rows]
 

@@ -20,9 +20,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hierebm.energy.bounds import Bounds
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import ContrastiveBatch
-from hierebm.energy.samplers import Bounds, langevin
+from hierebm.energy.samplers import langevin
 
 
 class NegativeSource(Protocol):

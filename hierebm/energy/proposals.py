@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from hierebm.energy.samplers import Bounds
+from hierebm.energy.bounds import Bounds
 
 
 class Proposal(Protocol):
@@ -59,8 +59,8 @@ class UniformProposal(_Flat):
 class ReplayProposal(_Flat):
     """Candidates drawn from stored states (N, y_dim), for energies trained against the same.
 
-    Where an energy is the log *ratio* to these states (``ReplayNegatives``), its own gradient does
-    not lead to p: keep ``refine_steps`` of the sampler at zero or small.
+    Where an energy is the log *ratio* to these states (``ReplayNegatives``), resampling them by
+    exp(-E) draws from p; the energy's own gradient does not lead there, so nothing is refined.
     """
 
     density: Literal["flat", "known", "unknown"] = "unknown"

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 
+class SamplingError(FloatingPointError):
+    """An energy or its gradient is not finite while sampling."""
+
+
 class EnergyModel(Protocol):
     """What the samplers and objectives of this package ask of an energy."""
 
@@ -28,9 +32,16 @@ def autograd_energy_and_grad(
     z: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Energies (...) and dE/dy (..., y_dim) of any differentiable energy, by autograd."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        # What was made in inference mode cannot take part in a graph; a copy can.
+        y = _graphable(y)
+        x, z = (None if t is None else _graphable(t) for t in (x, z))
         shape = torch.broadcast_shapes(*(t.shape[:-1] for t in (y, x, z) if t is not None))
         y = y.detach().expand(*shape, y.shape[-1]).clone().requires_grad_(True)
         values = energy(y, x, z)
         (grad,) = torch.autograd.grad(values.sum(), y)
     return values.detach(), grad
+
+
+def _graphable(t: Tensor) -> Tensor:
+    return t.clone() if t.is_inference() else t

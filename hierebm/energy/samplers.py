@@ -1,103 +1,23 @@
-"""Drawing from exp(-E / T): resampling of candidates, Langevin dynamics, MALA, descent.
+"""Markov chains that draw from exp(-E / T): Langevin dynamics, MALA, Metropolis; and descent.
 
-Shapes: chains y are (B, N, y_dim), N chains for each of B conditions x (B, x_dim) or latents given
-as (B, 1, z_dim) or (B, N, z_dim); unconditional energies take any leading shape. Every function
-draws from the generator that it is given and from nothing else, and none records a graph.
+Shapes: chains y are (B, N, y_dim), N chains for each of B conditions x (B, 1, x_dim) or latents
+given as (B, 1, z_dim) or (B, N, z_dim); unconditional energies take any leading shape. Every
+function draws from the generator that it is given (on the device of y) and from nothing else, and
+none records a graph.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hierebm.energy.diversity import farthest_point, gather, kmeans_plus_plus
-from hierebm.energy.networks import EnergyModel, bind
-
-__all__ = [
-    "MALAResult",
-    "SamplingError",
-    "annealed_langevin",
-    "descent",
-    "farthest_point",
-    "gather",
-    "importance_resample",
-    "kmeans_plus_plus",
-    "langevin",
-    "mala",
-    "metropolis",
-    "reflect",
-]
-
-Bounds = tuple[Tensor, Tensor]
-
-
-class SamplingError(FloatingPointError):
-    """An energy or its gradient is not finite while sampling."""
-
-
-def importance_resample(
-    energy: Tensor,
-    n: int,
-    generator: torch.Generator | None = None,
-    *,
-    temperature: float = 1.0,
-    replace: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """Resample n of M candidates with probability proportional to exp(-energy / temperature).
-
-    With candidates drawn from q and -E = log p/q + c this draws from p as M grows
-    (sampling-importance-resampling, Rubin 1987). Where -E = log p, hand in E + log q.
-
-    Args:
-        energy: (B, M) energies of the candidates; +inf excludes one.
-        n: draws per row.
-        generator: source of randomness.
-        temperature: above one flattens, below one sharpens.
-        replace: True draws by systematic resampling (a candidate of weight w appears n w times, up
-            or down to a whole number: the least variance); False draws n different candidates
-            (Gumbel top-n, Kool et al. 2019), which over-represents the tails when n is large.
-
-    Returns:
-        idx (B, n) int64 in exchangeable order, and ess (B,), the effective sample size
-        (sum w)^2 / sum w^2 of the candidates, between 1 and M.
-
-    Raises:
-        SamplingError: NaN or -inf among the energies, or no finite energy in a row.
-        ValueError: n > M without replacement, a temperature that is not positive.
-    """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    rows, m = energy.shape
-    if not replace and n > m:
-        raise ValueError(f"cannot draw n={n} of {m} candidates without replacement")
-    log_w = energy.detach().double() / -temperature
-    log_w = log_w - log_w.max(dim=-1, keepdim=True).values
-    w = log_w.exp()
-    total = w.sum(-1, keepdim=True)
-    # A row with a NaN, a -inf, or nothing but +inf ends as NaN here: one test catches all.
-    if not bool(torch.isfinite(total).all()):
-        raise SamplingError(
-            "candidate energies hold NaN or -inf, or a whole row is +inf: the energy diverged or "
-            "the candidates lie outside the region it was trained on"
-        )
-    ess = total.squeeze(-1).square() / w.square().sum(-1)
-    device = energy.device
-    if replace:
-        u = torch.rand((rows, 1), generator=generator, device=device, dtype=torch.float64)
-        points = (torch.arange(n, device=device, dtype=torch.float64) + u) / n
-        cumulative = w.cumsum(-1)
-        idx = torch.searchsorted(cumulative, points * cumulative[:, -1:], right=True)
-        idx = idx.clamp_(max=m - 1)
-        order = torch.rand((rows, n), generator=generator, device=device).argsort(dim=-1)
-        idx = idx.gather(1, order)
-    else:
-        u = torch.rand((rows, m), generator=generator, device=device, dtype=torch.float64)
-        gumbel = -torch.log(-torch.log(u.clamp(min=1e-300)))
-        idx = (log_w + gumbel).topk(n, dim=-1).indices
-    return idx, ess.to(energy.dtype)
+from hierebm.energy.bounds import Bounds, inside, reflect
+from hierebm.energy.networks import bind
+from hierebm.energy.protocol import EnergyModel, SamplingError
 
 
 def langevin(
@@ -135,28 +55,10 @@ def langevin(
 
     Raises:
         SamplingError: a chain is not finite at the end.
+        ValueError: a negative step size or temperature.
     """
-    bound = bind(energy, x, z)
-    noise_scale = (2.0 * torch.as_tensor(step_size) * torch.as_tensor(temperature)).sqrt().to(y)
-    noisy = bool((noise_scale > 0).any())
-    y = y.detach().clone()
-    for _ in range(steps):
-        _, grad = bound(y)
-        drift = grad.mul_(step_size)
-        if max_move is not None:
-            limit = torch.as_tensor(max_move, dtype=y.dtype, device=y.device)
-            drift = drift.clamp(min=-limit, max=limit)
-        y = y - drift
-        if noisy:
-            y += noise_scale * _randn_like(y, generator)
-        if bounds is not None:
-            y = reflect(y, bounds)
-    if not bool(torch.isfinite(y).all()):
-        raise SamplingError(
-            f"Langevin chains left the finite numbers within {steps} steps: reduce step_size "
-            f"(now {step_size}), set max_move, or give bounds"
-        )
-    return y
+    noise = [_noise_scale(y, step_size, temperature)] * steps
+    return _langevin(energy, y, x, z, step_size, noise, generator, bounds, max_move)
 
 
 def descent(
@@ -197,17 +99,64 @@ def annealed_langevin(
     """Langevin dynamics whose temperature falls geometrically from start_temperature to the end's.
 
     The last quarter of the steps runs at the final temperature. Barriers are crossed while hot;
-    the masses of separate modes are those that the cooling left, not those of exp(-E).
+    the masses of separate modes are those that the cooling left, not those of exp(-E). Arguments
+    and result are those of ``langevin``; both temperatures must be positive.
     """
+    if not (start_temperature > 0 and temperature > 0):
+        raise ValueError(
+            "start_temperature and temperature must be positive, got "
+            f"{start_temperature} and {temperature}; descent() is the limit of zero temperature"
+        )
     cooling = max(1, steps - steps // 4)
-    for i in range(steps):
-        part = min(1.0, i / cooling)
-        t = start_temperature ** (1.0 - part) * temperature**part
-        y = langevin(
-            energy, y, x, z, steps=1, step_size=step_size, temperature=t,
-            generator=generator, bounds=bounds, max_move=max_move,
-        )  # fmt: skip
+    parts = [min(1.0, i / cooling) for i in range(steps)]
+    temperatures = [start_temperature ** (1.0 - part) * temperature**part for part in parts]
+    noise = [_noise_scale(y, step_size, t) for t in temperatures]
+    return _langevin(energy, y, x, z, step_size, noise, generator, bounds, max_move)
+
+
+def _langevin(
+    energy: EnergyModel,
+    y: Tensor,
+    x: Tensor | None,
+    z: Tensor | None,
+    step_size: float | Tensor,
+    noise: Sequence[Tensor | None],
+    generator: torch.Generator | None,
+    bounds: Bounds | None,
+    max_move: float | Tensor | None,
+) -> Tensor:
+    """One step for each entry of ``noise``, the scale of its Gaussian; None for no noise."""
+    energy_and_grad = bind(energy, x, z)
+    limit = None if max_move is None else torch.as_tensor(max_move).to(y)
+    y = y.detach().clone()
+    for noise_scale in noise:
+        drift = energy_and_grad(y)[1] * step_size
+        if limit is not None:
+            drift = drift.clamp(min=-limit, max=limit)
+        y = y - drift
+        if noise_scale is not None:
+            y += noise_scale * _randn_like(y, generator)
+        if bounds is not None:
+            y = reflect(y, bounds)
+    if not bool(torch.isfinite(y).all()):
+        raise SamplingError(
+            f"Langevin chains left the finite numbers within {len(noise)} steps: reduce step_size "
+            f"(now {step_size}), set max_move, or give bounds"
+        )
     return y
+
+
+def _noise_scale(
+    y: Tensor, step_size: float | Tensor, temperature: float | Tensor
+) -> Tensor | None:
+    """sqrt(2 h T), broadcastable to y; None where it is zero."""
+    h, t = torch.as_tensor(step_size), torch.as_tensor(temperature)
+    if bool((h < 0).any()) or bool((t < 0).any()):
+        raise ValueError(
+            f"step_size and temperature must not be negative, got {step_size} and {temperature}"
+        )
+    scale = (2.0 * h * t).sqrt().to(y)
+    return scale if bool((scale != 0).any()) else None
 
 
 @dataclass
@@ -237,7 +186,8 @@ def mala(
     """Metropolis-adjusted Langevin: Langevin proposals, accepted so that exp(-E / T) is exact.
 
     Roberts & Tweedie 1996; the target acceptance is that of Roberts & Rosenthal 1998. Proposals
-    outside ``bounds`` or of NaN energy are rejected, so chains never leave the finite region.
+    outside ``bounds`` or of NaN energy are rejected, so chains never leave the finite region. A
+    coordinate of step size zero stays where it is.
 
     Args:
         energy: the model.
@@ -246,7 +196,7 @@ def mala(
         z: latents as for ``langevin``.
         steps: number of proposals.
         step_size: h; a tensor broadcasts against y.
-        temperature: T; a tensor broadcasts against y with last dimension one.
+        temperature: T > 0; a tensor broadcasts against y with last dimension one.
         generator: source of randomness.
         bounds: (low, high): zero probability outside.
         adapt: move h towards the target acceptance, one h per condition (the leading dimensions
@@ -255,9 +205,18 @@ def mala(
 
     Returns:
         A MALAResult.
+
+    Raises:
+        SamplingError: a chain starts at an energy of NaN, or meets one of -inf.
+        ValueError: a temperature that is not positive, or a negative step size.
     """
     t = torch.as_tensor(temperature, dtype=y.dtype, device=y.device)
     h = torch.as_tensor(step_size, dtype=y.dtype, device=y.device)
+    if not bool((t > 0).all()) or bool((h < 0).any()):
+        raise ValueError(
+            "temperature must be positive and step_size not negative, got "
+            f"{temperature} and {step_size}"
+        )
     if adapt:
         h = h.expand(*y.shape[:-2], 1, y.shape[-1]).clone()
     y = y.detach().clone()
@@ -271,13 +230,13 @@ def mala(
         proposal = y - s * grad + (2.0 * s).sqrt() * _randn_like(y, generator)
         e_new, grad_new = bound(proposal)
         e_new, grad_new = e_new / _squeeze(t), grad_new / t
-        forward = (proposal - y + s * grad).square() / (4.0 * s)
-        backward = (y - proposal + s * grad_new).square() / (4.0 * s)
+        width = torch.where(s > 0, 4.0 * s, 1.0)
+        forward = (proposal - y + s * grad).square() / width
+        backward = (y - proposal + s * grad_new).square() / width
         log_ratio = e - e_new + (forward - backward).sum(-1)
-        log_ratio = torch.nan_to_num(log_ratio, nan=-math.inf)
+        log_ratio = torch.nan_to_num(log_ratio, nan=-math.inf, posinf=math.inf, neginf=-math.inf)
         if bounds is not None:
-            inside = ((proposal >= bounds[0]) & (proposal <= bounds[1])).all(-1)
-            log_ratio = log_ratio.masked_fill(~inside, -math.inf)
+            log_ratio = log_ratio.masked_fill(~inside(proposal, bounds), -math.inf)
         u = torch.rand(log_ratio.shape, generator=generator, device=y.device, dtype=y.dtype)
         accept = u.log() < log_ratio
         y = torch.where(accept[..., None], proposal, y)
@@ -287,6 +246,7 @@ def mala(
         if adapt:
             rate = log_ratio.clamp(max=0.0).exp().mean(-1)[..., None, None]
             h = h * ((rate - target_acceptance) * (2.0 / math.sqrt(i + 1.0))).exp()
+    _refuse_bad(e)
     return MALAResult(y, e * _squeeze(t), accepted / max(1, steps), h)
 
 
@@ -321,7 +281,10 @@ def metropolis(
         bounds: (low, high): zero probability outside.
 
     Returns:
-        The chains and their energies.
+        The chains (B, N, y_dim) and their energies (B, N).
+
+    Raises:
+        SamplingError: a chain starts at an energy of NaN, or meets one of -inf.
     """
     width = (2.0 * torch.as_tensor(step_size, dtype=y.dtype, device=y.device)).sqrt()
     for _ in range(steps):
@@ -331,18 +294,20 @@ def metropolis(
         slack = torch.empty_like(e).exponential_(generator=generator)
         accept = e_new < e + temperature * slack
         if bounds is not None:
-            accept &= ((proposal >= bounds[0]) & (proposal <= bounds[1])).all(-1)
+            accept &= inside(proposal, bounds)
         y = torch.where(accept[..., None], proposal, y)
         e = torch.where(accept, e_new, e)
+    _refuse_bad(e)
     return y, e
 
 
-def reflect(y: Tensor, bounds: Bounds) -> Tensor:
-    """Fold y back into the box as if its walls were mirrors (any number of times)."""
-    low, high = bounds
-    span = high - low
-    folded = torch.remainder(y - low, 2.0 * span)
-    return low + torch.minimum(folded, 2.0 * span - folded)
+def _refuse_bad(e: Tensor) -> None:
+    """A chain at NaN or -inf would stay there for ever, and look like a sample."""
+    if not bool((e > -math.inf).all()):
+        raise SamplingError(
+            "a chain is at an energy of NaN or -inf: the energy diverged while training, or the "
+            "chains started outside the region it was trained on"
+        )
 
 
 def _randn_like(y: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import info_nce
-from hierebm.energy.samplers import importance_resample, langevin
+from hierebm.energy.resampling import importance_resample
+from hierebm.energy.samplers import langevin
 from hierebm.nn.modules import FlatAdam, flat_parameters
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray, IntArray

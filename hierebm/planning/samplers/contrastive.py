@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierebm.energy.samplers import importance_resample
+from hierebm.energy.resampling import importance_resample
 from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers.base import LearntSampler, farthest_points
