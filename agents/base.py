@@ -41,7 +41,9 @@ class GoalAgent(SavedAgent):
         overrides: fields of the config by name, e.g. ``batch_size=512``.
 
     Raises:
-        TypeError: for an override that is no field of the config; names the nearest ones.
+        TypeError: for an override that is no field of the config (names the nearest ones), or a
+            value of another type than its default.
+        ValueError: for a value out of its range, or a device that cannot be used here.
     """
 
     default_log_name: ClassVar[str]
@@ -57,7 +59,13 @@ class GoalAgent(SavedAgent):
         verbose: int = 0,
         **overrides: Any,
     ) -> None:
-        config = overridden(self.config_class() if config is None else config, overrides)
+        config = self.config_class() if config is None else config
+        if not isinstance(config, self.config_class):
+            raise TypeError(
+                f"config must be a {self.config_class.__name__}, got {config!r}; an environment "
+                "goes to learn(env) or env=, single settings go by name, e.g. batch_size=512"
+            )
+        config = overridden(config, overrides)
         super().__init__(config, seed=seed, device=device)
         self.tensorboard_log, self.verbose = tensorboard_log, verbose
         self.logger: Logger = Logger()
@@ -120,6 +128,11 @@ class GoalAgent(SavedAgent):
             ValueError, TypeError: an environment that is none this agent can learn in, NaN
                 observations or rewards; the message says what to do. What was learnt is kept.
         """
+        if isinstance(env, (int, float)):
+            raise TypeError(
+                "the environment is learn's first argument, then comes the number of steps: "
+                f"learn(env, {env:g}), or learn(total_timesteps={env:g}) where one was set before"
+            )
         if env is not None:
             self.set_env(env)
         if self.env is None:

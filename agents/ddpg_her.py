@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from hierebm.agents.base import GoalAgent
-from hierebm.control import DDPGConfig, make_ddpg
+from hierebm.agents.ddpg_her_config import DDPGHERConfig
+from hierebm.control import make_ddpg
 from hierebm.control.exploration import ExplorationNoise
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
 from hierebm.nn.precision import bf16_products
@@ -21,47 +21,13 @@ from hierebm.replay import EpisodeReplay, sample_transitions
 from hierebm.replay.episodes import FloatArray, StoredStep
 from hierebm.serialization import load_checkpoint, save_checkpoint
 
+__all__ = ["DDPGHERAgent", "DDPGHERConfig"]
+
 # Random actions are held for this many steps on average: a system with momentum reaches its top
 # speed, which sets the scale of one step, and goes somewhere.
 HOLD = 8.0
 # Steps of all environments that are put into the buffer together, unless it is asked for before.
 STORED_AT_ONCE = 128
-
-
-@dataclass
-class DDPGHERConfig(DDPGConfig):
-    """Settings of :class:`DDPGHERAgent`; the networks' come from :class:`DDPGConfig`."""
-
-    kernels: bool | None = None
-    """Hand-written forward and backward passes (True), autograd (False), or the faster (None)."""
-    bf16: bool = False
-    """Matrix products of the update in bfloat16, weights in float32: faster from about 256 units
-    a layer on, slower below."""
-    total_timesteps: int = 20_000
-    """Environment steps of a call of ``learn`` that does not say how many."""
-    buffer_size: int = 1_000_000
-    """States that the replay buffer holds; memory is taken as it fills."""
-    batch_size: int = 256
-    """Transitions in an update."""
-    learning_starts: int = 1000
-    """Steps with random actions before learning begins."""
-    train_freq: int = 1
-    """Environment steps between updates, counted over all environments."""
-    gradient_steps: int = 1
-    """Updates each time."""
-    action_noise: float = 0.2
-    """Standard deviation of the exploration noise; actions are in [-1, 1]."""
-    random_actions: float = 0.1
-    """Share of steps on which the action is uniformly random."""
-    her_future: float = 0.4
-    """Share of goals taken from the same episode's future."""
-    her_random: float = 0.25
-    """Share of goals taken from anywhere in the buffer."""
-    her_nearby: float = 0.0
-    """Share of goals that are near as the crow flies, the nearest of a few random states; what is
-    left keeps the goal that was chased."""
-    her_horizon: float = 10.0
-    """Mean number of steps to a goal from the future."""
 
 
 class DDPGHERAgent(GoalAgent):

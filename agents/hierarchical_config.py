@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from hierebm.agents.ddpg_her import DDPGHERConfig
+from hierebm.agents.ddpg_her_config import DDPGHERConfig
+from hierebm.agents.settings import check_ranges, overridden
 from hierebm.planning.planner import PlannerConfig
 from hierebm.planning.samplers import SAMPLERS
 from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.planning.sequence import SequenceConfig
 
 PLANNERS = ("graph", "sequence")
+_RANGES = {
+    **dict.fromkeys(
+        (
+            "energy_width",
+            "energy_depth",
+            "energy_batch_size",
+            "energy_negatives",
+            "energy_train_freq",
+            "stitched_buffer",
+            "candidates",
+            "latent_dim",
+            "contrastive_dim",
+            "max_edge",
+            "neighbours",
+            "n_subgoals",
+            "pool_size",
+        ),
+        (1, math.inf),
+    ),
+    **dict.fromkeys(
+        (
+            "energy_lr",
+            "energy_gradient_steps",
+            "langevin_steps",
+            "safe_edge",
+            "hop_cost",
+            "budget_factor",
+            "budget_slack",
+            "redraws",
+            "wander_steps",
+        ),
+        (0, math.inf),
+    ),
+    **dict.fromkeys(
+        ("stitched_share", "straight_candidates", "explore", "direct_episodes"), (0, 1)
+    ),
+}
 
 
 @dataclass
@@ -32,8 +71,13 @@ class HierarchicalEBMConfig(PlannerConfig, EnergyConfig, DDPGHERConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_ranges(self, _RANGES)
         if isinstance(self.sequence, dict):
-            self.sequence = SequenceConfig(**self.sequence)
+            self.sequence = overridden(SequenceConfig(), self.sequence)
+        if not isinstance(self.sequence, SequenceConfig):
+            raise TypeError(
+                f"sequence must be a SequenceConfig or a dict of its fields, got {self.sequence!r}"
+            )
         for name, choices in (("planner", PLANNERS), ("subgoal_sampler", SAMPLERS)):
             if getattr(self, name) not in choices:
                 raise ValueError(

@@ -215,6 +215,51 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         HierarchicalEBMAgent.load(tmp_path / "flat.zip")
 
 
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ({"learning_rate": 1e-3}, TypeError, "did you mean actor_lr, critic_lr"),
+        ({"batch_size": "abc"}, TypeError, "batch_size must be a whole number, got 'abc'"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"buffer_size": 1.5}, TypeError, "buffer_size must be a whole number"),
+        ({"train_freq": 0}, ValueError, "train_freq must be at least 1"),
+        ({"action_noise": -1}, ValueError, "action_noise"),
+        ({"action_noise": float("nan")}, TypeError, "action_noise must be a number"),
+        ({"tau": 2.0}, ValueError, "tau must be between 0 and 1"),
+        ({"kernels": "yes"}, TypeError, "kernels must be None or True or False"),
+        ({"critic": 3}, TypeError, "critic must be a string"),
+        ({"hidden_sizes": 64}, TypeError, "hidden_sizes must be a tuple of numbers"),
+        ({"hidden_sizes": ()}, ValueError, "hidden_sizes"),
+        ({"her_future": 0.8}, ValueError, "her_random"),
+        ({"n_subgoals": 0}, ValueError, "n_subgoals must be at least 1"),
+        ({"direct_episodes": 3}, ValueError, "direct_episodes must be between 0 and 1"),
+        ({"sequence": 3}, TypeError, "SequenceConfig"),
+        ({"sequence": {"chain": 3}}, TypeError, "did you mean chains"),
+        ({"sequence": {"chains": "many"}}, TypeError, "chains must be a whole number"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_learnt(
+    setting: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        HierarchicalEBMAgent(**setting)
+
+
+def test_settings_as_people_write_them() -> None:
+    config = HierarchicalEBMAgent(buffer_size=1e5, batch_size=np.int64(64), tau=1).config
+    assert (config.buffer_size, config.batch_size, config.tau) == (100_000, 64, 1)
+    assert type(config.buffer_size) is type(config.batch_size) is int
+    assert HierarchicalEBMAgent(hidden_sizes=[32, 32]).config.hidden_sizes == (32, 32)
+
+
+def test_the_order_of_arguments_of_other_libraries_is_answered_with_ours() -> None:
+    with pytest.raises(TypeError, match=r"learn\(env, 300\)"):
+        DDPGHERAgent().learn(300)  # type: ignore[arg-type]
+    for first in ("PointMassGoal-v0", LineGoal(), "MultiInputPolicy"):
+        with pytest.raises(TypeError, match=r"config must be a DDPGHERConfig.*env="):
+            DDPGHERAgent(first)
+
+
 def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_path: Path) -> None:
     agent = _agent("graph", tensorboard_log=tmp_path)
     agent.learn(
