@@ -90,6 +90,24 @@ def test_where_trajectories_were_faster_the_critics_are_corrected() -> None:
     assert supported.tolist() == [True, True]
 
 
+def test_where_the_fastest_took_longer_the_critics_are_corrected() -> None:
+    replay = _walks()
+    world = ExperienceMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    rng = np.random.default_rng(1)
+    a, b = (replay.achieved_goal[replay.sample_rows(4000, rng)] for _ in range(2))
+    true = _true_steps(a, b)
+    far = (true > 12.0) & (true < 24.0)
+    a, b, true = a[far], b[far], true[far].astype(np.float32)
+    optimistic = np.float32(0.6) * true
+    steps, supported = world.judge(a, b, optimistic)
+    assert supported.mean() > 0.8
+    gap = (true - steps)[supported]
+    assert np.median((true - optimistic)[supported]) > 6.0 and np.median(gap) < 5.0
+    # The bound is a lower one: it does not make the truth longer.
+    assert np.quantile(world.judge(a, b, true)[0] - true, 0.99) < 1.0
+
+
 def test_exploration_goes_where_few_have_been() -> None:
     replay = _walks()
     world = ExperienceMap(STEP)

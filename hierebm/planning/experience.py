@@ -93,11 +93,13 @@ class ExperienceMap:
 
         Returns:
             (n,) steps, fewer than predicted where trajectories were faster than the critics
-            believe, and (n,) whether experience bears them out at all.
+            believe, more where even the fastest took longer (by more than rounding to landmarks
+            at both ends explains), and (n,) whether experience bears them out at all.
         """
         known = self.steps(source, target)
         supported: NDArray[np.bool_] = known <= SLOWNESS * predicted + SLACK
-        return np.minimum(predicted, known + SPACING), supported
+        least = np.where(supported, known - 2.0 * SPACING, 0.0)
+        return np.clip(predicted, least, known + SPACING).astype(np.float32), supported
 
     def seldom_visited(
         self, point: FloatArray, reach: float, rng: np.random.Generator
