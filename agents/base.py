@@ -20,6 +20,7 @@ from hierebm.agents.saving import SavedAgent
 from hierebm.agents.settings import overridden
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
 from hierebm.goal_env import EnvLike, GoalEnv, GoalObservation, StepResult
+from hierebm.goal_spaces import KEYS
 from hierebm.logger import Logger, configure
 from hierebm.replay.episodes import FloatArray
 from hierebm.state import check_same_space
@@ -69,10 +70,18 @@ class GoalAgent(SavedAgent):
         super().__init__(config, seed=seed, device=device)
         self.tensorboard_log, self.verbose = tensorboard_log, verbose
         self.logger: Logger = Logger()
-        self._observation: GoalObservation | None = None
         self._episodes = EpisodeStatistics()
+        self._clock = (time.perf_counter(), 0)
         if env is not None:
             self.set_env(env)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start all random streams anew, as the constructor's ``seed``; the next ``learn`` resets
+        the environment.
+        """
+        super().set_random_seed(seed)
+        # What was seen last; None where the environment has to be reset before it is acted in.
+        self._observation: GoalObservation | None = None
 
     # ------------------------------------------------------- what subclasses define
 
@@ -107,7 +116,7 @@ class GoalAgent(SavedAgent):
         env: EnvLike | None = None,
         total_timesteps: int | None = None,
         callback: MaybeCallback = None,
-        log_interval: int = 10,
+        log_interval: int | None = 10,
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
@@ -119,9 +128,11 @@ class GoalAgent(SavedAgent):
             total_timesteps: environment steps (over all environments); default: the config's.
             callback: a callback, a list of them, or a function (locals, globals) -> bool; False
                 stops the training.
-            log_interval: episodes between two rows of the log.
+            log_interval: episodes between two rows of the log; None: one row at the end.
             tb_log_name: name of the run's folder.
-            reset_num_timesteps: False continues the step count and the log of the last call.
+            reset_num_timesteps: False continues the last call: its step count, its log, and the
+                episode that was running, unless it was stopped by an error. True resets the
+                environment; what was learnt and the replay buffer are kept either way.
             progress_bar: show a progress bar.
 
         Raises:
@@ -137,9 +148,13 @@ class GoalAgent(SavedAgent):
             self.set_env(env)
         if self.env is None:
             raise ValueError("no environment: learn(env) or set_env(env) first")
+        if log_interval is not None and log_interval < 1:
+            raise ValueError(f"log_interval must be at least 1 or None, got {log_interval}")
         target = self.config.total_timesteps if total_timesteps is None else total_timesteps
         if reset_num_timesteps:
-            self.num_timesteps = 0
+            self.num_timesteps = self.num_episodes = 0
+            # Somebody may have used the environment since.
+            self._observation = None
         else:
             target += self.num_timesteps
         self.logger = configure(
@@ -156,19 +171,23 @@ class GoalAgent(SavedAgent):
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:
             self._run(target, callbacks if listened else None, log_interval)
+        except BaseException:
+            # It may have stepped without our knowing: begin the next time with a reset.
+            self._observation = None
+            raise
         finally:
             callbacks.on_training_end()
             self.logger.close()
         return self
 
-    def _run(self, target: int, callbacks: BaseCallback | None, log_interval: int) -> None:
+    def _run(self, target: int, callbacks: BaseCallback | None, log_interval: int | None) -> None:
         assert self.env is not None
         if self._observation is None:
             self._observation = self.env.reset(seed=int(self.rng.integers(2**31)))
             self._begin(self.env)
             self._episodes.begin(self.env.n_envs)
             self.env.check_sparse(self._observation.achieved_goal, self._observation.desired_goal)
-        started, started_at, logged, finished = time.perf_counter(), self.num_timesteps, 0, 0
+        self._clock, logged = (time.perf_counter(), self.num_timesteps), self.num_episodes
         if callbacks is not None:
             callbacks.on_rollout_start()
         while self.num_timesteps < target:
@@ -178,18 +197,18 @@ class GoalAgent(SavedAgent):
             self._store(before, action, step)
             self._observation = step.current
             self.num_timesteps += step.n_valid
-            finished += self._episodes.count(step)
+            self.num_episodes += self._episodes.count(step)
             if callbacks is not None and not self._tell(callbacks, action, step):
                 break
             self._train()
             if callbacks is not None:
                 callbacks.on_rollout_start()
-            if finished - logged >= log_interval:
-                logged = finished
-                self._log(started, started_at)
+            if log_interval is not None and self.num_episodes - logged >= log_interval:
+                logged = self.num_episodes
+                self.dump_logs()
         if callbacks is not None:
             callbacks.on_rollout_end()
-        self._log(started, started_at)
+        self.dump_logs()
 
     def _tell(self, callbacks: BaseCallback, action: FloatArray, step: StepResult) -> bool:
         """Whether the callbacks want to go on after this step."""
@@ -200,10 +219,13 @@ class GoalAgent(SavedAgent):
         callbacks.on_rollout_end()
         return True
 
-    def _log(self, started: float, started_at: int) -> None:
+    def dump_logs(self) -> None:
+        """Write a row of the log now; Stable-Baselines3's callbacks ask for it."""
+        started, started_at = self._clock
         elapsed = max(time.perf_counter() - started, 1e-9)
         for key, value in self._episodes.means().items():
             self.logger.record(key, value)
+        self.logger.record("time/episodes", self.num_episodes)
         self.logger.record("time/fps", int((self.num_timesteps - started_at) / elapsed))
         self.logger.record("time/time_elapsed", round(elapsed, 1))
         self.logger.record("time/total_timesteps", self.num_timesteps)
@@ -237,13 +259,13 @@ class GoalAgent(SavedAgent):
 
         Raises:
             RuntimeError: if the agent knows no environment yet.
+            ValueError: if the observation is not of the environment's kind, or has NaN in it.
         """
         if self.spaces is None:
             raise RuntimeError("the agent knows no spaces yet: learn(env) or load(path) first")
-        box = self.spaces.observation_space["desired_goal"]
-        single = np.ndim(observation["desired_goal"]) == len(box.shape or ())
+        single = self.spaces.is_single(observation)
         if single:
-            observation = {key: np.asarray(value)[None] for key, value in observation.items()}
+            observation = {key: np.asarray(observation[key])[None] for key in KEYS}
         batch = self.spaces.flatten(observation)
         n = len(batch.observation)
         start = np.zeros(n, np.bool_) if episode_start is None else np.asarray(episode_start)
@@ -271,8 +293,8 @@ class GoalAgent(SavedAgent):
         """
         goal_env = GoalEnv(env)
         if self.spaces is None:
+            self._build(goal_env.spaces)
             self.spaces = goal_env.spaces
-            self._build(self.spaces)
         else:
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)

@@ -42,9 +42,12 @@ class DDPGHERAgent(GoalAgent):
     default_log_name: ClassVar[str] = "DDPGHER"
     config: DDPGHERConfig
 
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Start all random streams of the agent anew from this seed."""
-        super().set_random_seed(seed)
+    # Before an environment is set.
+    _replay: EpisodeReplay | None = None
+    _ready = False
+
+    def _start_streams(self, seed: int) -> None:
+        super()._start_streams(seed)
         c = self.config
         self._exploration = ExplorationNoise(c.action_noise, c.random_actions, self.rng)
 
@@ -65,7 +68,6 @@ class DDPGHERAgent(GoalAgent):
         )
         # The scales are fitted: the networks can be trained and used.
         self._ready = False
-        self._replay: EpisodeReplay | None = None
 
     def _attach(self, env: GoalEnv) -> None:
         spaces = env.spaces

@@ -12,6 +12,7 @@ from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
 from hierebm.agents.high_level import HighLevel
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
 from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.goal_spaces import KEYS
 from hierebm.planning.experience import ExperienceMap
 from hierebm.planning.plan import Plan
 from hierebm.planning.reliability import Reliability
@@ -180,6 +181,11 @@ class HierarchicalEBMAgent(DDPGHERAgent):
             return super()._predict(observation, state, episode_start, deterministic)
         n = len(observation.observation)
         plans: list[Any] = [None] * n if state is None else list(state)
+        if len(plans) != n:
+            raise ValueError(
+                f"the state is that of {len(plans)} environment(s), the observation of {n}: hand "
+                "back what the last predict on these environments returned, or None"
+            )
         goals = np.empty_like(observation.desired_goal)
         for i in range(n):
             plan = plans[i]
@@ -207,10 +213,15 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
         Raises:
             RuntimeError: if the agent has not learnt enough to plan yet.
+            ValueError: if the observation is not of the environment's kind, or a batch of several.
         """
         if self.spaces is None or self.high_level.pool is None:
             raise RuntimeError("the agent cannot plan yet: learn(env) first")
-        batch = self.spaces.flatten({k: np.asarray(v)[None] for k, v in observation.items()})
+        if self.spaces.is_single(observation):
+            observation = {key: np.asarray(observation[key])[None] for key in KEYS}
+        batch = self.spaces.flatten(observation)
+        if len(batch.observation) != 1:
+            raise ValueError(f"a plan is for one observation, not for {len(batch.observation)}")
         return self._predictor.show(*_row(batch, 0), self._plan_rng())
 
     # ---------------------------------------------------------------- persistence

@@ -46,16 +46,22 @@ class SavedAgent(ABC):
         self.config = self.config_class() if config is None else config
         self.device = torch.device(device)
         self.num_timesteps = 0
+        self.num_episodes = 0
         self.n_updates = 0
         self.env: GoalEnv | None = None
         self.spaces: GoalSpaces | None = None
-        self.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        self.generator = torch.Generator()
+        self.set_random_seed(seed)
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Start all random streams of the agent anew from this seed."""
-        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) if seed is None else seed
-        self.rng = np.random.default_rng(self.seed)
-        self.generator = torch.Generator().manual_seed(self.seed)
+        """Start all random streams of the agent anew, as the constructor's ``seed``."""
+        self._start_streams(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def _start_streams(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+        # In place: the models hold it too.
+        self.generator.manual_seed(seed)
 
     # ------------------------------------------------------- what subclasses define
 
@@ -139,7 +145,7 @@ class SavedAgent(ABC):
         names = {f.name for f in fields(cls.config_class)}
         config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
         agent = cls(config, seed=0, device=device, **kwargs)
-        agent.set_random_seed(int(meta["seed"]))
+        agent._start_streams(int(meta["seed"]))
         agent.spaces = GoalSpaces(
             space_from_json(meta["observation_space"]), space_from_json(meta["action_space"])
         )

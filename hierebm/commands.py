@@ -27,6 +27,7 @@ from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write
+from hierebm.goal_spaces import GoalSpaces
 from hierebm.names import AGENTS, ENV_ID
 from hierebm.pictures import draw_agent, make_env, save_figure
 from hierebm.serialization import read_meta, space_from_json
@@ -290,7 +291,14 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
     )
     _check_fits(observation_space, env.observation_space, "observation_space", env_id)
     _check_fits(action_space, env.action_space, "action_space", env_id)
-    same = observation_space == env.observation_space and action_space == env.action_space
+    stored, given = (
+        GoalSpaces(observation_space, action_space),
+        GoalSpaces(env.observation_space, env.action_space),
+    )
+    same = (
+        stored.observation_space == given.observation_space
+        and stored.action_space == given.action_space
+    )
     # With its env an agent knows what counts as reached. A map of another size has other bounds.
     agent = _agent_class(str(name)).load(args.checkpoint, env=env if same else None)
     return agent, env_id, env_kwargs
@@ -299,7 +307,8 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
 def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:
     """Same keys and shapes; bounds may differ."""
     if isinstance(stored, gym.spaces.Dict) and isinstance(given, gym.spaces.Dict):
-        fits = _shapes(stored) == _shapes(given)
+        # What an agent does not look at may be there.
+        fits = _shapes(stored).items() <= _shapes(given).items()
     else:
         fits = type(stored) is type(given) and stored.shape == given.shape
     if not fits:

@@ -111,7 +111,9 @@ class GoalEnv:
             rows: Sequence[dict[str, Any]] = _Rows(infos, self.n_envs)
         else:
             observation, reward, terminated, truncated, info = self.env.step(env_action[0])
-            reward = np.array([reward], np.float64)
+            reward = np.asarray(reward, np.float64).reshape(-1)
+            if len(reward) != 1:
+                raise ValueError(f"the environment returned {len(reward)} rewards for one step")
             terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
             infos = {key: np.array([info[key]]) for key in SUCCESS_KEYS if key in info}
             rows = [dict(info)]
@@ -215,7 +217,7 @@ class GoalEnv:
         return result
 
     def check_sparse(self, achieved_goal: FloatArray, desired_goal: FloatArray) -> None:
-        """Raise ValueError if the reward takes more than two values on the way to a goal.
+        """Raise ValueError if the reward takes more than two values on the way to a goal, or NaN.
 
         Args:
             achieved_goal, desired_goal: (n, goal_dim); rewards are asked for between them.
@@ -225,6 +227,11 @@ class GoalEnv:
         goals = np.broadcast_to(desired_goal, points.shape)
         dim = achieved_goal.shape[1]
         rewards = self._rewards(points.reshape(-1, dim), goals.reshape(-1, dim))
+        if not all_finite(rewards):
+            raise ValueError(
+                "compute_reward returned NaN, infinity or None; it must return a number for any "
+                "pair of goals"
+            )
         values = np.unique(rewards)
         if len(values) > 2:
             raise ValueError(
@@ -243,6 +250,11 @@ class GoalEnv:
                 self._compute_reward(a, g, {}) for a, g in zip(achieved_goal, goal, strict=True)
             ]
         result: FloatArray = np.asarray(rewards, np.float32).reshape(-1)
+        if len(result) != len(goal):
+            raise ValueError(
+                f"compute_reward returned {len(result)} numbers for {len(goal)} pairs of goals of "
+                f"shape {shape}; it must return one for each"
+            )
         return result
 
     def _reward_is_batched(self) -> bool:

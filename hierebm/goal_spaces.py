@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -70,10 +71,14 @@ class GoalSpaces:
             )
         if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
             raise ValueError(
-                "the action space has infinite bounds; give it finite ones, e.g. with "
-                "gymnasium.wrappers.RescaleAction or ClipAction on a bounded Box"
+                "the action space has infinite bounds and the actor needs finite ones; wrap the "
+                "environment in gymnasium.wrappers.TransformAction(env, lambda action: action, "
+                "Box(low, high)). Leave ClipAction out: it hides the bounds, and actions keep "
+                "to them anyway"
             )
-        self.observation_space, self.action_space = observation_space, action_space
+        # Whatever else the environment observes is not for this agent.
+        self.observation_space = spaces.Dict({key: observation_space[key] for key in KEYS})
+        self.action_space = action_space
         self.obs_dim = _size(observation_space["observation"])
         self.goal_dim = _size(observation_space["desired_goal"])
         self.action_dim = _size(action_space)
@@ -96,6 +101,30 @@ class GoalSpaces:
         # A copy where nothing was scaled: environments may work on what they are given.
         return action.reshape(self._action_shape).astype(self.action_space.dtype)
 
+    def is_single(self, observation: Mapping[str, Any]) -> bool:
+        """Whether it is one observation; False for a batch of them.
+
+        Raises:
+            ValueError: if it is neither; names the key.
+        """
+        if not isinstance(observation, Mapping) or any(key not in observation for key in KEYS):
+            given = list(observation) if isinstance(observation, Mapping) else type(observation)
+            raise ValueError(
+                f"an observation is a dict with the keys {', '.join(KEYS)}, not {given}"
+            )
+        shapes = [np.shape(observation[key]) for key in KEYS]
+        wanted = [self.observation_space[key].shape or () for key in KEYS]
+        if shapes == wanted:
+            return True
+        n = shapes[0][:1]
+        for key, shape, one in zip(KEYS, shapes, wanted, strict=True):
+            if shape != (*n, *one):
+                raise ValueError(
+                    f"observation[{key!r}] has the shape {shape}; it takes {one}, or (n, "
+                    f"{', '.join(map(str, one))}) with one n for all keys"
+                )
+        return False
+
     def flatten(self, observation: dict[str, Any]) -> GoalObservation:
         """A batched Dict observation as flat float32 rows.
 
@@ -107,7 +136,7 @@ class GoalSpaces:
         rows = np.empty((n, self._width), np.float32)
         parts = [rows[:, columns] for columns in self._columns]
         for key, part in zip(KEYS, parts, strict=True):
-            part[...] = np.asarray(observation[key]).reshape(n, -1)
+            part[...] = np.asarray(observation[key]).reshape(part.shape)
         if not all_finite(rows):
             self._complain_of(parts)
         return GoalObservation(*parts)

@@ -112,10 +112,10 @@ def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
 
 
 def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:
-    """Refuse an env that a checkpoint was not made for.
+    """Refuse an env that an agent was not made for.
 
     Args:
-        stored: the checkpoint's space.
+        stored: the agent's space.
         given: the env's space.
         what: its name in the message, e.g. ``"observation_space"``.
 
@@ -125,15 +125,15 @@ def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> No
     if isinstance(stored, spaces.Dict) and isinstance(given, spaces.Dict):
         if set(stored) != set(given):
             raise ValueError(
-                f"{what} has the keys {sorted(given)}, but the checkpoint was trained with "
-                f"{sorted(stored)}; load it with the env that it was trained on"
+                f"{what} has the keys {sorted(given)}, but the agent was trained with "
+                f"{sorted(stored)}; use an env with the spaces that it was trained on"
             )
         for key in stored:
             check_same_space(stored[key], given[key], f"{what}[{key!r}]")
     elif stored != given:
         raise ValueError(
-            f"{what} is {given}, but the checkpoint was trained with {stored}; load it with the "
-            "env that it was trained on"
+            f"{what} is {given}, but the agent was trained with {stored}; use an env with the "
+            "spaces that it was trained on"
         )
 
 

@@ -194,6 +194,121 @@ def test_nan_in_the_middle_of_training_keeps_what_was_learnt(tmp_path: Path) -> 
     assert _same(agent, HierarchicalEBMAgent.load(tmp_path / "saved.zip"))
 
 
+def test_learning_goes_on_with_a_fresh_episode_after_somebody_used_the_environment() -> None:
+    env = LineGoal()
+    agent = _agent("flat").learn(env, 65)
+    env.reset(seed=1)
+    env.step(np.array([0.4], np.float32))
+    agent.learn(env, 65)
+    assert _is_a_line(agent.replay_buffer)
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph"])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_learning_goes_on_with_a_fresh_episode_after_an_error(
+    kind: str, stop: type[BaseException]
+) -> None:
+    class Stops(LineGoal):
+        def step(self, action: np.ndarray) -> Any:
+            outcome = super().step(action)
+            if self.total_steps == 250:
+                raise stop("in the middle")
+            return outcome
+
+    agent, env = _agent(kind), Stops()
+    with pytest.raises(stop, match="in the middle"):
+        agent.learn(env, 400)
+    assert agent.num_timesteps == 249 and agent.n_updates > 0
+    agent.learn(total_timesteps=100, reset_num_timesteps=False)
+    assert agent.num_timesteps == 349
+    assert _is_a_line(agent.replay_buffer)
+
+
+def _is_a_line(replay: Any) -> bool:
+    """Every transition in the buffer is one that ``LineGoal`` makes."""
+    rows = replay.sample_rows(500, np.random.default_rng(0))
+    after = replay.later(rows, np.ones_like(rows))
+    expected = np.clip(replay.achieved_goal[rows] + 0.1 + 0.3 * replay.action[rows], -1, 1)
+    return np.allclose(replay.achieved_goal[after], expected, atol=1e-5)
+
+
+def test_a_dense_reward_is_refused_however_often_one_asks() -> None:
+    agent, env = DDPGHERAgent(), gym.make("PointMassGoal-v0", reward_type="dense")
+    for _ in range(2):
+        with pytest.raises(ValueError, match='reward_type="sparse"'):
+            agent.learn(env, 10)
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
+def test_a_seed_set_later_is_the_seed_of_all_that_is_drawn(kind: str, tmp_path: Path) -> None:
+    constructed, reseeded = _agent(kind, seed=5), _agent(kind, seed=1)
+    reseeded.set_random_seed(5)
+    for agent in (constructed, reseeded):
+        agent.learn("PointMassGoal-v0", 250)
+    assert _same(constructed, reseeded)
+    reseeded.set_random_seed(9)
+    reseeded.save(tmp_path / "agent.zip")
+    reseeded.save_replay_buffer(tmp_path / "replay.zip")
+    loaded = type(reseeded).load(tmp_path / "agent.zip", env="PointMassGoal-v0")
+    loaded.load_replay_buffer(tmp_path / "replay.zip")
+    for agent in (reseeded, loaded):
+        agent.learn(None, 150, reset_num_timesteps=False)
+    assert _same(reseeded, loaded)
+
+
+def test_what_the_agent_does_not_look_at_is_not_in_its_way(tmp_path: Path) -> None:
+    class Talks(LineGoal):
+        def __init__(self) -> None:
+            super().__init__()
+            text = gym.spaces.Text(3)
+            self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, "say": text})
+
+        def _observe(self) -> dict[str, Any]:
+            return {**super()._observe(), "say": "abc"}
+
+    agent = _agent("flat").learn(Talks(), 150)
+    agent.save(tmp_path / "agent.zip")
+    observation, _ = Talks().reset(seed=0)
+    loaded = DDPGHERAgent.load(tmp_path / "agent.zip", env=Talks())
+    assert np.array_equal(loaded.predict(observation)[0], agent.predict(observation)[0])
+
+
+def test_observations_that_do_not_fit_are_named() -> None:
+    agent = _agent("graph").learn("PointMassGoal-v0", 300)
+    good, _ = gym.make("PointMassGoal-v0").reset(seed=0)
+    for bad in (good["observation"], {"observation": good["observation"]}):
+        with pytest.raises(ValueError, match="dict with the keys observation, achieved_goal"):
+            agent.predict(bad)
+    with pytest.raises(ValueError, match=r"'observation'.*\(5,\).*\(4,\)"):
+        agent.predict({**good, "observation": np.zeros(5)})
+    with pytest.raises(ValueError, match=r"'achieved_goal'.*one n for all keys"):
+        agent.predict({**{k: v[None] for k, v in good.items()}, "achieved_goal": np.zeros((2, 2))})
+    three = {key: np.stack([value] * 3) for key, value in good.items()}
+    with pytest.raises(ValueError, match="one observation, not for 3"):
+        agent.plan(three)
+    _, state = agent.predict(good)
+    with pytest.raises(ValueError, match="the state is that of 1"):
+        agent.predict(three, state)
+    assert agent.predict({key: value[:0] for key, value in three.items()})[0].shape == (0, 2)
+
+
+def test_before_an_environment_is_set_everything_says_so(tmp_path: Path) -> None:
+    agent = _agent("graph")
+    with pytest.raises(RuntimeError, match="no replay buffer yet"):
+        agent.save_replay_buffer(tmp_path / "replay.zip")
+    with pytest.raises(RuntimeError, match=r"set_env\(env\) before"):
+        agent.load_replay_buffer(tmp_path / "replay.zip")
+    with pytest.raises(ValueError, match="log_interval"):
+        agent.learn("PointMassGoal-v0", 10, log_interval=0)
+
+
+def test_one_row_of_the_log_at_the_end(tmp_path: Path) -> None:
+    agent = _agent("flat", tensorboard_log=tmp_path).learn(LineGoal(), 130, log_interval=None)
+    agent.learn(None, 40, log_interval=None, reset_num_timesteps=False)
+    rows = [json.loads(line) for line in (tmp_path / "DDPGHER_1/progress.jsonl").open()]
+    assert [(row["step"], row["time/episodes"]) for row in rows] == [(130, 6), (170, 8)]
+
+
 def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="batch_size"):
         DDPGHERAgent(batchsize=3)

@@ -50,7 +50,7 @@ BOX = spaces.Box(-1.0, 1.0, (1,))
         (
             _with_spaces(action=spaces.Box(-np.inf, np.inf, (1,))),
             ValueError,
-            ["infinite", "RescaleAction"],
+            ["infinite", "TransformAction", "ClipAction"],
         ),
         ("CartPole-v1", TypeError, ["Dict"]),
         (3, TypeError, ["gymnasium.Env"]),
@@ -86,6 +86,39 @@ def test_reached_is_what_is_paid_for_standing_on_the_goal(pays_one: bool, batche
     goal = np.array([[0.05], [0.3], [0.5]], np.float32)
     assert env.reached(achieved, goal).tolist() == [True, False, True]
     env.check_sparse(achieved, goal)
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (lambda a, d: np.full(a.shape[:-1], np.nan), "NaN"),
+        (lambda a, d: None, "None"),
+        (lambda a, d: np.zeros((*a.shape[:-1], 2)), "18 numbers for 9 pairs"),
+    ],
+)
+def test_a_reward_that_is_no_number_is_refused(reward: Any, message: str) -> None:
+    class Odd(LineGoal):
+        def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+            return reward(achieved, desired)
+
+    env = GoalEnv(Odd())
+    with pytest.raises(ValueError, match=message):
+        env.check_sparse(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_reward_in_an_array_is_a_reward(shape: tuple[int, ...]) -> None:
+    env = GoalEnv(gym.wrappers.TransformReward(LineGoal(), lambda r: np.full(shape, r)))
+    env.reset(seed=0)
+    step = env.step(np.zeros((1, 1), np.float32))
+    assert step.reward.shape == (1,) and step.reward.dtype == np.float64
+
+
+def test_several_rewards_for_one_step_are_refused() -> None:
+    env = GoalEnv(gym.wrappers.TransformReward(LineGoal(), lambda r: np.array([r, r])))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="2 rewards"):
+        env.step(np.zeros((1, 1), np.float32))
 
 
 def test_actions_are_scaled_to_the_bounds() -> None:
