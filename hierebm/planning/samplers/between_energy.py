@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hierebm.energy.contrastive import info_nce
 from hierebm.energy.networks import EnergyMLP
-from hierebm.energy.objectives import info_nce
 from hierebm.energy.resampling import importance_resample
 from hierebm.energy.samplers import langevin
 from hierebm.nn.modules import FlatAdam, flat_parameters

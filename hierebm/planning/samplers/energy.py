@@ -30,9 +30,9 @@ class EBMSampler(LearntSampler):
     """States of low energy E(w | s, g): likely to lie between start and goal.
 
     First a chain is laid from start to goal (:func:`~hierebm.planning.samplers.chain.lay_chain`).
-    What is left of the n goes to candidates from the pool, resampled by exp(-E), on request refined by a
-    few Langevin steps (kept only where they stay on visited ground), and thinned by farthest-point
-    selection, because a graph gains nothing from two nodes at one place.
+    What is left of the n goes to candidates from the pool, resampled by exp(-E), on request refined
+    by a few Langevin steps (kept only where they stay on visited ground), and thinned by
+    farthest-point selection, because a graph gains nothing from two nodes at one place.
 
     Args:
         energy: the trained model; its config says how to sample.
