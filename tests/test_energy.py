@@ -10,17 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierebm.energy.bounds import reflect
-from hierebm.energy.diversity import farthest_point, gather, kmeans_plus_plus
-from hierebm.energy.networks import EnergyMLP
-from hierebm.energy.objectives import (
-    ContrastiveBatch,
-    batch_energies,
+from hierebm.energy.contrastive import (
     binary_nce,
     contrastive_divergence,
-    get_objective,
     info_nce,
     margin_ranking,
 )
+from hierebm.energy.diversity import farthest_point, gather, kmeans_plus_plus
+from hierebm.energy.networks import EnergyMLP
+from hierebm.energy.objectives import ContrastiveBatch, batch_energies, get_objective
 from hierebm.energy.protocol import SamplingError
 from hierebm.energy.resampling import importance_resample
 from hierebm.energy.samplers import annealed_langevin, descent, langevin, mala

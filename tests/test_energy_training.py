@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hierebm.energy.conditional_densities import AccelerateBrake, ConditionalRing, TwoBranches
+from hierebm.energy.contrastive import info_nce
 from hierebm.energy.densities import toy_density
 from hierebm.energy.metrics import log_density_fit, sample_metrics
 from hierebm.energy.negatives import (
@@ -25,7 +26,6 @@ from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import (
     ContrastiveBatch,
     get_objective,
-    info_nce,
     latent_info_nce,
     sample_latents,
 )

@@ -1,21 +1,12 @@
-"""Training objectives for energies: from energies of positives and negatives to a loss.
+"""Training objectives by name: ``objective(model, ContrastiveBatch) -> (loss, metrics)``.
 
-All contrastive objectives share one signature,
-
-    objective(energy_pos (B,), energy_neg (B, K), log_q_neg=None, log_q_pos=None) -> (loss, metrics)
-
-with ``energy_neg[i]`` belonging to the same condition as ``energy_pos[i]``. A row count of one in
-``energy_neg`` (1, K) means that all positives share the same negatives. ``log_q_*`` are the log
-densities of the negatives' proposal, up to one constant per row; give both or neither. Score
-matching needs the network itself and has its own functions below; ``OBJECTIVES`` brings all of them
-under the one interface ``objective(model, ContrastiveBatch) -> (loss, metrics)``.
-
-Metrics are floats: ``loss``, ``energy_pos``, ``energy_neg`` (means), ``gap`` = mean E- - mean E+,
-and for classifiers ``accuracy``, the share of positives with lower energy than every negative.
+The contrastive losses need energies only; score matching and latent variables need the network
+itself and are defined here. ``OBJECTIVES`` brings all of them under one interface.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,117 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-Loss = tuple[Tensor, dict[str, float]]
-
-
-def info_nce(
-    energy_pos: Tensor,
-    energy_neg: Tensor,
-    log_q_neg: Tensor | None = None,
-    log_q_pos: Tensor | None = None,
-) -> Loss:
-    """Ranking noise-contrastive estimation, or InfoNCE: pick the positive out of 1 + K.
-
-        L = -log  e^(l+) / (e^(l+) + sum_k e^(l-_k)),     l = -E - log q
-
-    Ma & Collins 2018 (arXiv:1809.01812), eq. 5; van den Oord et al. 2018 (arXiv:1807.03748), eq. 4.
-    With the correction the optimum is -E(y | x) = log p(y | x) + c(x); without it, negatives drawn
-    from q make it -E = log p(y | x) / q(y | x) + c(x), the log-ratio that importance resampling of
-    candidates from q needs. The offset c(x) is free: energies of different conditions do not
-    compare.
-
-    Args:
-        energy_pos: (B,) energies of the data.
-        energy_neg: (B, K) or (1, K) energies of the negatives; +inf masks a negative out.
-        log_q_neg: as energy_neg, log density of each negative under the proposal.
-        log_q_pos: (B,) log density of each positive under the same proposal.
-
-    Returns:
-        Mean loss in nats (scalar) and the metrics of this module.
-
-    Raises:
-        ValueError: shapes that do not match, or one log q without the other.
-    """
-    _check(energy_pos, energy_neg, log_q_neg, log_q_pos)
-    logit_pos, logit_neg = -energy_pos, -energy_neg
-    if log_q_neg is not None and log_q_pos is not None:
-        logit_pos, logit_neg = logit_pos - log_q_pos, logit_neg - log_q_neg
-    negatives = torch.logsumexp(logit_neg, dim=-1).expand_as(logit_pos)
-    loss = F.softplus(negatives - logit_pos).mean()
-    return loss, _metrics(loss, energy_pos, energy_neg)
-
-
-def binary_nce(
-    energy_pos: Tensor,
-    energy_neg: Tensor,
-    log_q_neg: Tensor | None = None,
-    log_q_pos: Tensor | None = None,
-) -> Loss:
-    """Noise-contrastive estimation: tell data from noise, each on its own.
-
-        L = -log s(l+) - sum_k log(1 - s(l-_k)),   l = -E - log q - log K,   s the logistic function
-
-    Gutmann & Hyvarinen 2012 (JMLR 13), eq. 10. Here the energy normalises itself: at the optimum
-    -E = log p, with no free offset, which makes energies of different conditions comparable and
-    asks more of the network.
-    """
-    _check(energy_pos, energy_neg, log_q_neg, log_q_pos)
-    log_k = math.log(energy_neg.shape[-1])
-    logit_pos, logit_neg = -energy_pos - log_k, -energy_neg - log_k
-    if log_q_neg is not None and log_q_pos is not None:
-        logit_pos, logit_neg = logit_pos - log_q_pos, logit_neg - log_q_neg
-    loss = F.softplus(-logit_pos).mean() + F.softplus(logit_neg).sum(-1).mean()
-    return loss, _metrics(loss, energy_pos, energy_neg)
-
-
-def margin_ranking(
-    energy_pos: Tensor,
-    energy_neg: Tensor,
-    log_q_neg: Tensor | None = None,
-    log_q_pos: Tensor | None = None,
-    *,
-    margin: float = 1.0,
-) -> Loss:
-    """Margin ranking: every negative at least ``margin`` above its positive.
-
-        L = mean_k max(0, E+ - E-_k + margin)
-
-    LeCun et al. 2006, "A tutorial on energy-based learning", eq. 11. The loss is blind to anything
-    beyond the margin, so the energy ranks but is no log density; ``log_q_*`` are ignored.
-    """
-    _check(energy_pos, energy_neg, log_q_neg, log_q_pos)
-    usable = torch.isfinite(energy_neg)
-    hinge = F.relu(energy_pos[:, None] - energy_neg + margin)
-    hinge = torch.where(usable, hinge, torch.zeros_like(hinge))
-    loss = hinge.sum() / usable.expand_as(hinge).sum().clamp(min=1)
-    return loss, _metrics(loss, energy_pos, energy_neg)
-
-
-def contrastive_divergence(
-    energy_pos: Tensor,
-    energy_neg: Tensor,
-    log_q_neg: Tensor | None = None,
-    log_q_pos: Tensor | None = None,
-    *,
-    energy_penalty: float = 0.1,
-) -> Loss:
-    """Contrastive divergence with energy regularisation.
-
-        L = mean E+ - mean E- + a (mean E+^2 + mean E-^2)
-
-    Du & Mordatch 2019 (arXiv:1903.08689), sec. 3.2; Tieleman 2008 for the persistent chains. The
-    negatives have to be samples of the model itself (short Langevin chains, kept between updates:
-    see ``LangevinNegatives``); ``log_q_*`` are ignored.
-    """
-    _check(energy_pos, energy_neg, log_q_neg, log_q_pos)
-    square = energy_pos.square().mean() + energy_neg.square().mean()
-    loss = energy_pos.mean() - energy_neg.mean() + energy_penalty * square
-    return loss, _metrics(loss, energy_pos, energy_neg)
-
-
-# ---------------------------------------------------------------------- the one interface
+from hierebm.energy.contrastive import (
+    Loss,
+    binary_nce,
+    contrastive_divergence,
+    info_nce,
+    margin_ranking,
+)
 
 
 @dataclass
@@ -215,6 +103,8 @@ def denoising_score_matching(
     by sigma^2. The optimum is the energy of the data *blurred by sigma* (in units of y), and local:
     the relative weight of separated modes is not learnt. Needs second derivatives (autograd).
     """
+    if not sigma > 0:
+        raise ValueError(f"sigma must be positive, got {sigma}")
     y = batch.y_pos
     noise = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     noised = (y + sigma * noise).requires_grad_(True)
@@ -248,11 +138,31 @@ def latent_info_nce(
     modes as the data is divided.
 
     Evaluates the network M (1 + K) times a row.
+
+    Args:
+        model: energy with ``z_dim`` >= 1.
+        batch: positives with their negatives.
+        latents: M, number of latents drawn for the batch.
+        latent_temperature: t, in nats.
+        balance: b, weight of the divergence.
+        generator: source of the latents.
+
+    Returns:
+        Loss (scalar, differentiable) and metrics: ``loss``, ``energy_pos``, ``energy_neg`` (means)
+        and ``latent_use``, from 1/M (z does not matter) to 1 (one z explains each positive).
+
+    Raises:
+        ValueError: a model without latent, or a number out of range.
     """
-    x = None if batch.x is None else batch.x[:, None, None]
     z_dim = int(getattr(model, "z_dim", 0))
     if not z_dim:
         raise ValueError("latent_info_nce needs an energy with z_dim >= 1")
+    if latents < 1 or not latent_temperature > 0:
+        raise ValueError(
+            "latents must be at least 1 and latent_temperature positive, got "
+            f"{latents} and {latent_temperature}"
+        )
+    x = None if batch.x is None else batch.x[:, None, None]
     z = sample_latents(latents, z_dim, generator, stratified=True).to(batch.y_pos)
     y_neg = batch.y_neg.expand(len(batch.y_pos), *batch.y_neg.shape[1:])
     together = torch.cat([batch.y_pos[:, None], y_neg], dim=1)
@@ -273,7 +183,6 @@ def latent_info_nce(
     divergence = (used_share * (used_share * latents).clamp(min=1e-12).log()).sum()
     loss = balance * divergence - free.mean()
     pos, neg = energy[:, 0].detach(), energy[:, 1:].detach()
-    # 1/M: z does not matter; 1: one z explains each positive.
     used = q.detach().square().sum(-1).mean()
     values = torch.stack([loss.detach(), pos.mean(), neg.mean(), used]).tolist()
     names = ("loss", "energy_pos", "energy_neg", "latent_use")
@@ -283,10 +192,14 @@ def latent_info_nce(
 def sample_latents(
     n: int, z_dim: int, generator: torch.Generator | None = None, *, stratified: bool = False
 ) -> Tensor:
-    """n latents (n, z_dim) from the prior, uniform in [-1, 1]^z_dim; a grid in z[0] if asked."""
-    u = torch.rand((n, z_dim), generator=generator)
+    """n latents (n, z_dim) from the prior, uniform in [-1, 1]^z_dim; a grid in z[:, 0] if asked.
+
+    They are on the device of the generator, which may not be that of the network.
+    """
+    device = None if generator is None else generator.device
+    u = torch.rand((n, z_dim), generator=generator, device=device)
     if stratified:
-        u[:, 0] = (torch.arange(n) + u[:, 0]) / n
+        u[:, 0] = (torch.arange(n, device=device) + u[:, 0]) / n
     return 2.0 * u - 1.0
 
 
@@ -304,40 +217,14 @@ def get_objective(name: str, **options: Any) -> Objective:
     """The objective of that name with its keyword options.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: an unknown name or option; the message lists the known ones.
     """
     if name not in OBJECTIVES:
         raise ValueError(f"objective {name!r} is none of {sorted(OBJECTIVES)}")
     base = OBJECTIVES[name]
+    parameters = inspect.signature(base.loss).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise ValueError(f"objective {name!r} has no option {unknown}: it knows {known}")
     return Objective(base.name, base.loss, base.contrastive, {**base.options, **options})
-
-
-# ---------------------------------------------------------------------- pieces
-
-
-def _check(
-    energy_pos: Tensor, energy_neg: Tensor, log_q_neg: Tensor | None, log_q_pos: Tensor | None
-) -> None:
-    rows = energy_neg.shape[0] if energy_neg.ndim == 2 else -1
-    if energy_pos.ndim != 1 or rows not in (1, len(energy_pos)) or energy_neg.shape[1] < 1:
-        raise ValueError(
-            "energy_pos must be (B,) and energy_neg (B, K) or (1, K) with K >= 1; "
-            f"got {tuple(energy_pos.shape)} and {tuple(energy_neg.shape)}"
-        )
-    if (log_q_neg is None) != (log_q_pos is None):
-        raise ValueError("give both log_q_neg and log_q_pos, or neither")
-
-
-def _metrics(loss: Tensor, energy_pos: Tensor, energy_neg: Tensor) -> dict[str, float]:
-    pos, neg = energy_pos.detach(), energy_neg.detach()
-    usable = torch.isfinite(neg)
-    neg_mean = torch.where(usable, neg, torch.zeros_like(neg)).sum() / usable.sum().clamp(min=1)
-    correct = (pos < neg.min(dim=-1).values).float().mean()
-    values = torch.stack([loss.detach(), pos.mean(), neg_mean, correct]).tolist()
-    return {
-        "loss": values[0],
-        "energy_pos": values[1],
-        "energy_neg": values[2],
-        "gap": values[2] - values[1],
-        "accuracy": values[3],
-    }
