@@ -83,6 +83,10 @@ class GoalAgent(SavedAgent):
         # What was seen last; None where the environment has to be reset before it is acted in.
         self._observation: GoalObservation | None = None
 
+    def _options(self) -> dict[str, Any]:
+        own = {"tensorboard_log": self.tensorboard_log, "verbose": self.verbose}
+        return {**super()._options(), **own}
+
     # ------------------------------------------------------- what subclasses define
 
     @abstractmethod

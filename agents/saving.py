@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from abc import ABC, abstractmethod
 from dataclasses import asdict, fields
-from typing import Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +24,14 @@ from hierebm.state import (
 )
 
 Self = TypeVar("Self", bound="SavedAgent")
+_SPACES = ("observation_space", "action_space")
 
 
 class SavedAgent(ABC):
     """What of every agent is in its file, and how it comes back from there.
+
+    ``copy.deepcopy`` and ``pickle`` go the same way: a copy has neither environment nor replay
+    buffer.
 
     Args:
         config: all settings, of the class ``config_class``.
@@ -44,7 +49,7 @@ class SavedAgent(ABC):
         device: str | torch.device = "cpu",
     ) -> None:
         self.config = self.config_class() if config is None else config
-        self.device = torch.device(device)
+        self.device = _usable(device)
         self.num_timesteps = 0
         self.num_episodes = 0
         self.n_updates = 0
@@ -90,8 +95,8 @@ class SavedAgent(ABC):
 
     # ------------------------------------------------------------- saving and loading
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything but the replay buffer to one file, atomically.
+    def save(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
+        """Write everything but the replay buffer to one file, atomically, or to a binary stream.
 
         Raises:
             OSError: if it cannot be written; a file that was there before is untouched.
@@ -119,23 +124,32 @@ class SavedAgent(ABC):
     @classmethod
     def load(
         cls: type[Self],
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | IO[bytes],
         env: EnvLike | None = None,
         device: str | torch.device = "cpu",
+        *,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> Self:
         """Read an agent from a file that :meth:`save` wrote; no code in the file is run.
 
         Args:
-            path: the file.
-            env: where to go on learning; not needed to predict.
+            path: the file, or a binary stream.
+            env: where to go on learning. Predicting goes without, but then nobody knows what the
+                environment counts as reached: a planner takes one and a half steps for it, and
+                its plans can differ.
             device: where the networks live.
+            seed: starts the random streams anew; None goes on with those in the file.
             kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             CheckpointError: if the file is damaged, or of another agent.
+            ValueError: if the overrides ask for other networks than those in the file, the
+                environment has other spaces, or the device cannot be used here.
         """
-        checkpoint = load_checkpoint(path, map_location=device)
+        # To the CPU first: the models copy it to where they live.
+        checkpoint = load_checkpoint(path)
         meta = checkpoint.meta
         if meta.get("agent") != cls.__name__:
             raise CheckpointError(
@@ -143,24 +157,54 @@ class SavedAgent(ABC):
                 f"{cls.__name__}; load it with that class"
             )
         names = {f.name for f in fields(cls.config_class)}
-        config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
-        agent = cls(config, seed=0, device=device, **kwargs)
-        agent._start_streams(int(meta["seed"]))
-        agent.spaces = GoalSpaces(
-            space_from_json(meta["observation_space"]), space_from_json(meta["action_space"])
+        version = meta.get("hierebm_version", "unknown")
+        damaged = (
+            f"it was written by another version of hierebm ({version}) or damaged: load it with "
+            "that version or train again"
         )
-        agent._build(agent.spaces)
         try:
-            agent._restore(checkpoint)
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
+            spaces = GoalSpaces(*(space_from_json(meta[k]) for k in _SPACES))
+            drawn_from = int(meta["seed"])
+        except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{path} does not fit a {cls.__name__} of its own settings ({error}); it was "
-                "written by another version of hierebm or damaged: load it with the version in "
-                f"its meta.json ({meta.get('hierebm_version', 'unknown')}) or train again"
+                f"{path} lacks what makes an agent ({error}); {damaged}"
             ) from error
+        agent = cls(config, seed=0, device=device, **kwargs)
+        try:
+            agent._start_streams(drawn_from)
+            agent._build(spaces)
+            agent.spaces = spaces
+            agent._restore(checkpoint)
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            short = " ".join(str(error).split())[:300]
+            if changed := [name for name in kwargs if name in names]:
+                raise ValueError(
+                    f"{path} cannot be used with another {', '.join(changed)} ({short}): leave "
+                    "out what changes the networks, or train anew with it"
+                ) from error
+            raise CheckpointError(
+                f"{path} does not fit a {cls.__name__} of its own settings ({short}); {damaged}"
+            ) from error
+        if seed is not None:
+            agent.set_random_seed(seed)
         if env is not None:
             agent.set_env(env)
         return agent
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickles and copies hold what `save` writes: memory that models share among their parts,
+        # as copied attribute by attribute it would not be shared any more.
+        data = None
+        if self.spaces is not None:
+            stream = io.BytesIO()
+            self.save(stream)
+            data = stream.getvalue()
+        return _again, (type(self), self.config, self.seed, data, self._options())
+
+    def _options(self) -> dict[str, Any]:
+        """Arguments of the constructor that are no part of the file."""
+        return {"device": str(self.device)}
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         meta, tensors = checkpoint.meta, checkpoint.tensors
@@ -171,3 +215,27 @@ class SavedAgent(ABC):
         self.num_timesteps = int(meta["num_timesteps"])
         self.n_updates = int(meta["n_updates"])
         set_numpy_generator_state(self.rng, meta["rng"])
+
+
+def _again(
+    agent_class: type[Self], config: Any, seed: int, data: bytes | None, options: dict[str, Any]
+) -> Self:
+    """An agent as it was pickled."""
+    if data is not None:
+        return agent_class.load(io.BytesIO(data), **options)
+    agent = agent_class(config, **options)
+    agent._start_streams(seed)
+    return agent
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        usable = torch.device(device)
+        torch.empty(0, device=usable)
+    # A build without CUDA asserts.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).split("\n")[0]
+        raise ValueError(
+            f'device={str(device)!r} cannot be used here ({first}); "cpu" always can'
+        ) from error
+    return usable

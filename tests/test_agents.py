@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +310,83 @@ def test_one_row_of_the_log_at_the_end(tmp_path: Path) -> None:
     agent.learn(None, 40, log_interval=None, reset_num_timesteps=False)
     rows = [json.loads(line) for line in (tmp_path / "DDPGHER_1/progress.jsonl").open()]
     assert [(row["step"], row["time/episodes"]) for row in rows] == [(130, 6), (170, 8)]
+
+
+def _edited(path: Path, member: str, **entries: Any) -> Path:
+    """A copy of a checkpoint with entries of a JSON member replaced; None takes one out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    value = {**json.loads(members[member]), **entries}
+    members[member] = json.dumps({k: v for k, v in value.items() if v is not None}).encode()
+    with zipfile.ZipFile(path.with_name("edited.zip"), "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path.with_name("edited.zip")
+
+
+def test_files_that_lack_something_say_so(tmp_path: Path) -> None:
+    _agent("flat").learn("PointMassGoal-v0", 10).save(tmp_path / "agent.zip")
+    for key in ("seed", "observation_space", "action_space", "rng", "num_timesteps", "n_updates"):
+        with pytest.raises(CheckpointError, match=f"{key}.*another version"):
+            DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "meta.json", **{key: None}))
+    for setting in ({"hidden_sizes": "x"}, {"batch_size": []}, {"critic": "y"}, {"tau": -1}):
+        with pytest.raises(CheckpointError, match="another version"):
+            DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "config.json", **setting))
+    DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "config.json", of_the_future=3))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [{"planner": "sequence"}, {"subgoal_sampler": "cvae"}, {"hidden_sizes": (8,)}],
+)
+def test_overrides_that_ask_for_other_networks_are_named(
+    override: dict[str, Any], tmp_path: Path
+) -> None:
+    _agent("graph").learn("PointMassGoal-v0", 250).save(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match=f"with another {next(iter(override))}.*train anew"):
+        HierarchicalEBMAgent.load(tmp_path / "agent.zip", **override)
+    loaded = HierarchicalEBMAgent.load(tmp_path / "agent.zip", n_subgoals=3, halving=True)
+    assert loaded.config.n_subgoals == 3
+
+
+def test_devices(tmp_path: Path) -> None:
+    _agent("flat").learn("PointMassGoal-v0", 10).save(tmp_path / "agent.zip")
+    assert DDPGHERAgent.load(tmp_path / "agent.zip", device="cpu:0").num_timesteps == 10
+    unusable = ["gpu"] if torch.cuda.is_available() else ["gpu", "cuda"]
+    for device in unusable:
+        with pytest.raises(ValueError, match=f"device='{device}'.*\"cpu\""):
+            DDPGHERAgent(device=device)
+        with pytest.raises(ValueError, match=f"device='{device}'.*\"cpu\""):
+            DDPGHERAgent.load(tmp_path / "agent.zip", device=device)
+
+
+def test_a_seed_at_loading_starts_other_streams(tmp_path: Path) -> None:
+    agent = _agent("flat").learn("PointMassGoal-v0", 150)
+    agent.save(tmp_path / "agent.zip")
+    runs = [
+        DDPGHERAgent.load(tmp_path / "agent.zip", env="PointMassGoal-v0", seed=s).learn(None, 150)
+        for s in (None, 1, 1)
+    ]
+    assert _same(runs[1], runs[2]) and not _same(runs[0], runs[1])
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
+def test_agents_can_be_copied_and_pickled(kind: str) -> None:
+    observation, _ = gym.make("PointMassGoal-v0").reset(seed=0)
+    agent = _agent(kind, verbose=1)
+    fresh = copy.deepcopy(agent)
+    assert fresh.config == agent.config and fresh.seed == agent.seed and fresh.verbose == 1
+    fresh.verbose = agent.verbose = 0
+    agent.learn("PointMassGoal-v0", 250)
+    assert _same(fresh.learn("PointMassGoal-v0", 250), agent)
+    before = agent.predict(observation)[0]
+    for other in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
+        assert other.num_timesteps == 250 and other.get_env() is None
+        other.set_env("PointMassGoal-v0")
+        assert np.array_equal(other.predict(observation)[0], before)
+        other.learn("PointMassGoal-v0", 200)
+        assert not _same(other, agent)
+    assert np.array_equal(agent.predict(observation)[0], before), "a copy shares nothing"
 
 
 def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
