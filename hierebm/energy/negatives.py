@@ -65,14 +65,22 @@ class UniformNegatives:
     ) -> ContrastiveBatch:
         """See ``NegativeSource``. The density is constant, so no correction is needed."""
         rows = 1 if x is None else len(y_pos)
+        low, high = self.low.to(y_pos), self.high.to(y_pos)
         u = torch.rand((rows, self.k, y_pos.shape[-1]), generator=generator, device=y_pos.device)
-        return ContrastiveBatch(y_pos, self.low + (self.high - self.low) * u, x)
+        return ContrastiveBatch(y_pos, low + (high - low) * u, x)
 
 
 class ReplayNegatives:
-    """Uniform over stored states (N, y_dim), for example those of a replay buffer."""
+    """Uniform over stored states (N, y_dim), for example those of a replay buffer.
+
+    Args:
+        states: (N, y_dim), N >= 1; not copied, so that a ring buffer may go on filling it.
+        k: negatives of each positive; without a condition, k negatives shared by the whole batch.
+    """
 
     def __init__(self, states: Tensor, k: int) -> None:
+        if not len(states):
+            raise ValueError("states is empty: store some before drawing negatives from them")
         self.states, self.k = states, k
 
     def __call__(
@@ -91,7 +99,11 @@ class ReplayNegatives:
 
 
 class MismatchedNegatives:
-    """The y of other rows of the batch: real states that follow from another condition."""
+    """The y of other rows of the batch: real states that follow from another condition.
+
+    Args:
+        k: negatives of each positive, drawn with replacement.
+    """
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -180,7 +192,7 @@ class HardNegatives:
     Args:
         base: the source of the pool.
         k: negatives kept of the base's pool.
-        temperature: T of the priority.
+        temperature: T > 0 of the priority.
         correct: account for the priority in log q.
         semi_hard: mask negatives with E- <= E+.
     """
@@ -193,6 +205,8 @@ class HardNegatives:
         correct: bool = True,
         semi_hard: bool = False,
     ) -> None:
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
         self.base, self.k, self.temperature = base, k, temperature
         self.correct, self.semi_hard = correct, semi_hard
 
@@ -214,7 +228,7 @@ class HardNegatives:
             energy_pos = model(y_pos, x)
         priority = -energy / self.temperature
         u = torch.rand(energy.shape, generator=generator, device=energy.device).clamp(min=1e-20)
-        # With replacement would need no approximation; top-k of Gumbel keys keeps them different.
+        # Draws with replacement would make log q exact; top-k of Gumbel keys keeps them different.
         chosen = (priority - torch.log((-torch.log(u)).clamp(min=1e-20))).topk(self.k, -1).indices
         rows = chosen[..., None].expand(*chosen.shape, y_pos.shape[-1])
         y_neg = pool.y_neg.gather(1, rows)
@@ -236,10 +250,10 @@ class HardNegatives:
 class LangevinNegatives:
     """Samples of the model itself by short Langevin chains that go on from update to update.
 
-    Du & Mordatch 2019 (arXiv:1903.08689), sec. 3.1. For a conditional energy a stored chain is
-    worth something only under its own condition, so the chains are kept *per row of the data*
-    (``index``): when a row comes again, its chain goes on from where it stopped. Without a
-    condition any chain serves any row.
+    Tieleman 2008; the restarts are those of the sample replay buffer of Du & Mordatch 2019
+    (arXiv:1903.08689). For a conditional energy a stored chain is worth something only under its
+    own condition, so the chains are kept *per row of the data* (``index``): when a row comes
+    again, its chain goes on from where it stopped. Without a condition any chain serves any row.
 
     Args:
         rows: rows of the data set or ring buffer, or the number of chains without a condition.
@@ -262,6 +276,8 @@ class LangevinNegatives:
         restart: float = 0.05,
         generator: torch.Generator | None = None,
     ) -> None:
+        if rows < 1 or not 0.0 <= restart <= 1.0:
+            raise ValueError(f"need rows >= 1 and restart in [0, 1], got {rows} and {restart}")
         self.bounds: Bounds = (low, high)
         self.steps, self.step_size, self.restart = steps, step_size, restart
         self.chains = self._fresh(rows, generator)

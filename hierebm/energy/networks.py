@@ -47,8 +47,9 @@ class EnergyMLP(nn.Module):
             these, but a hard one of the coordinates.
         spectral_norm: divide every hidden weight matrix by its largest singular value (Miyato et
             al. 2018, arXiv:1802.05957; power iteration, one step per training forward). The output
-            layer stays free: it sets the unit of energy.
-        generator: source of the initial weights and frequencies.
+            layer stays free: it sets the unit of energy; and so do condition and latent, which no
+            sampler moves.
+        generator: source of the initial weights and frequencies, on the CPU.
 
     Raises:
         ValueError: a size or name that makes no sense, naming the argument.
@@ -138,6 +139,9 @@ class EnergyMLP(nn.Module):
         """Set the affine input normalisation; y_mean, y_std (y_dim,), x_mean, x_std (x_dim,).
 
         A standard deviation of zero (a constant coordinate) counts as one.
+
+        Raises:
+            ValueError: a value that is not finite or of another shape, named.
         """
         given = {"y_mean": y_mean, "y_std": y_std, "x_mean": x_mean, "x_std": x_std}
         for name, value in given.items():
@@ -145,11 +149,14 @@ class EnergyMLP(nn.Module):
                 continue
             buffer = getattr(self, name)
             value = torch.as_tensor(value, dtype=buffer.dtype, device=buffer.device)
+            if value.shape != buffer.shape:
+                wanted, got = tuple(buffer.shape), tuple(value.shape)
+                raise ValueError(f"{name} must have shape {wanted}, got {got}")
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{name} is not finite: clean the data before normalising")
             if name.endswith("std"):
                 value = torch.where(value > 0, value, torch.ones_like(value))
-            buffer.copy_(value.expand_as(buffer))
+            buffer.copy_(value)
 
     # ------------------------------------------------------------------ forward
 
@@ -249,6 +256,9 @@ class EnergyMLP(nn.Module):
 
     def _condition(self, x: Tensor | None, z: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """What x and z add to the first pre-activation, and x to the Fourier phases."""
+        for name, value, size in (("x", x, self.x_dim), ("z", z, self.z_dim)):
+            if value is not None and not size:
+                raise ValueError(f"this energy has {name}_dim=0: it takes no {name}")
         condition: Tensor | None = None
         phase_x: Tensor | None = None
         if self.x_in is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from hierebm.energy.negatives import NegativeSource, PivotNegatives, UniformNegatives
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import Objective, get_objective
+from hierebm.nn.flat import FlatAdam, flat_parameters
 
 
 class TrainingDiverged(FloatingPointError):
@@ -64,7 +65,7 @@ class EnergyTrainer:
     """Updates an energy on batches of positives, whatever they come from.
 
     Args:
-        model: the energy; trained in place.
+        model: the energy; trained in place, on the device it is on by now.
         config: see ``EnergyConfig``.
         negatives: sources of negatives; the losses of all are summed.
         generator: source of the negatives' randomness.
@@ -89,9 +90,8 @@ class EnergyTrainer:
         self.objective: Objective = get_objective(config.objective, **config.objective_options)
         if not self.objective.contrastive:
             self.objective.options.setdefault("generator", generator)
-        self.optimiser = torch.optim.Adam(
-            model.parameters(), lr=config.learning_rate, fused=True, betas=(0.9, 0.99)
-        )
+        # Moves the parameters into one tensor: model.to(device) has to come before.
+        self.optimiser = FlatAdam(flat_parameters(model), config.learning_rate, betas=(0.9, 0.99))
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.averaging else model
         self.averaged.train(False)
         self.steps = 0
@@ -116,9 +116,8 @@ class EnergyTrainer:
             metrics = {k: metrics.get(k, 0.0) + v for k, v in parts.items()}
         n = len(self.negatives)
         metrics = {k: v if k == "loss" else v / n for k, v in metrics.items()}
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.lr = self._learning_rate()
+        self.optimiser.zero_grad()
         torch.stack(losses).sum().backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self._guard({"grad_norm": float(norm)})
@@ -208,11 +207,11 @@ def fit_energy(
 
     Args:
         model: the energy.
-        y: data.
-        x: conditions, row by row.
+        y: data, at least two rows.
+        x: conditions, row by row; None for an unconditional energy.
         config: see ``EnergyConfig``; ``steps`` is ignored where ``seconds`` is given.
         negatives: sources; None takes ``default_negatives``.
-        generator: source of all randomness.
+        generator: source of all randomness, on the device of y.
         seconds: stop after this time; the learning rate then falls with time, not with steps.
         clock: what measures ``seconds``: wall time, or ``time.process_time`` on a shared machine.
         callback: called with (step, metrics) after every update.
@@ -225,9 +224,9 @@ def fit_energy(
         TrainingDiverged: see ``EnergyTrainer.step``.
     """
     config = config or EnergyConfig()
-    for name, value in (("y", y), ("x", x)):
-        if value is not None and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} holds NaN or infinite values: remove those rows")
+    _check_data(model, y, x)
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds must be positive, or None to train for config.steps: {seconds}")
     if x is None:
         model.set_normalisation(y.mean(0), y.std(0))
     else:
@@ -252,3 +251,15 @@ def fit_energy(
     model.load_state_dict(trainer.averaged.state_dict())
     model.train(False)
     return trainer
+
+
+def _check_data(model: EnergyMLP, y: Tensor, x: Tensor | None) -> None:
+    if y.ndim != 2 or y.shape[1] != model.y_dim or len(y) < 2:
+        raise ValueError(f"y must be (N, {model.y_dim}) with N >= 2, got {tuple(y.shape)}")
+    wanted = (len(y), model.x_dim) if model.x_dim else None
+    given = None if x is None else tuple(x.shape)
+    if given != wanted:
+        raise ValueError(f"x must be {wanted} for this energy and {len(y)} rows of y, got {given}")
+    for name, value in (("y", y), ("x", x)):
+        if value is not None and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} holds NaN or infinite values: remove those rows")
