@@ -90,6 +90,54 @@ def test_gradient_through_distances_and_detour(features, anchors):
         EnergyMLP(2, 3, anchors=2)
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    y_lead=st.sampled_from([(), (0,), (1,), (7,), (1, 1), (1, 600), (3, 0), (2, 300), (2, 3, 4)]),
+    x_lead=st.sampled_from(["same", "one", "per row"]),
+    y_dim=st.integers(1, 3),
+    anchors=st.integers(0, 2),
+    z_dim=st.integers(0, 2),
+    depth=st.integers(1, 3),
+    features=st.sampled_from([0, 1, 4]),
+    mode=st.sampled_from(["joint", "y", "separate"]),
+    activation=st.sampled_from(["silu", "tanh", "softplus", "relu"]),
+    contiguous=st.booleans(),
+    double=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_energies_and_gradients_of_any_shape_are_those_of_float64_autograd(
+    y_lead, x_lead, y_dim, anchors, z_dim, depth, features, mode, activation, contiguous, double,
+    seed,
+):  # fmt: skip
+    """Empty and single batches, one layer, no features, more rows than a chunk holds, windows."""
+    gen, dtype = seeded(seed), torch.float64 if double else torch.float32
+    x_dim = anchors * y_dim + seed % 2
+    model = EnergyMLP(
+        y_dim, x_dim, z_dim, width=8, depth=depth, anchors=anchors, activation=activation,
+        fourier_features=features, fourier_mode=mode, generator=gen,
+    ).double()  # fmt: skip
+    model.set_normalisation(torch.randn(y_dim, generator=gen), 0.5 + torch.rand(y_dim))
+    cut = {"same": y_lead, "one": (1,) * len(y_lead), "per row": (*y_lead[:-1], 1)[: len(y_lead)]}
+
+    def inputs(lead, size):
+        if not size:
+            return None
+        wide = torch.randn((*lead, size + 2), generator=gen, dtype=dtype)[..., 1:-1]
+        return wide.contiguous() if contiguous else wide
+
+    y, x, z = inputs(y_lead, y_dim), inputs(cut[x_lead], x_dim), inputs(y_lead, z_dim)
+    exact = model.autograd_energy_and_grad(*(None if t is None else t.double() for t in (y, x, z)))
+    assert exact[0].shape == y_lead and exact[1].shape == (*y_lead, y_dim)
+    energy, grad = model.to(dtype).energy_and_grad(y, x, z)
+    # A kink of relu may lie between the two roundings: only whole numbers of float64 compare.
+    if double or activation != "relu":
+        tight = {"rtol": 1e-8, "atol": 1e-9} if double else {"rtol": 2e-3, "atol": 2e-4}
+        torch.testing.assert_close(energy.double(), exact[0], **tight)
+        torch.testing.assert_close(grad.double(), exact[1], **tight)
+    with torch.no_grad():
+        assert torch.equal(model(y, x, z), energy)
+
+
 def test_one_candidate_under_many_conditions_broadcasts():
     model = EnergyMLP(2, 3, width=8, generator=seeded()).double()
     y = torch.randn(1, 4, 2, dtype=torch.float64, generator=seeded(1))
@@ -145,6 +193,12 @@ def test_wrong_input_shape_names_the_argument():
         model(torch.zeros(1, 3), torch.zeros(1, 3))
     with pytest.raises(ValueError, match="y_std"):
         model.set_normalisation(torch.zeros(2), torch.tensor([1.0, math.nan]))
+    with pytest.raises(ValueError, match="y_mean must have shape"):
+        model.set_normalisation(torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match="takes no z"):
+        model(torch.zeros(1, 2), torch.zeros(1, 3), torch.zeros(1, 1))
+    with pytest.raises(ValueError, match="takes no x"):
+        EnergyMLP(2).energy_and_grad(torch.zeros(1, 2), torch.zeros(1, 3))
 
 
 # ---------------------------------------------------------------------- objectives
@@ -200,7 +254,7 @@ def test_margin_ranking_and_contrastive_divergence_formulas():
     assert float(loss) == pytest.approx(0.5 - 1.0 + 0.5 * (0.5 + (4 + 0.25 + 2.25) / 4))
 
 
-@pytest.mark.parametrize("name", ["info_nce", "binary_nce", "margin"])
+@pytest.mark.parametrize("name", ["info_nce", "binary_nce", "margin", "contrastive_divergence"])
 def test_masked_negatives_have_no_influence_and_no_nan_gradient(name):
     model = EnergyMLP(2, width=8, generator=seeded())
     y_pos, y_neg = torch.randn(3, 2, generator=seeded(1)), torch.randn(3, 4, 2, generator=seeded(2))
@@ -262,6 +316,41 @@ def test_objective_errors_name_the_remedy():
         info_nce(torch.zeros(2), torch.zeros(2, 3), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="energy_neg"):
         info_nce(torch.zeros(2), torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"log_q_pos must be \(2,\)"):
+        info_nce(torch.zeros(2), torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"no option \['margin'\]: it knows \['energy_penalty'\]"):
+        get_objective("contrastive_divergence", margin=2.0)
+    with pytest.raises(ValueError, match="sigma"):
+        get_objective("score_matching", sigma=0.0)(
+            EnergyMLP(2), ContrastiveBatch(torch.zeros(2, 2), torch.zeros(1, 2, 2))
+        )
+
+
+@pytest.mark.parametrize("name", ["info_nce", "binary_nce", "margin", "contrastive_divergence"])
+def test_a_nan_among_the_negatives_is_not_taken_for_a_mask(name):
+    energy = torch.tensor([[math.nan, 5.0], [2.0, 3.0]])
+    loss, metrics = get_objective(name).loss(torch.zeros(2), energy)
+    assert math.isnan(float(loss)) and math.isnan(metrics["energy_neg"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(b=st.integers(1, 5), k=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_losses_equal_their_formulas_row_by_row(b, k, seed):
+    """Written out with loops, every negative with its own proposal density."""
+    gen = seeded(seed)
+    pos, neg = (torch.randn(s, generator=gen, dtype=torch.float64) for s in ((b,), (b, k)))
+    q_pos, q_neg = (torch.randn(s, generator=gen, dtype=torch.float64) for s in ((b,), (b, k)))
+    nce = ranked = hinge = 0.0
+    for i in range(b):
+        up = math.exp(-float(pos[i]) - float(q_pos[i]))
+        down = [math.exp(-float(neg[i, j]) - float(q_neg[i, j])) for j in range(k)]
+        ranked -= math.log(up / (up + sum(down))) / b
+        nce -= math.log(up / (up + k)) / b
+        nce -= sum(math.log(k / (v + k)) for v in down) / b
+        hinge += sum(max(0.0, float(pos[i] - neg[i, j]) + 0.7) for j in range(k)) / (b * k)
+    assert float(info_nce(pos, neg, q_neg, q_pos)[0]) == pytest.approx(ranked)
+    assert float(binary_nce(pos, neg, q_neg, q_pos)[0]) == pytest.approx(nce)
+    assert float(margin_ranking(pos, neg, margin=0.7)[0]) == pytest.approx(hinge)
 
 
 # ---------------------------------------------------------------------- samplers

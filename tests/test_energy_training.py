@@ -163,6 +163,10 @@ def test_uniform_replay_and_mismatched_negatives():
         MismatchedNegatives(2)(model, y, None, None, seeded())
     with pytest.raises(ValueError, match="box is empty"):
         UniformNegatives(high, low, 3)
+    with pytest.raises(ValueError, match="states is empty"):
+        ReplayNegatives(states[:0], 3)
+    with pytest.raises(ValueError, match="restart"):
+        LangevinNegatives(5, low, high, restart=2.0)
 
 
 def test_pivot_negatives_are_exchangeable_with_the_positive():
@@ -223,6 +227,8 @@ def test_hard_negatives_prefer_low_energy_and_mask_false_negatives():
     torch.testing.assert_close(corrected.log_q_pos, -target(y))
     with pytest.raises(ValueError, match="pool"):
         HardNegatives(base, 500)(target, y, x, None, seeded())
+    with pytest.raises(ValueError, match="temperature"):
+        HardNegatives(base, 5, temperature=0.0)
 
 
 def test_corrected_hard_mining_keeps_the_optimum():
@@ -362,6 +368,68 @@ def test_divergence_names_objective_step_and_remedy_and_keeps_the_weights():
         trainer.step(y)
     with pytest.raises(ValueError, match="y holds NaN"):
         fit_energy(model, y * math.nan)
+
+
+@pytest.mark.parametrize(
+    ("y", "x", "message"),
+    [
+        ((9, 3), None, r"y must be \(N, 2\)"),
+        ((1, 2), None, "N >= 2"),
+        ((9, 2), (9, 1), r"x must be None .* got \(9, 1\)"),
+    ],
+)
+def test_data_that_does_not_fit_the_network_is_named(y, x, message):
+    with pytest.raises(ValueError, match=message):
+        fit_energy(small(), torch.zeros(y), None if x is None else torch.zeros(x))
+
+
+def test_conditions_have_to_come_row_by_row():
+    model, y = small(x_dim=3), torch.zeros(9, 2)
+    for x in (None, torch.zeros(8, 3), torch.zeros(9, 2)):
+        with pytest.raises(ValueError, match=r"x must be \(9, 3\)"):
+            fit_energy(model, y, x)
+    with pytest.raises(ValueError, match="seconds"):
+        fit_energy(model, y, torch.zeros(9, 3), seconds=0.0)
+
+
+def test_training_is_the_same_where_torch_has_no_fused_adam(monkeypatch):
+    y = 0.3 * torch.randn(200, 2, generator=seeded())
+    config = EnergyConfig(steps=10, batch_size=32, uniform_negatives=16)
+    fitted = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.delattr(torch, "_fused_adam_")
+        model = small()
+        fit_energy(model, y, config=config, generator=seeded(1))
+        energy = model(y).detach()
+        # InfoNCE leaves the offset free: its gradient is rounding, which Adam makes large.
+        fitted.append(energy - energy.mean())
+    torch.testing.assert_close(*fitted, rtol=1e-3, atol=1e-4)
+
+
+def test_learning_rate_and_averaging_follow_their_schedules():
+    y = 0.3 * torch.randn(64, 2, generator=seeded())
+    config = EnergyConfig(learning_rate=0.0, warmup=0.25, averaging=0.5, uniform_negatives=8)
+    sources = default_negatives(config, y, conditional=False)
+    trainer = EnergyTrainer(small(), config, sources, seeded(1), total_steps=40)
+    before = [p.clone() for p in trainer.model.parameters()]
+    trainer.step(y)
+    assert all(map(torch.equal, before, trainer.model.parameters())), "a rate of zero"
+    config.learning_rate = 1.0
+    rates = []
+    for step in range(41):
+        trainer.steps = step
+        rates.append(trainer._learning_rate())
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    expected = [0.5 + 0.5 * math.cos(math.pi * i / 30) for i in range(31)]
+    assert rates[10:] == pytest.approx(expected)
+    trainer.total_steps = None
+    assert [round(trainer._learning_rate(), 6)] == [0.41]
+    config.learning_rate, trainer.steps = 1e-2, 50
+    old = [p.clone() for p in trainer.averaged.parameters()]
+    trainer.step(y)
+    for a, p, b in zip(old, trainer.model.parameters(), trainer.averaged.parameters(), strict=True):
+        torch.testing.assert_close(b, 0.5 * a + 0.5 * p)
 
 
 def test_seconds_bound_the_training_and_the_average_is_kept():
