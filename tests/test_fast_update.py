@@ -24,6 +24,7 @@ CONFIGS = {
     "one layer, no features": DDPGConfig(
         hidden_sizes=(32,), n_critics=2, max_distance=5, fourier_features=0
     ),
+    "linear": DDPGConfig(hidden_sizes=(), n_critics=2, max_distance=2, fourier_features=0),
 }
 
 
@@ -108,6 +109,36 @@ def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) 
         np.testing.assert_allclose(buffer[:, : features.out_dim], expected, rtol=1e-5, atol=1e-5)
         assert (buffer[:, features.out_dim :] == 7.0).all()
         features.load_state_dict({k: v + 0.5 for k, v in features.state_dict().items()})
+
+
+def test_scales_are_checked_and_set_on_any_device() -> None:
+    features = GoalFeatures(2, 1, 0, (), torch.Generator())
+    one = torch.ones(1)
+    with pytest.raises(ValueError, match="scale of the observation must be positive"):
+        features.fit((torch.zeros(2), torch.tensor([1.0, 0.0])), (one, one))
+    with pytest.raises(ValueError, match="scale of the goal"):
+        features.fit((torch.zeros(2), torch.ones(2)), (one, -one))
+    # A device that is not the CPU and that every machine has.
+    features.to("meta").fit((torch.zeros(2), torch.ones(2)), (one, one), one)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_single_rows_and_windows_of_wider_arrays(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    for i, batch in enumerate(batches(3, rows=1)):
+        assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-4, abs=1e-5), i
+    (batch,) = batches(1, rows=6, seed=1)
+    rows = {
+        field: np.repeat(np.repeat(value, 2, axis=0), 1 + (value.ndim > 1), axis=-1)[::2]
+        for field, value in vars(batch).items()
+    }
+    windows = TransitionBatch(**{k: v[:, ::2] if v.ndim > 1 else v for k, v in rows.items()})
+    assert not windows.observation.flags.c_contiguous
+    query = windows.observation, windows.achieved_goal, windows.goal
+    np.testing.assert_allclose(fast.act(*query), reference.act(*query), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(fast.distance(*query), reference.distance(*query), rtol=1e-4)
+    expected, metrics = reference.update(batch), fast.update(windows)
+    assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_seeded_updates_repeat_bit_for_bit() -> None:
@@ -221,10 +252,11 @@ def test_the_flag_chooses() -> None:
 
 
 def test_an_unknown_reduction_is_named() -> None:
-    agent = make(CONFIGS["categorical"], kernels=True)
     (batch,) = batches(1)
-    with pytest.raises(ValueError, match="median"):
-        agent.distance(batch.observation, batch.achieved_goal, batch.goal, reduce="median")
+    for kernels in (True, False):
+        agent = make(CONFIGS["categorical"], kernels)
+        with pytest.raises(ValueError, match="median"):
+            agent.distance(batch.observation, batch.achieved_goal, batch.goal, reduce="median")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

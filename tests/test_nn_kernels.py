@@ -207,6 +207,42 @@ def test_kernels_that_share_scratch_take_turns(
         shared[2].backward(grad, parameters=False, input_columns=slice(0, 1))
 
 
+@pytest.mark.parametrize("hidden", [[], [8], [8, 8]])
+def test_an_empty_batch_passes_and_leaves_a_gradient_of_zero(hidden: list[int]) -> None:
+    network = make(2, 4, hidden, 3, "silu", 0)
+    flat = flat_parameters(network)
+    flat.grad.fill_(torch.nan)
+    kernel = DenseKernel(network)
+    with pytest.raises(ValueError, match=r"call forward\(x\) first"):
+        kernel.backward(torch.zeros(2, 0, 3))
+    assert kernel.forward(torch.zeros(0, 4)).shape == (2, 0, 3)
+    grad = kernel.backward(input_columns=slice(1, 3))
+    assert grad is not None and grad.shape == (0, 2)
+    assert not flat.grad.any()
+
+
+def test_passes_go_on_in_and_out_of_inference_mode() -> None:
+    network = make(2, 4, [8], 3, "relu", 0)
+    flat = flat_parameters(network)
+    kernel = DenseKernel(network)
+    x, grad = torch.ones(5, 4), torch.ones(2, 5, 3)
+    with torch.inference_mode():
+        inside = kernel.forward(x).clone()
+        kernel.backward(grad)
+        slope = flat.grad.clone()
+    assert torch.equal(kernel.forward(x), inside)
+    kernel.backward(grad)
+    assert torch.equal(flat.grad, slope)
+
+
+def test_scratch_is_of_the_type_and_device_that_was_asked_for() -> None:
+    scratch = Scratch()
+    narrow = scratch.window(10, torch.empty(0))
+    wide = scratch.window(5, torch.empty(0, dtype=torch.float64))
+    assert (narrow.dtype, wide.dtype) == (torch.float32, torch.float64)
+    assert scratch.window(5, torch.empty(0, device="meta", dtype=torch.float64)).is_meta
+
+
 def test_custom_networks_are_sent_to_the_reference() -> None:
     class Skip(MLP):
         def forward(self, x: Tensor) -> Tensor:
@@ -221,6 +257,18 @@ def test_a_wrong_input_is_named(shape: tuple[int, ...]) -> None:
     kernel = DenseKernel(make(2, 4, [8], 3, "relu", 0), trainable=False)
     with pytest.raises(ValueError, match=r"input must be \(B, 4\)"):
         kernel.forward(torch.zeros(shape))
+
+
+def test_heads_are_finite_for_certain_logits() -> None:
+    logits = torch.tensor([[1e4, 0.0, -1e4], [-1e4, 1e4, 0.0]])
+    target = torch.eye(3)[[2, 1]]
+    grad = torch.empty(2, 3)
+    loss = cross_entropy_(logits, target, grad=grad, weight=0.5)
+    assert float(loss) == pytest.approx(1e4)
+    torch.testing.assert_close(grad, 0.5 * (torch.eye(3)[[0, 1]] - target))
+    mean = expected_value_(logits, torch.tensor([1.0, 2.0, 3.0]), grad=grad, weight=1.0)
+    torch.testing.assert_close(mean, torch.tensor([1.0, 2.0]))
+    assert not grad.any()
 
 
 @settings(max_examples=60, deadline=None)

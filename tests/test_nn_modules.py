@@ -156,6 +156,33 @@ def test_flat_adam_is_adam_on_every_parameter(fused: bool, monkeypatch: pytest.M
             torch.testing.assert_close(p, q)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_adam_corrects_its_bias_and_adds_epsilon_to_the_root(
+    fused: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kingma & Ba 2015, algorithm 1, written out; an epsilon this large shows where it is added."""
+    if not fused:
+        monkeypatch.delattr(torch, "_fused_adam_")
+    module = torch.nn.Linear(3, 1).to(dtype)
+    flat = flat_parameters(module)
+    lr, beta1, beta2, eps = 0.1, 0.7, 0.9, 0.5
+    adam = FlatAdam(flat, lr, (beta1, beta2), eps)
+    theta, m, v = flat.double(), torch.zeros(4).double(), torch.zeros(4).double()
+    for t in range(1, 8):
+        gradient = torch.randn(4, generator=seeded(t), dtype=torch.float64)
+        m = beta1 * m + (1 - beta1) * gradient
+        v = beta2 * v + (1 - beta2) * gradient**2
+        theta = theta - lr * (m / (1 - beta1**t)) / ((v / (1 - beta2**t)).sqrt() + eps)
+        flat.grad.copy_(gradient)
+        adam.step()
+        torch.testing.assert_close(flat.double(), theta, rtol=1e-5, atol=1e-6)
+    adam.lr = 0.0
+    still = flat.clone()
+    adam.step()
+    assert torch.equal(flat, still)
+
+
 def test_training_resumes_from_saved_states_bit_for_bit() -> None:
     def advance(network: torch.nn.Module, optimizer: FlatAdam, steps: range) -> None:
         for step in steps:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierebm.replay import EpisodeReplay, sample_between, sample_transitions
+from hierebm.replay import EpisodeReplay, sample_between, sample_pairs, sample_transitions
 from hierebm.replay.episodes import FloatArray, StoredStep
 
 
@@ -119,6 +119,90 @@ def test_relabelling_takes_the_shares_asked_for_and_recomputes_the_terminal_flag
     assert np.median(ahead) < 1.2, "geometric with mean 3 steps of 0.3"
     assert (batch.goal[700:] == batch.achieved_goal[700:]).all(), "the goal that was chased"
     assert batch.reached[:500].mean() > 0.2
+
+
+def test_future_goals_are_geometrically_soon_and_end_with_the_episode() -> None:
+    replay = _walk(length=400)
+    rng = np.random.default_rng(0)
+    batch = sample_transitions(replay, 40_000, _reached, rng, future=1.0, random=0.0, horizon=4.0)
+    now, then = (np.rint(x[:, 0] / 0.3) for x in (batch.achieved_goal, batch.goal))
+    ahead = then - now
+    assert ahead.min() == 1 and then.max() == 400
+    early = ahead[now < 300]
+    seen = np.bincount(early.astype(int), minlength=13)[1:13] / len(early)
+    assert np.allclose(seen, 0.25 * 0.75 ** np.arange(12), atol=0.01)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, 9),
+    shares=st.tuples(*[st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])] * 3),
+    seed=st.integers(0, 100),
+)
+def test_shares_of_small_batches_are_rounded_to_what_is_there(
+    n: int, shares: tuple[float, float, float], seed: int
+) -> None:
+    future, random, nearby = shares
+    rng = np.random.default_rng(seed)
+
+    def draw() -> int:
+        batch = sample_transitions(
+            _walk(), n, _reached, rng, future=future, random=random, nearby=nearby
+        )
+        return len(batch.goal)
+
+    if sum(shares) > 1.0:
+        with pytest.raises(ValueError, match="sum to more than 1"):
+            draw()
+    else:
+        assert draw() == n
+
+
+def test_bad_shares_and_horizons_are_named() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"future=-0\.1"):
+        sample_transitions(_walk(), 5, _reached, rng, future=-0.1)
+    with pytest.raises(ValueError, match="horizon"):
+        sample_transitions(_walk(), 5, _reached, rng, horizon=0.5)
+    with pytest.raises(ValueError, match="halfway"):
+        sample_between(_walk(), 5, rng, halfway=1.5)
+    with pytest.raises(ValueError, match="max_steps"):
+        sample_between(_walk(), 5, rng, max_steps=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(length=st.integers(1, 60), pause=st.booleans(), seed=st.integers(0, 1000))
+def test_halfway_points_cut_the_walked_path_in_two(length: int, pause: bool, seed: int) -> None:
+    """On a path with turns (and stops), against interpolation over its whole length."""
+    rng = np.random.default_rng(seed)
+    moves = rng.normal(size=(length, 2))
+    if pause:
+        moves[rng.random(length) < 0.4] = 0.0
+    path = np.concatenate([np.zeros((1, 2)), moves.cumsum(0)]).astype(np.float32)
+    replay = EpisodeReplay(length + 5, 1, 2, 1)
+    number = np.arange(length + 1, dtype=np.float32)
+    for t in range(length):
+        replay.add(
+            number[None, [t]], path[[t]], path[[t]], np.zeros((1, 1), np.float32),
+            number[None, [t + 1]], path[[t + 1]],
+            dead_end=np.zeros(1, bool), ended=np.array([t == length - 1]),
+        )  # fmt: skip
+    triplets = sample_between(replay, 40, rng, max_steps=30, halfway=1.0)
+    arc = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+    for start, goal, between in zip(triplets.start, triplets.goal, triplets.between, strict=True):
+        # A place where the walk paused is several states of one arc length: any of them will do.
+        begin, end = (arc[np.flatnonzero((path == p).all(1))[0]] for p in (start, goal))
+        middle = [np.interp(0.5 * (begin + end), arc, path[:, i]) for i in (0, 1)]
+        np.testing.assert_allclose(between, middle, atol=1e-3)
+
+
+def test_pairs_are_steps_of_one_trajectory_apart() -> None:
+    replay, rng = _walk(length=200), np.random.default_rng(0)
+    pairs = sample_pairs(replay, 5000, rng, max_steps=5)
+    assert pairs.shape == (5000, 2, 2)
+    apart = np.rint((pairs[:, 1, 0] - pairs[:, 0, 0]) / 0.3).astype(int)
+    early = apart[pairs[:, 0, 0] < 0.3 * 190]
+    assert np.allclose(np.bincount(early, minlength=6)[1:] / len(early), 0.2, atol=0.03)
 
 
 def test_between_points_are_uniform_in_arc_length_not_in_time() -> None:
