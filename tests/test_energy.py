@@ -482,8 +482,16 @@ def test_farthest_point_is_greedy_and_respects_first():
     scaled = torch.tensor([[[0.0, 0.0], [0.0, 5.0], [1.0, 0.0]]])
     idx = farthest_point(scaled, 1, first=torch.zeros(1, 1, 2), scale=torch.tensor([0.1, 10.0]))
     assert idx.tolist() == [[2]]
-    with pytest.raises(ValueError, match="n=5"):
-        farthest_point(points, 5)
+    for n in (0, 5):
+        with pytest.raises(ValueError, match=f"n={n} of 4"):
+            farthest_point(points, n)
+
+
+def test_kmeans_plus_plus_draws_in_proportion_to_the_squared_distance():
+    points = torch.tensor([[[0.0], [1.0], [2.0], [3.0]]]).expand(8000, 4, 1)
+    chosen = kmeans_plus_plus(points, 1, seeded(), first=torch.zeros(8000, 1, 1)).flatten()
+    seen = torch.bincount(chosen, minlength=4) / 8000
+    torch.testing.assert_close(seen, torch.tensor([0.0, 1.0, 4.0, 9.0]) / 14, atol=0.02, rtol=0)
 
 
 def test_gather_serves_shared_and_separate_candidates():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hierebm.energy.annealing import _Bridge, _next_step
 from hierebm.energy.bounds import inside, reflect
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.proposals import GaussianProposal, ReplayProposal, UniformProposal
@@ -23,10 +24,10 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 class Valleys:
-    """E = y^4 / 4 - y^2 + y / 2 in one dimension: two valleys, neither Gaussian nor symmetric."""
+    """E = sum of y^4 / 4 - y^2 + y / 2: two valleys an axis, neither Gaussian nor symmetric."""
 
     def __call__(self, y, x=None, z=None):
-        return (y.pow(4) / 4 - y.square() + y / 2).squeeze(-1)
+        return (y.pow(4) / 4 - y.square() + y / 2).sum(-1)
 
     def energy_and_grad(self, y, x=None, z=None):
         return self(y), y.pow(3) - 2 * y + 0.5
@@ -126,6 +127,37 @@ def test_nothing_is_drawn_outside_the_bounds_of_a_proposal(method):
     far = GaussianProposal(torch.full((2,), -50.0), torch.ones(2), bounds)
     with pytest.raises(SamplingError, match="outside the region"):
         draw(Quadratic(), 10, far, config=config, generator=seeded())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.1, 1.0, 100.0]), st.sampled_from([0.3, 0.5, 0.9]))
+def test_a_stage_of_annealing_goes_as_far_as_its_effective_share_allows(seed, scale, share):
+    ascent = scale * torch.randn(2, 50, generator=seeded(seed))
+    ascent[0, :20] = -math.inf  # outside the bounds
+    longest, alive = torch.tensor([1.0, 0.25]), torch.tensor([30.0, 50.0])
+    step = _next_step(ascent, longest, share * alive)
+
+    def effective(delta):
+        w = torch.softmax(ascent.double() * delta.double()[:, None], dim=-1)
+        return 1.0 / w.square().sum(-1)
+
+    assert bool((effective(step) >= share * alive - 1e-3).all())
+    farther = torch.minimum(1.01 * step + 1e-9, longest)
+    assert bool(((effective(farther) < share * alive + 1e-3) | (farther == longest)).all())
+
+
+def test_the_bridge_between_proposal_and_target_knows_its_gradient():
+    proposal = GaussianProposal(torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0]))
+    y = torch.randn(2, 6, 2, generator=seeded())
+    beta = torch.tensor([[0.0], [0.7]])
+    energy, grad = _Bridge(Valleys(), None, None, proposal, beta, 0.5).energy_and_grad(y)
+    y.requires_grad_()
+    log_q = torch.distributions.Normal(proposal.mean, proposal.std).log_prob(y).sum(-1)
+    expected = beta * Valleys()(y) / 0.5 - (1 - beta) * log_q
+    torch.testing.assert_close(
+        energy - energy.mean(1, keepdim=True), expected - expected.mean(1, keepdim=True)
+    )
+    torch.testing.assert_close(grad, torch.autograd.grad(expected.sum(), y)[0])
 
 
 def test_states_of_a_replay_are_resampled_and_not_moved():

@@ -95,6 +95,8 @@ def test_an_empty_buffer_says_so() -> None:
         EpisodeReplay(10, 1, 2, 1).sample_rows(1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="buffer_size"):
         EpisodeReplay(5, 1, 2, 1, n_envs=2)
+    with pytest.raises(ValueError, match="n_envs"):
+        EpisodeReplay(5, 1, 2, 1, n_envs=0)
 
 
 def _walk(length: int = 60, speed: float = 0.3) -> EpisodeReplay:

@@ -43,9 +43,9 @@ class TwoBranches:
 class ConditionalRing:
     """y in d dimensions given x: a ring of random place and radius, for coverage against d.
 
-    x = (centre (2), radius); the first two coordinates of y lie on the ring, uniform in angle, the
-    others follow linearly: y_k = a_k cos(angle) + b_k sin(angle) + centre terms; plus noise. So y
-    is a closed curve in d dimensions whose place depends on x: one degree of freedom, whatever d.
+    x = (centre (2), radius); the first two coordinates of y lie on that ring, uniform in angle, the
+    others follow linearly: y_k = radius (a_k cos(angle) + b_k sin(angle)); plus noise. So y is a
+    closed curve in d dimensions that depends on x: one degree of freedom, whatever d.
     """
 
     dim: int
@@ -138,7 +138,10 @@ class AccelerateBrake:
     def trajectories(
         self, n: int, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Start (n, 2), goal (n, 2), states (n, T + 1, 2) on [-1, 1]^2, goals at least 0.5 away."""
+        """Start (n, 2) and goal (n, 2), uniform on [-1, 1]^2, and the states (n, T + 1, 2).
+
+        A goal nearer than 0.5 is moved that far away, if need be out of the square.
+        """
         start = 2 * torch.rand(n, 2, generator=generator) - 1
         goal = 2 * torch.rand(n, 2, generator=generator) - 1
         short = (goal - start).norm(dim=-1, keepdim=True)

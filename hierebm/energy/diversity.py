@@ -30,13 +30,16 @@ def farthest_point(
 
     Args:
         points: (B, M, d).
-        n: how many, at most M.
+        n: how many, 1 to M.
         generator: draws the first point where ``first`` is None.
         first: (B, k, d) points that count as chosen already (start and goal), not returned.
         scale: (d,) units of the coordinates; None for one.
 
     Returns:
-        idx (B, n) int64.
+        idx (B, n) int64, all different, in the order of choice.
+
+    Raises:
+        ValueError: n out of range.
     """
     return _spread(points, n, generator, first, scale, greedy=True)
 
@@ -66,7 +69,7 @@ def _spread(
     greedy: bool,
 ) -> Tensor:
     rows, m, _ = points.shape
-    if n > m:
+    if not 1 <= n <= m:
         raise ValueError(f"cannot choose n={n} of {m} points")
     if scale is not None:
         points = points / scale

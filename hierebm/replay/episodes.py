@@ -52,12 +52,14 @@ class EpisodeReplay:
         n_envs: number of environments that write side by side.
 
     Raises:
-        ValueError: if ``capacity`` leaves fewer than three rows per environment.
+        ValueError: no environment, or a ``capacity`` of fewer than three rows for each of them.
     """
 
     def __init__(
         self, capacity: int, obs_dim: int, goal_dim: int, action_dim: int, n_envs: int = 1
     ) -> None:
+        if n_envs < 1:
+            raise ValueError(f"n_envs must be at least 1, got {n_envs}")
         self.n_slots = capacity // n_envs
         if self.n_slots < 3:
             raise ValueError(
