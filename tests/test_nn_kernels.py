@@ -10,9 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hierebm.nn.flat import flat_parameters
 from hierebm.nn.kernels import DenseKernel
 from hierebm.nn.losses import cross_entropy_, expected_value_, squared_error_
-from hierebm.nn.modules import MLP, EnsembleMLP, flat_parameters
+from hierebm.nn.modules import MLP, EnsembleMLP
 from hierebm.nn.scratch import Scratch
 
 dims = st.integers(1, 12)

@@ -10,15 +10,8 @@ import sys
 import pytest
 import torch
 
-from hierebm.nn.modules import (
-    MLP,
-    EnsembleMLP,
-    FlatAdam,
-    RandomFourierFeatures,
-    flat_parameters,
-    is_flat,
-    polyak_,
-)
+from hierebm.nn.flat import FlatAdam, flat_parameters, is_flat, polyak_
+from hierebm.nn.modules import MLP, EnsembleMLP, RandomFourierFeatures
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -234,7 +227,8 @@ def test_flat_adam_refuses_a_foreign_state() -> None:
 def test_making_an_optimiser_does_not_load_the_compiler() -> None:
     code = (
         "import sys\n"
-        "from hierebm.nn.modules import MLP, FlatAdam, flat_parameters\n"
+        "from hierebm.nn.flat import FlatAdam, flat_parameters\n"
+        "from hierebm.nn.modules import MLP\n"
         "optimizer = FlatAdam(flat_parameters(MLP(2, [4], 1)))\n"
         "optimizer.step()\n"
         "print('torch._dynamo' in sys.modules)"

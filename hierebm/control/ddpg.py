@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hierebm.control.distance import make_head
 from hierebm.control.features import GoalFeatures
-from hierebm.nn.modules import MLP, EnsembleMLP, FlatAdam, flat_parameters, polyak_
+from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
+from hierebm.nn.modules import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
 from hierebm.replay.episodes import FloatArray
 

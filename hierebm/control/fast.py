@@ -17,9 +17,9 @@ from hierebm.control.acting import ActingPass
 from hierebm.control.ddpg import QUERY_ROWS, DDPGConfig, DistanceDDPG, reduction
 from hierebm.control.distance import CategoricalHead
 from hierebm.control.features import FeatureWriter
+from hierebm.nn.flat import polyak_
 from hierebm.nn.kernels import DenseKernel
 from hierebm.nn.losses import cross_entropy_, expected_value_, flush_, squared_error_
-from hierebm.nn.modules import polyak_
 from hierebm.nn.scratch import Scratch
 from hierebm.replay import TransitionBatch
 from hierebm.replay.episodes import FloatArray

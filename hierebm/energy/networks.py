@@ -21,8 +21,6 @@ from torch.nn import functional as F
 from hierebm.energy.kernels import ACTIVATIONS, BoundEnergy, Layers, Workspace, anchor_features
 from hierebm.energy.protocol import EnergyModel, autograd_energy_and_grad
 
-__all__ = ["EnergyMLP", "EnergyModel", "autograd_energy_and_grad", "bind"]
-
 FourierMode = Literal["joint", "y", "separate"]
 
 

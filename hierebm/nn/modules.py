@@ -14,21 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hierebm.nn.flat import FlatAdam, flat_parameters, is_flat, polyak_
-
-__all__ = [
-    "ACTIVATIONS",
-    "MLP",
-    "EnsembleLinear",
-    "EnsembleMLP",
-    "FlatAdam",
-    "RandomFourierFeatures",
-    "activation_function",
-    "flat_parameters",
-    "is_flat",
-    "polyak_",
-]
-
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "silu": F.silu,

@@ -14,7 +14,7 @@ from hierebm.energy.contrastive import info_nce
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.resampling import importance_resample
 from hierebm.energy.samplers import langevin
-from hierebm.nn.modules import FlatAdam, flat_parameters
+from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.episodes import FloatArray, IntArray
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierebm.nn.modules import MLP, FlatAdam, flat_parameters
+from hierebm.nn.flat import FlatAdam, flat_parameters
+from hierebm.nn.modules import MLP
 from hierebm.planning.edges import EdgeRules
 from hierebm.planning.places import PlacePool, Places
 from hierebm.planning.samplers.base import LearntSampler, farthest_points

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierebm.nn.modules import MLP, FlatAdam, RandomFourierFeatures, flat_parameters
+from hierebm.nn.flat import FlatAdam, flat_parameters
+from hierebm.nn.modules import MLP, RandomFourierFeatures
 from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.replay.episodes import FloatArray
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hierebm.nn.modules import FlatAdam, flat_parameters, polyak_
+from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.planning.sequence.transition_energy import (
     NegativeProposal,
