@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hierebm.logger import Logger
+from hierebm.logger import Logger, TableOutput
 
 Hook = Callable[[dict[str, Any], dict[str, Any]], Any]
 
@@ -77,6 +78,11 @@ class BaseCallback(ABC):
         """Called by the training loop whenever its variables changed."""
         self.locals.update(locals_)
         self.update_child_locals(locals_)
+
+    def say(self, text: str) -> None:
+        """Print a line, whether the agent is verbose or not; a progress bar stays intact."""
+        with suppress(OSError):
+            TableOutput().print(text)
 
     # Hooks that a subclass may leave out: empty on purpose, and not abstract.
 

@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from hierebm.callback_base import BaseCallback, EventCallback, Hook, goes_on, warn_not_written
 from hierebm.evaluation import EvaluationResult, evaluate
 from hierebm.files import atomic_write
+from hierebm.goal_spaces import GoalSpaces
 from hierebm.lanes import make_eval_env
 
 
@@ -37,6 +38,10 @@ class EvalCallback(EventCallback):
             agent's seed (so that runs repeat), later ones go on with new tasks.
         options: given to every reset of ``eval_env``.
         env_kwargs: given to ``gymnasium.make`` when ``eval_env`` is an id.
+
+    Raises:
+        TypeError, ValueError: ``eval_env`` is none of the three, is the training env or cannot be
+            acted in by the agent, or there is no episode to evaluate; before training begins.
     """
 
     def __init__(
@@ -56,6 +61,13 @@ class EvalCallback(EventCallback):
         env_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(callback_after_eval, verbose)
+        if n_eval_episodes < 1:
+            raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes}")
+        if not isinstance(eval_env, (str, gym.Env, VectorEnv)):
+            raise TypeError(
+                "eval_env must be an env id, a gymnasium.Env or a gymnasium.vector.VectorEnv, got "
+                f"{type(eval_env).__name__}"
+            )
         self.callback_on_new_best = self._adopt(callback_on_new_best)
         self._env_id = eval_env if isinstance(eval_env, str) else None
         self._env_kwargs = env_kwargs
@@ -79,16 +91,33 @@ class EvalCallback(EventCallback):
     def _init_callback(self) -> None:
         if self._env_id is not None:
             self.eval_env = make_eval_env(self._env_id, self.n_eval_episodes, self._env_kwargs)
-            return
+        try:
+            self._check_env()
+        except BaseException:
+            self._close_own()
+            raise
+
+    def _check_env(self) -> None:
         mine = getattr(self.eval_env, "unwrapped", self.eval_env)
         if mine is getattr(self.training_env, "unwrapped", self.training_env):
             raise ValueError(
                 "eval_env is the env that the agent learns in: an evaluation would cut its episode "
                 "short; make a second one, e.g. gymnasium.make(env.spec)"
             )
+        evaluated, learnt = _spaces(self.eval_env), _spaces(self.training_env)
+        for name in ("obs_dim", "goal_dim", "action_dim"):
+            theirs, ours = getattr(evaluated, name), getattr(learnt, name)
+            if theirs != ours:
+                raise ValueError(
+                    f"the agent cannot act in eval_env: its {name} is {theirs}, that of the "
+                    f"training env is {ours}"
+                )
 
     def _on_training_end(self) -> None:
         super()._on_training_end()
+        self._close_own()
+
+    def _close_own(self) -> None:
         if self._env_id is not None and self.eval_env is not None:
             self.eval_env.close()
             self.eval_env = None
@@ -128,7 +157,7 @@ class EvalCallback(EventCallback):
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
         if self.verbose >= 1:
-            self.logger.log(f"Evaluation after {self.num_timesteps} steps: {result}")
+            self.say(f"Evaluation after {self.num_timesteps} steps: {result}")
         if self.log_path is not None:
             try:
                 self._write_evaluations(self.log_path)
@@ -158,6 +187,12 @@ class EvalCallback(EventCallback):
             warn_not_written(path, error)
 
 
+def _spaces(env: Any) -> GoalSpaces:
+    if isinstance(env, VectorEnv):
+        return GoalSpaces(env.single_observation_space, env.single_action_space)
+    return GoalSpaces(env.observation_space, env.action_space)
+
+
 class StopTrainingOnSuccess(BaseCallback):
     """Stop once a success rate reaches a threshold.
 
@@ -183,7 +218,7 @@ class StopTrainingOnSuccess(BaseCallback):
         if not rate >= self.success_threshold:
             return True
         if self.verbose >= 1:
-            self.logger.log(
+            self.say(
                 f"Stopping after {self.num_timesteps} steps: {self.key} {rate:.3f} reached "
                 f"{self.success_threshold:.3f}"
             )

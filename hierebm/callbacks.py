@@ -132,7 +132,7 @@ class CheckpointCallback(BaseCallback):
             warn_not_written(self.save_path / name, error)
         else:
             if self.verbose >= 2:
-                self.logger.log(f"Saved {self.save_path / name}")
+                self.say(f"Saved {self.save_path / name}")
 
 
 class ProgressBarCallback(BaseCallback):

@@ -64,9 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--agent", choices=AGENTS, default="hierarchical", help="default: %(default)s"
     )
     train.add_argument(
-        "--total-timesteps", type=_count, metavar="N", help="env steps; default: the agent's"
+        "--total-timesteps", type=_positive, metavar="N", help="env steps; default: the agent's"
     )
-    train.add_argument("--seed", type=int, help="makes the run repeatable")
+    train.add_argument("--seed", type=_count, help="makes the run repeatable")
     train.add_argument(
         "--set",
         action="append",
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--device", default="cpu", help="of the networks; default: %(default)s")
     train.add_argument(
-        "--episodes", type=int, default=100, metavar="N",
+        "--episodes", type=_count, default=100, metavar="N",
         help="of the evaluation at the end, 0 for none; default: %(default)s",
     )  # fmt: skip
     train.add_argument(
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", "evaluate a checkpoint")
     _add_checkpoint_arguments(evaluate)
     evaluate.add_argument(
-        "--episodes", type=int, default=100, metavar="N", help="default: %(default)s"
+        "--episodes", type=_positive, default=100, metavar="N", help="default: %(default)s"
     )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write every episode there")
 
@@ -113,7 +113,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("plots"), help="folder; default: %(default)s"
     )
     plot.add_argument(
-        "--tasks", type=int, default=3, metavar="N", help="number of tasks; default: %(default)s"
+        "--tasks",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="number of tasks; default: %(default)s",
     )
     plot.add_argument(
         "--run",
@@ -124,14 +128,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = command("demo", f"train both agents on {ENV_ID}, print the table, draw the pictures")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder; default: %(default)s")
-    demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    demo.add_argument("--seed", type=_count, default=0, help="default: %(default)s")
     demo.add_argument("--layout", help="of the walls; default: the open plane")
     demo.add_argument(
-        "--total-timesteps", type=_count, default=10_000, metavar="N",
+        "--total-timesteps", type=_positive, default=10_000, metavar="N",
         help="env steps per agent; default: %(default)s",
     )  # fmt: skip
     demo.add_argument(
-        "--episodes", type=int, default=200, metavar="N",
+        "--episodes", type=_positive, default=200, metavar="N",
         help="of the evaluation; default: %(default)s",
     )  # fmt: skip
 
@@ -173,7 +177,7 @@ def _add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         "--distance", nargs=2, type=float, metavar=("LO", "HI"),
         help="only tasks with a shortest path of this length, for envs that offer it",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the tasks; default: %(default)s")
+    parser.add_argument("--seed", type=_count, default=0, help="of the tasks; default: %(default)s")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -188,9 +192,16 @@ def _count(text: str) -> int:
         number = float(text.replace("_", ""))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if number != int(number) or number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of steps")
+    if not (number >= 0 and number.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(number)
+
+
+def _positive(text: str) -> int:
+    number = _count(text)
+    if not number:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return number
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from hierebm.callbacks import (
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
-from hierebm.files import atomic_write
+from hierebm.files import atomic_write, check_writable, checkpoint_path
 from hierebm.goal_spaces import GoalSpaces
 from hierebm.names import AGENTS, ENV_ID
 from hierebm.pictures import draw_agent, make_env, save_figure
@@ -40,6 +40,7 @@ def train(args: argparse.Namespace) -> None:
     """Train an agent, save it whatever happens, evaluate it."""
     agent_class = _agent_class(AGENTS[args.agent])
     overrides = parse_settings(args.set)
+    out = checkpoint_path(args.out)
     env_kwargs = _env_kwargs(args)
     env = make_env(args.env, env_kwargs)
     agent = agent_class(
@@ -52,12 +53,12 @@ def train(args: argparse.Namespace) -> None:
     callbacks: list[BaseCallback] = []
     if args.eval_freq:
         callbacks.append(
-            EvalCallback(args.env, eval_freq=args.eval_freq, n_eval_episodes=20, verbose=0,
+            EvalCallback(args.env, eval_freq=args.eval_freq, n_eval_episodes=20,
                          env_kwargs=env_kwargs)
         )  # fmt: skip
     if args.checkpoint_freq:
-        folder, prefix = args.out.parent, args.out.stem
-        callbacks.append(CheckpointCallback(args.checkpoint_freq, folder, prefix))
+        callbacks.append(CheckpointCallback(args.checkpoint_freq, out.parent, out.stem))
+    check_writable(args.out)
     try:
         agent.learn(
             env,
@@ -67,8 +68,8 @@ def train(args: argparse.Namespace) -> None:
         )
     finally:
         if agent.num_timesteps:
-            agent.save(args.out)
-            print(f"saved {args.out} after {agent.num_timesteps} steps", flush=True)
+            agent.save(out)
+            print(f"saved {out} after {agent.num_timesteps} steps", flush=True)
         env.close()
     if args.tensorboard_log is not None:
         print(f"look at it with: tensorboard --logdir {args.tensorboard_log}")
@@ -83,6 +84,8 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Evaluate a checkpoint and print (and write) what happened."""
     agent, env_id, env_kwargs = _load(args)
+    if args.json is not None:
+        check_writable(args.json)
     result = evaluate_agent(
         agent,
         env_id,
@@ -125,6 +128,7 @@ def demo(args: argparse.Namespace) -> None:
     curves: dict[str, tuple[list[int], list[float], list[tuple[float, float]]]] = {}
     written: list[Path] = []
     runs = args.out / "tensorboard"
+    check_writable(args.out / "flat.zip")
     for name, key in (("flat", "ddpg-her"), ("hierarchical", "hierarchical")):
         agent = _agent_class(AGENTS[key])(seed=args.seed, tensorboard_log=runs)
         evaluation = EvalCallback(
@@ -230,7 +234,9 @@ def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:
     for name, text in assignments:
         group, dot, inner = name.partition(".")
         if dot:
-            overrides.setdefault(group, {})[inner] = parse_value(text)
+            if not isinstance(overrides.setdefault(group, {}), dict):
+                raise ValueError(f"{name}={text} contradicts {group}={overrides[group]}")
+            overrides[group][inner] = parse_value(text)
         else:
             overrides[name] = parse_value(text)
     return overrides

@@ -19,8 +19,11 @@ def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -
 
     Raises:
         FileNotFoundError: with ``must_exist``, if there is no such file.
+        IsADirectoryError: the path is only a folder.
     """
     path = Path(path).expanduser()
+    if not path.name:
+        raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it")
     named = path if path.suffix else path.with_name(path.name + ".zip")
     if not must_exist:
         return named
@@ -30,6 +33,20 @@ def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -
             return candidate
     also = "" if named == path else f" (nor {named.name})"
     raise FileNotFoundError(f"there is no checkpoint at {str(path)!r}{also}")
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before hours of work whether a file can be written; makes missing folders.
+
+    Raises:
+        OSError: it cannot.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from hierebm.logger import JSONLinesOutput, Logger, TableOutput
 from hierebm.planning.plan import Plan
 from hierebm.plots import read_progress
 from hierebm.serialization import load_checkpoint
+from tests.toys import LineGoal
 
 
 class Agent:
@@ -319,6 +320,30 @@ def test_evaluation_on_the_training_env_is_refused():
         agent.learn(2, EvalCallback(agent.env))
     with pytest.raises(ValueError, match="eval_env"):
         agent.learn(2, EvalCallback(gym.wrappers.TransformReward(agent.env, lambda r: r)))
+
+
+def test_what_cannot_be_evaluated_is_refused_before_training():
+    with pytest.raises(ValueError, match="n_eval_episodes must be at least 1"):
+        EvalCallback("PointMassGoal-v0", n_eval_episodes=0)
+    with pytest.raises(TypeError, match="eval_env must be"):
+        EvalCallback(3)
+    with pytest.raises(TypeError, match="Dict"):
+        Agent().learn(2, EvalCallback("CartPole-v1"))
+    with pytest.raises(ValueError, match="its obs_dim is 2, that of the training env is 4"):
+        Agent().learn(2, EvalCallback(LineGoal()))
+    # Another map has other bounds; the agent can act there all the same.
+    Agent().learn(2, EvalCallback("PointMassGoal-v0", verbose=0, env_kwargs={"layout": "u"}))
+
+
+def test_a_verbose_callback_prints_though_the_agent_is_silent(tmp_path, capsys):
+    evaluation = EvalCallback(
+        "PointMassGoal-v0", callback_after_eval=StopTrainingOnSuccess(0.1, verbose=1), eval_freq=2
+    )
+    Agent().learn(9, [evaluation, CheckpointCallback(1, tmp_path, verbose=2)])
+    printed = capsys.readouterr().out
+    assert "Evaluation after 2 steps: success" in printed
+    assert "Stopping after 2 steps" in printed
+    assert str(tmp_path / "rl_model_1_steps.zip") in printed
 
 
 def test_eval_options_reach_the_env():

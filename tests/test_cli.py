@@ -79,7 +79,11 @@ def test_every_command_explains_itself(command, capsys):
 @pytest.mark.parametrize(
     "argv",
     [[], ["fly"], ["train", "--set", "novalue"], ["train", "--total-timesteps", "1.5"],
-     ["train", "--agent", "other"], ["evaluate"], ["evaluate", "x.zip", "--distance", "1"]],
+     ["train", "--agent", "other"], ["evaluate"], ["evaluate", "x.zip", "--distance", "1"],
+     ["train", "--total-timesteps", "inf"], ["train", "--total-timesteps", "nan"],
+     ["train", "--total-timesteps", "0"], ["train", "--episodes", "-1"], ["train", "--seed", "-1"],
+     ["evaluate", "x.zip", "--episodes", "0"], ["plot", "x.zip", "--tasks", "-1"],
+     ["demo", "--episodes", "0"]],
 )  # fmt: skip
 def test_bad_usage_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -180,6 +184,12 @@ def test_plot_writes_pictures(trained, capsys, tmp_path):
         (["train", "NoSuchEnv-v0"], "NoSuchEnv"),
         (["train", "--layout", "nowhere"], "four_rooms"),
         (["train", "--env-arg", "nosuch=1"], "nosuch"),
+        (["train", "--device", "nosuch"], "device='nosuch'"),
+        (["train", "--set", "train_freq=0"], "train_freq must be at least 1"),
+        (["train", "--set", "tau=1", "--set", "tau.x=1"], "tau.x=1 contradicts tau=1"),
+        (["train", "--set", "tau.x=1"], "tau must be a number"),
+        (["train", "--out", "."], "name a file in it"),
+        (["evaluate", "."], "name a file in it"),
     ],
 )
 def test_errors_are_one_line_and_status_1(argv, message, capsys, tmp_path, monkeypatch):
@@ -189,6 +199,28 @@ def test_errors_are_one_line_and_status_1(argv, message, capsys, tmp_path, monke
     assert error.startswith(f"hierebm {argv[0]}: error: ") and message in error
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "demo"])
+def test_where_nothing_can_be_written_nothing_is_learnt(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    for agent in AGENTS.values():
+        monkeypatch.setattr(getattr(hierebm, agent), "learn", None)
+    out = tmp_path / "file" / "agent.zip"
+    assert main([command, "--out", str(out)]) == 1
+    assert "error" in capsys.readouterr().err
+    assert (tmp_path / "file").is_file()
+
+
+def test_train_says_where_it_saved_and_how_evaluations_went(tmp_path, capsys):
+    argv = ["train", "--agent", "ddpg-her", *TINY, *settings("hidden_sizes", "batch_size")]
+    argv += ["--eval-freq", "150", "--episodes", "0", "--out", str(tmp_path / "agent")]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    assert f"saved {tmp_path / 'agent.zip'} after 260 steps" in printed
+    assert "Evaluation after 150 steps: success" in printed
+    assert main(["train", "--out", str(tmp_path)]) == 1
+    assert "name a file in it" in capsys.readouterr().err
 
 
 def test_traceback_on_demand():
