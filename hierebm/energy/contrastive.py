@@ -34,11 +34,11 @@ def info_nce(
 
         L = -log  e^(l+) / (e^(l+) + sum_k e^(l-_k)),     l = -E - log q
 
-    Ma & Collins 2018 (arXiv:1809.01812), eq. 5; van den Oord et al. 2018 (arXiv:1807.03748), eq. 4.
-    With the correction the optimum is -E(y | x) = log p(y | x) + c(x); without it, negatives drawn
-    from q make it -E = log p(y | x) / q(y | x) + c(x), the log-ratio that importance resampling of
-    candidates from q needs. The offset c(x) is free: energies of different conditions do not
-    compare.
+    Ma & Collins 2018 (arXiv:1809.01812), the ranking objective; van den Oord et al. 2018
+    (arXiv:1807.03748), eq. 4. With the correction the optimum is -E(y | x) = log p(y | x) + c(x);
+    without it, negatives drawn from q make it -E = log p(y | x) / q(y | x) + c(x), the log-ratio
+    that importance resampling of candidates from q needs. The offset c(x) is free: energies of
+    different conditions do not compare.
 
     Args:
         energy_pos: (B,) energies of the data.
@@ -71,10 +71,10 @@ def binary_nce(
 
         L = -log s(l+) - sum_k log(1 - s(l-_k)),   l = -E - log q - log K,   s the logistic function
 
-    Gutmann & Hyvarinen 2012 (JMLR 13), eq. 10. Here the energy normalises itself: at the optimum
-    -E = log p, with no free offset, which makes energies of different conditions comparable and
-    asks more of the network. Without the correction it is -E = log p / q, as in ``info_nce``.
-    Arguments, result and errors are those of ``info_nce``.
+    Gutmann & Hyvarinen 2012 (JMLR 13), section 2, with nu = K. Here the energy normalises itself:
+    at the optimum -E = log p, with no free offset, which makes energies of different conditions
+    comparable and asks more of the network. Without the correction it is -E = log p / q, as in
+    ``info_nce``. Arguments, result and errors are those of ``info_nce``.
     """
     _check(energy_pos, energy_neg, log_q_neg, log_q_pos)
     log_k = math.log(energy_neg.shape[-1])

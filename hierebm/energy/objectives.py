@@ -99,8 +99,8 @@ def denoising_score_matching(
 
         L = 1/2 E | sigma dE/dy(y + sigma e) - e |^2,     e ~ N(0, I)
 
-    Vincent 2011 ("A connection between score matching and denoising autoencoders"), eq. 11, scaled
-    by sigma^2. The optimum is the energy of the data *blurred by sigma* (in units of y), and local:
+    Vincent 2011 ("A connection between score matching and denoising autoencoders"), scaled by
+    sigma^2. The optimum is the energy of the data *blurred by sigma* (in units of y), and local:
     the relative weight of separated modes is not learnt. Needs second derivatives (autograd).
     """
     if not sigma > 0:

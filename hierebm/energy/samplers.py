@@ -35,8 +35,9 @@ def langevin(
 ) -> Tensor:
     """Unadjusted Langevin dynamics: y <- y - h dE/dy + sqrt(2 h T) e, e ~ N(0, I).
 
-    Welling & Teh 2011, eq. 2 without the minibatch noise. For h -> 0 the chains are distributed
-    as exp(-E / T); at finite h they are biased, ``mala`` is not. temperature = 0 is descent.
+    Roberts & Tweedie 1996; Welling & Teh 2011 with whole gradients. For h -> 0 the chains are
+    distributed as exp(-E / T); at finite h they are biased, ``mala`` is not. temperature = 0 is
+    descent.
 
     Args:
         energy: the model.
