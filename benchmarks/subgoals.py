@@ -4,8 +4,9 @@ One default agent is trained for each world and seed and kept under ``OUT/agents
 learn are then trained on its experience, all for the same number of gradient steps; each is given
 the cutoff that suits it best on other tasks; and all of them attempt the same far tasks with more
 and more nodes. Besides: how sound the low level's edges are, how few nodes they allow at all, how
-the nodes needed grow with the world, and what each remedy is worth. Every job runs in a process of
-its own on one thread. All of it takes many hours: a run that was interrupted goes on where it was.
+the nodes needed grow with the world, what a plan costs, and what each remedy is worth. Every job
+runs in a process of its own on one thread. All of it takes many hours: a run that was interrupted
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import commit
-from benchmarks.subgoals_growth import draw_growth, draw_success, growth, pooled
+from benchmarks.subgoals_growth import LEVEL, draw_growth, draw_success, growth, pooled
 
 PARALLEL = 2
 
@@ -126,7 +127,9 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     draw_success(cells, out / "subgoals.png")
     if not quick:
         draw_growth(needed, GROWING, out / "subgoals_growth.png")
-    others = [r for k in ("bound", "soundness", "ablation") for r in rows if r["kind"] == k]
+    others = [
+        r for k in ("plan time", "bound", "soundness", "ablation") for r in rows if r["kind"] == k
+    ]
     return [*cells, *needed, *growth(needed, GROWING), *others]
 
 
@@ -196,12 +199,14 @@ def learn(world: Any, seed: int, folder: Path) -> None:
 
 
 def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> list[dict[str, Any]]:
-    """Success by number of nodes for one sampler, with the cutoff that suits it best.
+    """Success by number of nodes for one sampler, with the cutoff that suits it best; and what a
+    plan costs with the first number of nodes that is enough.
 
     "agent" is the agent as it came out of its training: its own sampler and settings, which draw
     new nodes where the first give no way.
     """
     from benchmarks.subgoals_measure import STEP, attempt, equip, fitted, trained
+    from benchmarks.subgoals_time import plan_time
 
     agent = trained(world, seed, folder)
     box = world.make().observation_space["desired_goal"]
@@ -229,6 +234,10 @@ def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> lis
         rows.append(row | attempt(agent, world, effort.tasks, TASK_SEED))
         if len(rows) > 1 and min(r["success"] for r in rows[-2:]) >= ENOUGH:
             break
+    enough = next((row["nodes"] for row in rows if row["success"] >= LEVEL), None)
+    if enough is not None:
+        row = common | {"kind": "plan time", "nodes": enough}
+        rows.append(row | plan_time(agent, sampler, world, n_subgoals=enough, **cutoff))
     return rows
 
 

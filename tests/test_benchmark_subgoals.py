@@ -33,6 +33,7 @@ from benchmarks.subgoals_measure import (
     soundness,
     trained,
 )
+from benchmarks.subgoals_time import LargerCritics, plan_time
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
 from tests.test_samplers import SMALL
@@ -130,6 +131,13 @@ def test_an_agent_is_trained_once_and_attempts_tasks_with_every_part_exchanged(
     again = attempt(agent, world, 6, seed=3)
     same = ("success", "path_ratio", "no_path", "reached_rate")
     assert [first[k] for k in same] == pytest.approx([again[k] for k in same], nan_ok=True)
+    costs = plan_time(agent, kmeans, world, 3, repeats=1, units=(16,), n_subgoals=4)
+    assert 0 < costs["asked"] < 7 * 25 and set(costs) == {"asked", "plan_ms", "plan_ms_16"}
+    places = agent.planner.pool.random_places(5, np.random.default_rng(0))
+    asked = places.observation, places.achieved_goal, places.achieved_goal[::-1]
+    larger = LargerCritics(agent.low_level, agent.low_level, 16)
+    np.testing.assert_array_equal(larger.distance(*asked), agent.low_level.distance(*asked))
+    assert larger.asked == 5
     for planner in (ChoosingAnew, Forgetting):
         equip(agent, contrastive, planner, n_subgoals=6, unsupported_cost=1.0)
         attempt(agent, world, 3, seed=3)
