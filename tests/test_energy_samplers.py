@@ -17,6 +17,7 @@ from hierebm.energy.protocol import SamplingError, autograd_energy_and_grad
 from hierebm.energy.resampling import importance_resample
 from hierebm.energy.samplers import annealed_langevin, descent, langevin, mala, metropolis
 from hierebm.energy.sampling import METHODS, SamplerConfig, draw
+from hierebm.energy.training import EnergyConfig, fit_energy
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -280,6 +281,25 @@ def test_annealing_without_cooling_is_langevin_and_descent_is_its_cold_end():
 def test_bad_arguments_are_named(call, name):
     with pytest.raises(ValueError, match=name):
         call(torch.zeros(1, 3, 2))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("objective", ["info_nce", "score_matching", "latent_info_nce"])
+def test_energies_are_trained_and_sampled_on_cuda(objective):
+    gen = torch.Generator("cuda").manual_seed(0)
+    z_dim = int(objective == "latent_info_nce")
+    model = EnergyMLP(2, 1, z_dim, width=16, generator=seeded()).cuda()
+    y, x = (torch.randn(300, d, generator=gen, device="cuda") for d in (2, 1))
+    config = EnergyConfig(objective=objective, steps=5, batch_size=32)
+    fit_energy(model, y, x, config=config, generator=gen)
+    proposal = UniformProposal(*(corner.cuda() for corner in box(-1.0, 1.0)))
+    for method in METHODS:
+        z = torch.zeros(3, z_dim, device="cuda") if z_dim else None
+        drawn = draw(
+            model, 6, proposal, x=x[:3], z=z, generator=gen,
+            config=SamplerConfig(method=method, steps=3, diversity="farthest"),
+        )  # fmt: skip
+        assert drawn.y.is_cuda and drawn.ess.is_cuda and drawn.y.shape == (3, 6, 2)
 
 
 # ---------------------------------------------------------------------- inference mode
