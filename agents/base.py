@@ -21,7 +21,7 @@ from hierebm.agents.settings import overridden
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
 from hierebm.goal_env import EnvLike, GoalEnv, GoalObservation, StepResult
 from hierebm.goal_spaces import KEYS
-from hierebm.logger import Logger, configure
+from hierebm.logger import Logger, TableOutput, configure
 from hierebm.replay.episodes import FloatArray
 from hierebm.state import check_same_space
 
@@ -69,7 +69,8 @@ class GoalAgent(SavedAgent):
         config = overridden(config, overrides)
         super().__init__(config, seed=seed, device=device)
         self.tensorboard_log, self.verbose = tensorboard_log, verbose
-        self.logger: Logger = Logger()
+        # Until `learn` makes that of its run.
+        self.logger: Logger = Logger(None, [TableOutput()] if verbose else [])
         self._episodes = EpisodeStatistics()
         self._clock = (time.perf_counter(), 0)
         if env is not None:

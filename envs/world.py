@@ -47,7 +47,11 @@ class PointMassWorld:
     ) -> None:
         if reward_type not in ("sparse", "dense"):
             raise ValueError(f"reward_type={reward_type!r} is unknown: use 'sparse' or 'dense'.")
-        if time_limit is not None and (int(time_limit) != time_limit or time_limit < 1):
+        if time_limit is not None and not (
+            isinstance(time_limit, (int, float, np.number))
+            and time_limit >= 1
+            and float(time_limit).is_integer()
+        ):
             raise ValueError(f"time_limit must be a positive int or None, got {time_limit!r}.")
         self.layout = get_layout(layout, scale)
         self.reward_type = reward_type

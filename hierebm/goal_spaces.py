@@ -69,6 +69,11 @@ class GoalSpaces:
                 f"the action space is {type(action_space).__name__}; the low level is DDPG and "
                 "needs a continuous one (Box)"
             )
+        if not np.issubdtype(action_space.dtype, np.floating):
+            raise TypeError(
+                f"the actions are {action_space.dtype}, not floating-point numbers; the low level "
+                "is DDPG and needs continuous ones"
+            )
         if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
             raise ValueError(
                 "the action space has infinite bounds and the actor needs finite ones; wrap the "

@@ -455,6 +455,22 @@ def test_the_order_of_arguments_of_other_libraries_is_answered_with_ours() -> No
             DDPGHERAgent(first)
 
 
+def test_a_verbose_agent_says_how_many_threads_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        _agent("flat", verbose=1).set_env(LineGoal())
+        assert "torch uses 1 thread instead of 2" in capsys.readouterr().out
+        torch.set_num_threads(2)
+        _agent("flat").set_env(LineGoal())
+        assert capsys.readouterr().out == ""
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_path: Path) -> None:
     agent = _agent("graph", tensorboard_log=tmp_path)
     agent.learn(

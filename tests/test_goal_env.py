@@ -47,6 +47,7 @@ BOX = spaces.Box(-1.0, 1.0, (1,))
             ["(2,)", "(1,)"],
         ),
         (_with_spaces(action=spaces.Discrete(2)), TypeError, ["Discrete", "continuous"]),
+        (_with_spaces(action=spaces.Box(0, 3, (1,), np.int64)), TypeError, ["int64", "continuous"]),
         (
             _with_spaces(action=spaces.Box(-np.inf, np.inf, (1,))),
             ValueError,

@@ -430,6 +430,8 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         ({"reward_type": "shaped"}, "reward_type='shaped'"),
         ({"time_limit": 0}, "time_limit must be"),
         ({"time_limit": 1.5}, "time_limit must be"),
+        ({"time_limit": "long"}, "time_limit must be"),
+        ({"time_limit": float("nan")}, "time_limit must be"),
         ({"render_mode": "ansi"}, "render_mode='ansi'"),
         ({"start": (5, 5)}, r"arguments\['start'\].*outside"),
         ({"distance": (1, 0)}, r"arguments\['distance'\].*empty"),
