@@ -312,6 +312,16 @@ class GoalAgent(SavedAgent):
         """The environment that was set, as it was given."""
         return None if self.env is None else self.env.env
 
+    @property
+    def observation_space(self) -> gym.spaces.Dict | None:
+        """What of an observation the agent looks at; None before it has seen an environment."""
+        return None if self.spaces is None else self.spaces.observation_space
+
+    @property
+    def action_space(self) -> gym.spaces.Box | None:
+        """Where its actions are; None before it has seen an environment."""
+        return None if self.spaces is None else self.spaces.action_space
+
     def get_vec_normalize_env(self) -> None:
         """None: these agents scale their inputs themselves. Stable-Baselines3's callbacks ask."""
         return None

@@ -289,9 +289,19 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
         )
     trained_in = meta.get("env") or {}
     env_id = args.env or trained_in.get("id") or ENV_ID
-    env_kwargs = dict(trained_in.get("kwargs") or {}) if env_id == trained_in.get("id") else {}
+    same_env = env_id.rpartition(":")[2] == trained_in.get("id")
+    env_kwargs = dict(trained_in.get("kwargs") or {}) if same_env else {}
     env_kwargs.update(_env_kwargs(args))
-    env = make_env(env_id, env_kwargs)
+    try:
+        env = make_env(env_id, env_kwargs)
+    except gym.error.UnregisteredEnv as error:
+        if args.env:
+            raise
+        # Nothing that a file names is imported.
+        raise ValueError(
+            f"the agent was trained in {env_id}, which nobody has registered: name the module that "
+            f"does with --env MODULE:{env_id}"
+        ) from error
     observation_space, action_space = (
         space_from_json(meta[key]) for key in ("observation_space", "action_space")
     )

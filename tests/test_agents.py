@@ -376,12 +376,15 @@ def test_agents_can_be_copied_and_pickled(kind: str) -> None:
     agent = _agent(kind, verbose=1)
     fresh = copy.deepcopy(agent)
     assert fresh.config == agent.config and fresh.seed == agent.seed and fresh.verbose == 1
+    assert fresh.observation_space is fresh.action_space is None
     fresh.verbose = agent.verbose = 0
     agent.learn("PointMassGoal-v0", 250)
     assert _same(fresh.learn("PointMassGoal-v0", 250), agent)
     before = agent.predict(observation)[0]
     for other in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
         assert other.num_timesteps == 250 and other.get_env() is None
+        assert other.observation_space.contains(observation)
+        assert other.action_space == gym.make("PointMassGoal-v0").action_space
         other.set_env("PointMassGoal-v0")
         assert np.array_equal(other.predict(observation)[0], before)
         other.learn("PointMassGoal-v0", 200)

@@ -223,6 +223,30 @@ def test_train_says_where_it_saved_and_how_evaluations_went(tmp_path, capsys):
     assert "name a file in it" in capsys.readouterr().err
 
 
+def test_an_env_from_a_module_is_found_again_by_naming_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "its_module.py").write_text(
+        "import gymnasium\n"
+        "import hierebm\n"
+        "gymnasium.register('Elsewhere-v0', 'hierebm.envs.point_mass:PointMassGoalEnv')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    out = str(tmp_path / "agent.zip")
+    argv = ["its_module:Elsewhere-v0", "--agent", "ddpg-her", *TINY, "--layout", "u"]
+    assert main(["train", *argv, "--episodes", "0", "--out", out]) == 0
+    # Another process has not imported it.
+    del gym.registry["Elsewhere-v0"], sys.modules["its_module"]
+    try:
+        assert main(["evaluate", out, "--episodes", "1"]) == 1
+        assert "--env MODULE:Elsewhere-v0" in capsys.readouterr().err
+        json_file = tmp_path / "result.json"
+        argv = ["evaluate", out, "--env", "its_module:Elsewhere-v0", "--episodes", "1"]
+        assert main([*argv, "--json", str(json_file)]) == 0
+        assert json.loads(json_file.read_text())["env_kwargs"] == {"layout": "u"}
+    finally:
+        gym.registry.pop("Elsewhere-v0", None)
+        sys.modules.pop("its_module", None)
+
+
 def test_traceback_on_demand():
     with pytest.raises(FileNotFoundError):
         main(["evaluate", "missing.zip", "--traceback"])
