@@ -16,7 +16,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Two writers of one process that open in the same second need different file names.
+# Two writers of one process that open in the same second need different file names, and readers
+# take the files in the order of their names: the count is padded.
 _EVENT_FILE_COUNTER = itertools.count()
 
 
@@ -42,7 +43,7 @@ class TensorBoardOutput:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = (
             f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
-            f".{os.getpid()}.{next(_EVENT_FILE_COUNTER)}"
+            f".{os.getpid()}.{next(_EVENT_FILE_COUNTER):06d}"
         )
         self._file = open(self.folder / name, "wb")  # noqa: SIM115 - lives until close()
         self._records = RecordWriter(self._file)

@@ -4,6 +4,7 @@ import builtins
 import json
 import math
 import warnings
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,10 @@ def test_full_disk_warns_once_per_output_and_recovers(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_write_that_fails_half_way_starts_a_new_event_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("opened_before", [0, 9, 99])
+def test_write_that_fails_half_way_starts_a_new_event_file(tmp_path, monkeypatch, opened_before):
+    monkeypatch.setattr("hierebm.logger_tensorboard._EVENT_FILE_COUNTER", count(opened_before))
+    monkeypatch.setattr("hierebm.logger_tensorboard.time.time", lambda: 1e9)
     log = Logger(tmp_path, [TensorBoardOutput(tmp_path)])
     log.record("a", 1)
     log.dump(1)
