@@ -101,8 +101,9 @@ class HierarchicalEBMAgent(DDPGHERAgent):
     def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> NDArray[np.bool_]:
         if self.env is not None:
             return self.env.reached(achieved_goal, goal)
-        # A loaded agent without environment: within a step and a half counts as there.
-        return (np.abs(achieved_goal - goal) <= 1.5 * self.step_scale).all(-1)
+        # A loaded agent without environment: the ellipsoid that was measured when it was saved.
+        reach = np.maximum(self._reach, np.finfo(np.float32).tiny)
+        return np.square((achieved_goal - goal) / reach).sum(-1) <= 1.0
 
     # ------------------------------------------------------------------- learning
 
@@ -234,11 +235,18 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         self.high_level.load_tensors(tensors)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {**super()._arrays(), **self.high_level.arrays()}
+        arrays = {**super()._arrays(), **self.high_level.arrays()}
+        if self._ready:
+            if self.env is not None:
+                middle, half = self.goal_range
+                self._reach = self.env.reach(middle, 2.0 * half)
+            arrays["reach"] = self._reach
+        return arrays
 
     def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_arrays(arrays)
         if self._ready:
+            self._reach = arrays.get("reach", 1.5 * self.step_scale)
             self.high_level.set_step_scale(self.step_scale)
         self.high_level.load_arrays(arrays)
         if self._ready:

@@ -135,9 +135,8 @@ class SavedAgent(ABC):
 
         Args:
             path: the file, or a binary stream.
-            env: where to go on learning. Predicting goes without, but then nobody knows what the
-                environment counts as reached: a planner takes one and a half steps for it, and
-                its plans can differ.
+            env: where to go on learning. Predicting goes without; what counts as reached is then
+                what the environment counted along each axis when the agent was saved.
             device: where the networks live.
             seed: starts the random streams anew; None goes on with those in the file.
             kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config.

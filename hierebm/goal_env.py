@@ -216,6 +216,22 @@ class GoalEnv:
         result: BoolArray = self._rewards(achieved_goal, goal) >= self._best - 1e-6
         return result
 
+    def reach(self, goal: FloatArray, farthest: FloatArray) -> FloatArray:
+        """(goal_dim,) how far from a goal (goal_dim,), along each axis, it still counts as reached.
+
+        Args:
+            farthest: (goal_dim,) what to look at; also the answer where all of it counts.
+        """
+        axes = np.eye(len(goal), dtype=np.float32)
+        goals = np.broadcast_to(goal, axes.shape)
+        near, far = np.zeros_like(farthest), np.array(farthest, np.float32)
+        near = np.where(self.reached(goals + axes * far, goals), far, near)
+        for _ in range(32):
+            middle = (near + far) / np.float32(2.0)
+            counts = self.reached(goals + axes * middle, goals)
+            near, far = np.where(counts, middle, near), np.where(counts, far, middle)
+        return near
+
     def check_sparse(self, achieved_goal: FloatArray, desired_goal: FloatArray) -> None:
         """Raise ValueError if the reward takes more than two values on the way to a goal, or NaN.
 

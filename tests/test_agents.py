@@ -360,6 +360,27 @@ def test_devices(tmp_path: Path) -> None:
             DDPGHERAgent.load(tmp_path / "agent.zip", device=device)
 
 
+def test_what_counts_as_reached_is_in_the_file(tmp_path: Path) -> None:
+    wide = gym.make("PointMassGoal-v0")
+    wide.unwrapped.success_radius = 0.5
+    agent = _agent("graph").learn(wide, 400)
+    agent.save(tmp_path / "agent.zip")
+    alone = HierarchicalEBMAgent.load(tmp_path / "agent.zip")
+    angle = np.linspace(0.0, 6.0, 50)
+    around = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+    for radius, inside in ((0.49, True), (0.51, False)):
+        assert (alone._reached(radius * around, np.zeros_like(around)) == inside).all()
+    env = gym.make("PointMassGoal-v0")
+    for seed in range(5):
+        observation, _ = env.reset(seed=seed)
+        mine, its = agent.plan(observation), alone.plan(observation)
+        assert mine.path == its.path
+        np.testing.assert_array_equal(mine.edges, its.edges)
+    alone.save(tmp_path / "again.zip")
+    again = HierarchicalEBMAgent.load(tmp_path / "again.zip")
+    np.testing.assert_array_equal(again._reach, alone._reach)
+
+
 def test_a_seed_at_loading_starts_other_streams(tmp_path: Path) -> None:
     agent = _agent("flat").learn("PointMassGoal-v0", 150)
     agent.save(tmp_path / "agent.zip")

@@ -89,6 +89,14 @@ def test_reached_is_what_is_paid_for_standing_on_the_goal(pays_one: bool, batche
     env.check_sparse(achieved, goal)
 
 
+def test_the_reach_of_a_goal_is_measured_along_each_axis() -> None:
+    world = gym.make("PointMassGoal-v0")
+    world.unwrapped.success_radius = 0.4
+    env = GoalEnv(world)
+    reach = env.reach(np.array([0.5, -1.0], np.float32), np.array([6.0, 0.25], np.float32))
+    np.testing.assert_allclose(reach, [0.4, 0.25], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
