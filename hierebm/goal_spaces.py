@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,6 +35,8 @@ class GoalObservation:
 class GoalSpaces:
     """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
 
+    Warns of images, which nobody here looks at as such.
+
     Raises:
         TypeError, ValueError: what is wrong with a space, by key, and the remedy.
     """
@@ -57,6 +60,14 @@ class GoalSpaces:
                 raise TypeError(
                     f"observation_space[{key!r}] is {type(observation_space[key]).__name__}; only "
                     "Box is supported, e.g. through gymnasium.wrappers.FlattenObservation"
+                )
+            shape = observation_space[key].shape or ()
+            if len(shape) > 2:
+                warnings.warn(
+                    f"observation_space[{key!r}] looks like images, {shape}: they are flattened "
+                    f"into {_size(observation_space[key])} numbers for networks that know nothing "
+                    "of pixels; give features of them instead",
+                    stacklevel=2,
                 )
         if observation_space["achieved_goal"].shape != observation_space["desired_goal"].shape:
             raise ValueError(

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import hierebm  # noqa: F401
 from hierebm.goal_env import GoalEnv, _Rows
+from hierebm.goal_spaces import GoalSpaces
 from tests.toys import LineGoal
 
 
@@ -87,6 +88,13 @@ def test_reached_is_what_is_paid_for_standing_on_the_goal(pays_one: bool, batche
     goal = np.array([[0.05], [0.3], [0.5]], np.float32)
     assert env.reached(achieved, goal).tolist() == [True, False, True]
     env.check_sparse(achieved, goal)
+
+
+def test_images_are_flattened_with_a_warning() -> None:
+    image, goal = spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Box(-1.0, 1.0, (2,))
+    observed = spaces.Dict(observation=image, achieved_goal=goal, desired_goal=goal)
+    with pytest.warns(UserWarning, match=r"'observation'\] looks like images.* 192 numbers"):
+        assert GoalSpaces(observed, goal).obs_dim == 192
 
 
 def test_the_reach_of_a_goal_is_measured_along_each_axis() -> None:
