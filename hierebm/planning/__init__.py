@@ -1,4 +1,15 @@
-"""The high level: subgoal samplers, the graph over subgoals, planners that follow it."""
+"""The high level: subgoal samplers, the graph over subgoals, planners that follow it.
+
+In the order of reading:
+
+- ``planner``: the closed loop; ``graph`` and ``straightening``: its shortest paths, pulled taut;
+  ``plan``: one of them as a person wants to see it;
+- ``places``, ``edges``, ``experience``: what nodes are, which of them are joined, and what
+  trajectories say to that;
+- ``samplers``: where nodes come from; ``stitching``: what those that learn are taught with;
+- ``calibration``, ``reliability``: how good distances are, up to where subgoals are reached;
+- ``sequence``, ``sequence_planner``: the sequence optimiser, and the closed loop around it.
+"""
 
 from hierebm.planning.edges import EdgeRules, GraphConfig
 from hierebm.planning.graph import SubgoalGraph
