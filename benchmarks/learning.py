@@ -192,7 +192,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for ax in axes[:, column]:
             ax.set_ylim(-0.02, 1.02)
             ax.grid(alpha=0.3)
-        axes[0, column].legend(loc="lower right", frameon=False)
     for ax in axes[:, 0]:
         ax.set_ylabel("success rate")
+    labels = {
+        label: line
+        for ax in axes[0]
+        for line, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    below = {"loc": "outside lower center", "ncols": len(methods), "frameon": False}
+    figure.legend(list(labels.values()), list(labels), **below)
     figure.savefig(path, dpi=130)
