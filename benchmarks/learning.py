@@ -199,6 +199,6 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for ax in axes[0]
         for line, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
-    below = {"loc": "outside lower center", "ncols": len(methods), "frameon": False}
-    figure.legend(list(labels.values()), list(labels), **below)
+    lines, names = list(labels.values()), list(labels)
+    figure.legend(lines, names, loc="outside lower center", ncols=len(methods), frameon=False)
     figure.savefig(path, dpi=130)
