@@ -40,7 +40,7 @@ class WallWorld:
         around = np.linalg.norm(achieved_goal - gap, axis=-1) + np.linalg.norm(goal - gap, axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (2.0 - achieved_goal[:, 0]) / (goal[:, 0] - achieved_goal[:, 0])
-        height = achieved_goal[:, 1] + t * (goal[:, 1] - achieved_goal[:, 1])
+            height = achieved_goal[:, 1] + t * (goal[:, 1] - achieved_goal[:, 1])
         crosses = (achieved_goal[:, 0] < 2) != (goal[:, 0] < 2)
         steps = np.where(crosses & ~(height > 3), around, straight) / 0.2
         return np.clip(steps, 1.0, 30.0).astype(np.float32)
