@@ -142,21 +142,24 @@ class Finished:
 
     Args:
         path: one JSON object a line: the job, the rows that it gave, and the commit.
-        commit: of the code; rows of another one, or of a changed working tree, are thrown away.
+        commit: of the code; rows of another one, or of a changed working tree, stay in the file
+            and count for nothing.
     """
 
     def __init__(self, path: Path, commit: str | None) -> None:
         self.path, self.commit = path, commit
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.write_text("")
-        for line in [] if str(commit).endswith("+") else lines:
+        text = path.read_text() if path.exists() else ""
+        for line in [] if str(commit).endswith("+") else text.splitlines():
             try:
                 known = json.loads(line)
             except json.JSONDecodeError:
                 continue  # A run that was killed may have left half a line.
             if known["commit"] == commit:
-                self._write(known["job"], known["rows"])
+                self._rows[known["job"]] = known["rows"]
+        if text and not text.endswith("\n"):
+            with path.open("a") as lines:
+                lines.write("\n")
 
     def __contains__(self, job: Job) -> bool:
         return _name(job) in self._rows
@@ -165,12 +168,10 @@ class Finished:
         return self._rows[_name(job)]
 
     def __setitem__(self, job: Job, rows: list[dict[str, Any]]) -> None:
-        self._write(_name(job), rows)
-
-    def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
-        self._rows[name] = rows
+        self._rows[_name(job)] = rows
+        line = {"job": _name(job), "commit": self.commit, "rows": rows}
         with self.path.open("a") as lines:
-            lines.write(json.dumps({"job": name, "commit": self.commit, "rows": rows}) + "\n")
+            lines.write(json.dumps(line) + "\n")
 
 
 def _name(job: Job) -> str:

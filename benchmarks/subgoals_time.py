@@ -85,9 +85,9 @@ def plan_time(
     """
     config = replace(agent.planner_config, **settings)
     edges = agent.high_level.edges(config)
-    env = gym.make("PointMassGoal-v0", distance=far(world), **world.kwargs)
+    env = gym.make_vec("PointMassGoal-v0", num_envs=n_tasks, distance=far(world), **world.kwargs)
     assert agent.spaces is not None
-    tasks = [agent.spaces.flatten(_batch(env.reset(seed=seed)[0])) for seed in range(n_tasks)]
+    tasks = agent.spaces.flatten(env.reset(seed=0)[0])
     times: dict[int, list[float]] = {}
     asked = 0
     for _ in range(repeats):
@@ -96,18 +96,15 @@ def plan_time(
             planner = SubgoalPlanner(replace(edges, model=model), sampler, config, learning=False)
             planner.pool = agent.planner.pool
             started = time.process_time()
-            for i, task in enumerate(tasks):
+            for i in range(n_tasks):
+                task = tasks[i]
                 planner.begin(
-                    task.observation[0],
-                    task.achieved_goal[0],
-                    task.desired_goal[0],
+                    task.observation,
+                    task.achieved_goal,
+                    task.desired_goal,
                     np.random.default_rng(i),
                 )
             times.setdefault(n, []).append(1e3 * (time.process_time() - started) / n_tasks)
             asked = model.asked
     named = {f"plan_ms_{n}" if n else "plan_ms": median(ms) for n, ms in times.items()}
     return {"asked": asked / n_tasks, **named}
-
-
-def _batch(observation: dict[str, Any]) -> dict[str, Any]:
-    return {key: np.asarray(value)[None] for key, value in observation.items()}

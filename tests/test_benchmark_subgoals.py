@@ -182,3 +182,4 @@ def test_rows_of_other_code_are_measured_again(
     job = (sweep, World("u", 1, 100), 0, tmp_path, "ebm")
     Finished(tmp_path / "rows", before)[job] = [{"success": 0.5}]
     assert job not in Finished(tmp_path / "rows", now)
+    assert '"success": 0.5' in (tmp_path / "rows").read_text(), "hours of work are not thrown away"
