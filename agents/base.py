@@ -16,14 +16,14 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
-from hierebm.agents.saving import SavedAgent
-from hierebm.agents.settings import overridden
+from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
-from hierebm.goal_env import EnvLike, GoalEnv, GoalObservation, StepResult
-from hierebm.goal_spaces import KEYS
-from hierebm.logger import Logger, TableOutput, configure
-from hierebm.replay.episodes import FloatArray
-from hierebm.state import check_same_space
+from hierebm.checkpoint.state import check_same_space
+from hierebm.goal_env.adapter import EnvLike, GoalEnv, StepResult
+from hierebm.goal_env.spaces import KEYS
+from hierebm.logging.logger import Logger, TableOutput, configure
+from hierebm.settings import overridden
+from hierebm.types import FloatArray, GoalObservation
 
 Self = TypeVar("Self", bound="GoalAgent")
 

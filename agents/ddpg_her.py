@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from hierebm.agents.base import GoalAgent
 from hierebm.agents.ddpg_her_config import DDPGHERConfig
+from hierebm.checkpoint.format import load_checkpoint, save_checkpoint
 from hierebm.control import make_ddpg
 from hierebm.control.exploration import ExplorationNoise
-from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
+from hierebm.goal_env.adapter import GoalEnv, GoalSpaces, StepResult
 from hierebm.nn.precision import bf16_products
 from hierebm.nn.threads import apply_thread_policy
 from hierebm.replay import EpisodeReplay, sample_transitions
-from hierebm.replay.episodes import FloatArray, StoredStep
-from hierebm.serialization import load_checkpoint, save_checkpoint
+from hierebm.replay.episodes import StoredStep
+from hierebm.types import FloatArray, GoalObservation
 
 __all__ = ["DDPGHERAgent", "DDPGHERConfig"]
 
@@ -114,11 +115,11 @@ class DDPGHERAgent(GoalAgent):
     def _act(self, observation: GoalObservation) -> FloatArray:
         self._goal = self._chased_goal(observation)
         if not self._ready:
-            return self._random_walk()
+            return self._random_walk_action()
         action = self.low_level.act(observation.observation, observation.achieved_goal, self._goal)
         return self._exploration.add(action)
 
-    def _random_walk(self) -> FloatArray:
+    def _random_walk_action(self) -> FloatArray:
         """(n_envs, action_dim) random actions that are held for a while."""
         new = self.rng.random((len(self._held_action), 1)) < 1.0 / HOLD
         fresh = self.rng.uniform(-1.0, 1.0, self._held_action.shape).astype(np.float32)
@@ -140,7 +141,7 @@ class DDPGHERAgent(GoalAgent):
                 action,
                 after.observation,
                 after.achieved_goal,
-                step.dead_end,
+                step.failure,
                 step.ended,
                 step.valid,
             )

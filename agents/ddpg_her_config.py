@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hierebm.agents.settings import check_ranges, check_types
 from hierebm.control import DDPGConfig
+from hierebm.settings import check_ranges, check_types
 
 _RANGES = {
     "max_distance": (2, math.inf),

@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from hierebm.goal_env import StepResult
+from hierebm.goal_env.adapter import StepResult
 
 
 class EpisodeStatistics:

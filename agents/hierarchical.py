@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from hierebm.agents.ddpg_her import DDPGHERAgent
 from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
-from hierebm.agents.high_level import HighLevel
 from hierebm.callbacks import BaseCallback, MaybeCallback, PlanFigureCallback
-from hierebm.goal_env import GoalEnv, GoalObservation, GoalSpaces, StepResult
-from hierebm.goal_spaces import KEYS
-from hierebm.planning.experience import ExperienceMap
-from hierebm.planning.plan import Plan
-from hierebm.planning.reliability import Reliability
+from hierebm.goal_env.adapter import GoalEnv, GoalSpaces, StepResult
+from hierebm.goal_env.spaces import KEYS
+from hierebm.planning.graph.edge_cutoff import EdgeCutoff
+from hierebm.planning.graph.plan import Plan
+from hierebm.planning.graph.transition_map import TransitionMap
+from hierebm.planning.high_level import HighLevel
 from hierebm.planning.samplers import EBMSampler, SubgoalSampler
 from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.replay import BetweenTriplets
-from hierebm.replay.episodes import FloatArray
+from hierebm.types import FloatArray, GoalObservation
 
 __all__ = ["HierarchicalEBMAgent", "HierarchicalEBMConfig"]
 
@@ -66,14 +66,14 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         return self.sampler.energy if isinstance(self.sampler, EBMSampler) else None
 
     @property
-    def experience(self) -> ExperienceMap | None:
+    def transition_map(self) -> TransitionMap | None:
         """What trajectories joined, where the planner asks for it."""
-        return self.high_level.experience
+        return self.high_level.transition_map
 
     @property
-    def reliability(self) -> Reliability | None:
+    def edge_cutoff(self) -> EdgeCutoff | None:
         """How far a subgoal may be, where that is learnt."""
-        return self.high_level.reliability
+        return self.high_level.edge_cutoff
 
     def _attach(self, env: GoalEnv) -> None:
         super()._attach(env)
@@ -102,8 +102,8 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         if self.env is not None:
             return self.env.reached(achieved_goal, goal)
         # A loaded agent without environment: the ellipsoid that was measured when it was saved.
-        reach = np.maximum(self._reach, np.finfo(np.float32).tiny)
-        return np.square((achieved_goal - goal) / reach).sum(-1) <= 1.0
+        success_tolerance = np.maximum(self._tolerance, np.finfo(np.float32).tiny)
+        return np.square((achieved_goal - goal) / success_tolerance).sum(-1) <= 1.0
 
     # ------------------------------------------------------------------- learning
 
@@ -130,9 +130,11 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
     def _act(self, observation: GoalObservation) -> FloatArray:
         action = super()._act(observation)
-        wander = [plan is not None and getattr(plan, "wander", False) for plan in self._plans]
-        if any(wander):
-            action[wander] = self._random_walk()[wander]
+        random_walk = [
+            plan is not None and getattr(plan, "random_walk", False) for plan in self._plans
+        ]
+        if any(random_walk):
+            action[random_walk] = self._random_walk_action()[random_walk]
         return action
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
@@ -239,14 +241,14 @@ class HierarchicalEBMAgent(DDPGHERAgent):
         if self._ready:
             if self.env is not None:
                 middle, half = self.goal_range
-                self._reach = self.env.reach(middle, 2.0 * half)
-            arrays["reach"] = self._reach
+                self._tolerance = self.env.success_tolerance(middle, 2.0 * half)
+            arrays["reach"] = self._tolerance
         return arrays
 
     def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         super()._load_arrays(arrays)
         if self._ready:
-            self._reach = arrays.get("reach", 1.5 * self.step_scale)
+            self._tolerance = arrays.get("reach", 1.5 * self.step_scale)
             self.high_level.set_step_scale(self.step_scale)
         self.high_level.load_arrays(arrays)
         if self._ready:

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 from hierebm.agents.ddpg_her_config import DDPGHERConfig
-from hierebm.agents.settings import check_ranges, overridden
-from hierebm.planning.planner import PlannerConfig
+from hierebm.planning.graph_planner import PlannerConfig
 from hierebm.planning.samplers import SAMPLERS
 from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.planning.sequence import SequenceConfig
+from hierebm.settings import check_ranges, overridden
 
 PLANNERS = ("graph", "sequence")
 _RANGES = {
@@ -42,7 +42,7 @@ _RANGES = {
             "budget_factor",
             "budget_slack",
             "redraws",
-            "wander_steps",
+            "random_walk_steps",
         ),
         (0, math.inf),
     ),

@@ -46,7 +46,7 @@ class Case:
 
         settings = dict(self.settings)
         if self.method == PEER:
-            from benchmarks.speed_peer import sb3_ddpg
+            from benchmarks.speed.peer import sb3_ddpg
 
             env = gym.make("PointMassGoal-v0", layout=self.layout)
             return sb3_ddpg(env, seed=seed, **settings)
@@ -150,8 +150,8 @@ def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
         if length < 1.6:
             continue
         planner = agent.planner
-        places = planner.sampler.sample(start, goal, 32, planner.pool, rng, planner.edges)
-        points = np.concatenate([start[None], places.achieved_goal, goal[None]])
+        nodes = planner.sampler.sample(start, goal, 32, planner.pool, rng, planner.edges)
+        points = np.concatenate([start[None], nodes.achieved_goal, goal[None]])
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         gaps[gaps > 1.6] = 0.0
         way = dijkstra(gaps, indices=0)[-1]

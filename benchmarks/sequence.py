@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierebm.energy.recipes import processor_ms
+from hierebm.energy.toys.recipes import processor_ms
 from hierebm.envs.layouts import Layout, get_layout
 from hierebm.planning.sequence import SequenceConfig, SequencePlanner
-from hierebm.replay.episodes import FloatArray
+from hierebm.types import FloatArray
 
 WALKERS, STEERERS, EPISODE = 20, 20, 100
 BATCH = 128
@@ -249,7 +249,7 @@ def draw(shown: list[tuple[Case, list[FloatArray]]], path: Path) -> None:
     """The first plans of each case; those that are blocked somewhere in red."""
     from matplotlib.figure import Figure
 
-    from hierebm.drawing import Walls, draw_walls, frame
+    from hierebm.plotting.drawing import Walls, draw_walls, frame
 
     figure = Figure(figsize=(4.2 * len(shown), 4.6), layout="constrained")
     for ax, (case, plans) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown,

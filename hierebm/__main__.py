@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hierebm.cli import main
+from hierebm.cli.parser import main
 
 if __name__ == "__main__":
     sys.exit(main())

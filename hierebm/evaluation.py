@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from hierebm.lanes import Lanes, goal_ends, hold_rows, open_lanes
+from hierebm.goal_env.lanes import Lanes, goal_ends, hold_rows, open_lanes
 
 
 class Policy(Protocol):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.control.features import LOCAL_STEPS, STEPS_PER_RADIAN, GoalFeatures
-from hierebm.nn.modules import MLP
-from hierebm.replay.episodes import FloatArray
+from hierebm.nn.layers import MLP
+from hierebm.types import FloatArray
 
 # Multiply-adds of a product up to which NumPy is faster than torch: it takes half as long to get
 # to work. Beyond twice as many, NumPy would wake a second thread, whatever torch was told.

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hierebm.control.distance import make_head
 from hierebm.control.features import GoalFeatures
+from hierebm.control.heads import make_head
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
-from hierebm.nn.modules import MLP, EnsembleMLP
+from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
-from hierebm.replay.episodes import FloatArray
+from hierebm.types import FloatArray
 
 # Rows per forward pass of a query: activations of this many rows stay in the cache.
 QUERY_ROWS = 256
@@ -141,14 +141,14 @@ class DistanceDDPG:
                 batch.goal,
             ),
         )
-        reached, dead_end = map(self._tensor, (batch.reached, batch.dead_end))
+        reached, failure = map(self._tensor, (batch.reached, batch.failure))
         features = self.features(observation, achieved, goal)
 
         with torch.no_grad():
             next_features = self.features(next_observation, next_achieved, goal)
             next_action = torch.tanh(self.actor_target(next_features))
             next_outputs = self.critics_target(torch.cat([next_features, next_action], -1))
-            target = self.head.bootstrap(next_outputs, reached, dead_end)
+            target = self.head.bootstrap(next_outputs, reached, failure)
 
         outputs = self.critics(torch.cat([features, action], -1))
         critic_loss = self.head.loss(outputs, target)

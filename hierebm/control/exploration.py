@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hierebm.replay.episodes import FloatArray
+from hierebm.types import FloatArray
 
 # Steps that are drawn at once: a call of the generator costs as much as a few hundred numbers.
 BLOCK = 64

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierebm.nn.modules import RandomFourierFeatures
-from hierebm.replay.episodes import FloatArray
+from hierebm.nn.layers import RandomFourierFeatures
+from hierebm.types import FloatArray
 
 # Positions are measured in units of this many top-speed steps before the Fourier features, so
 # that their frequencies follow the world: features of one radian per four steps can bend at a

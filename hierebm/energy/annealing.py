@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.diversity import gather
+from hierebm.energy.mcmc import mala
 from hierebm.energy.networks import bind
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.protocol import EnergyModel, SamplingError
 from hierebm.energy.resampling import importance_resample
-from hierebm.energy.samplers import mala
 
 
 def anneal(

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.bounds import Bounds
+from hierebm.energy.mcmc import langevin
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import ContrastiveBatch
-from hierebm.energy.samplers import langevin
 
 
 class NegativeSource(Protocol):

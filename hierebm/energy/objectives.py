@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hierebm.energy.contrastive import (
+from hierebm.energy.losses import (
     Loss,
     binary_nce,
     contrastive_divergence,

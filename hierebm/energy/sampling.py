@@ -21,11 +21,11 @@ from torch import Tensor
 from hierebm.energy.annealing import anneal
 from hierebm.energy.bounds import inside
 from hierebm.energy.diversity import SPREADERS, gather
+from hierebm.energy.mcmc import annealed_langevin, descent, langevin, mala, metropolis
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.protocol import EnergyModel, SamplingError
 from hierebm.energy.resampling import importance_resample
-from hierebm.energy.samplers import annealed_langevin, descent, langevin, mala, metropolis
 
 Method = Literal["auto", "resample", "smc", "mala", "langevin", "annealed", "descent"]
 METHODS: tuple[str, ...] = get_args(Method)

@@ -2,7 +2,7 @@
 
 Autograd spends up to half of a small network's update on what is not arithmetic: building the
 graph, fetching fresh memory for every activation, zeroing gradients, and computing gradients that
-nobody reads. :class:`DenseKernel` does the same products as :class:`hierebm.nn.modules.MLP` and
+nobody reads. :class:`DenseKernel` does the same products as :class:`hierebm.nn.layers.MLP` and
 ``EnsembleMLP`` with ``out=`` everywhere, **overwrites** gradients (nothing to zero first) and
 computes only those asked for. The modules remain the reference: the gradients equal autograd's to
 rounding in any dtype.
@@ -24,7 +24,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hierebm.nn.modules import MLP, EnsembleLinear, EnsembleMLP
+from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
 from hierebm.nn.scratch import Scratch
 
 # The overloads themselves: looking them up on every call costs as much as the arithmetic.

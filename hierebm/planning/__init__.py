@@ -11,11 +11,12 @@ In the order of reading:
 - ``sequence``, ``sequence_planner``: the sequence optimiser, and the closed loop around it.
 """
 
-from hierebm.planning.edges import EdgeRules, GraphConfig
-from hierebm.planning.graph import SubgoalGraph
-from hierebm.planning.places import PlacePool, Places
-from hierebm.planning.plan import Plan
-from hierebm.planning.planner import PlannerConfig, PlanState, SubgoalPlanner
+from hierebm.planning.graph.edges import EdgeRules, GraphConfig
+from hierebm.planning.graph.nodes import NodePool, Nodes
+from hierebm.planning.graph.plan import Plan
+from hierebm.planning.graph.stitching import stitched_between
+from hierebm.planning.graph.subgoal_graph import SubgoalGraph
+from hierebm.planning.graph_planner import PlannerConfig, PlanState, SubgoalPlanner
 from hierebm.planning.samplers import (
     SAMPLERS,
     BetweenData,
@@ -35,7 +36,6 @@ from hierebm.planning.samplers import (
 )
 from hierebm.planning.sequence import SequenceConfig, SequencePlan, SequencePlanner
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
-from hierebm.planning.stitching import stitched_between
 
 __all__ = [
     "SAMPLERS",
@@ -50,9 +50,9 @@ __all__ = [
     "GraphConfig",
     "KMeansSampler",
     "LearntSampler",
+    "NodePool",
+    "Nodes",
     "PairScore",
-    "PlacePool",
-    "Places",
     "Plan",
     "PlanState",
     "PlannerConfig",

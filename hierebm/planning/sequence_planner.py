@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hierebm.planning.edges import DistanceModel
-from hierebm.planning.places import PlacePool
-from hierebm.planning.plan import Plan
-from hierebm.planning.planner import PlannerConfig, PlannerStats
+from hierebm.planning.graph.edges import DistanceModel
+from hierebm.planning.graph.nodes import NodePool
+from hierebm.planning.graph.plan import Plan
+from hierebm.planning.graph_planner import PlannerConfig, PlannerStats
 from hierebm.planning.sequence import SequencePlanner
-from hierebm.replay.episodes import FloatArray
-from hierebm.replay.hindsight import ReachedFn
+from hierebm.types import FloatArray, ReachedFn
 
 
 @dataclass
@@ -70,7 +69,7 @@ class SequenceSubgoalPlanner:
     ) -> None:
         self.model, self.sequences, self.config, self.reached = model, sequences, config, reached
         self.learning = learning
-        self.pool: PlacePool | None = None
+        self.pool: NodePool | None = None
         self.stats = PlannerStats()
 
     def begin(
@@ -98,7 +97,7 @@ class SequenceSubgoalPlanner:
         self.stats.add(
             graph__nodes=len(plan.states), graph__plan_ms=1e3 * (time.perf_counter() - started)
         )
-        self._chase(plan, observation, achieved_goal)
+        self._set_subgoal(plan, observation, achieved_goal)
         return plan
 
     def step(
@@ -117,23 +116,23 @@ class SequenceSubgoalPlanner:
             )
             # A later state that is reached too saves the way through those before it.
             plan.next = min(plan.next + int(done[-1]) + 1, last)
-            self._chase(plan, observation, achieved_goal)
+            self._set_subgoal(plan, observation, achieved_goal)
         elif plan.elapsed >= plan.budget:
             self.stats.add(subgoal__reached_rate=0.0)
             if self.learning:
                 missed = np.stack([achieved_goal, plan.subgoal])
                 self.sequences.add_negatives(torch.from_numpy(missed)[None])
             return self._from_here(plan, observation, achieved_goal)
-        elif self._strayed(plan, achieved_goal):
+        elif self._has_deviated(plan, achieved_goal):
             return self._from_here(plan, observation, achieved_goal)
         return plan
 
-    def _strayed(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
+    def _has_deviated(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
         at, before, subgoal = (
             torch.from_numpy(x)[None]
             for x in (achieved_goal, plan.states[plan.next - 1], plan.subgoal)
         )
-        return bool(self.sequences.strayed(at, before, subgoal)[0])
+        return bool(self.sequences.has_deviated(at, before, subgoal)[0])
 
     def _from_here(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
@@ -142,7 +141,7 @@ class SequenceSubgoalPlanner:
         rest = np.concatenate([achieved_goal[None], plan.states[plan.next :]])
         return self.begin(observation, achieved_goal, plan.goal, plan.rng, rest)
 
-    def _chase(
+    def _set_subgoal(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> None:
         plan.elapsed = 0
@@ -168,7 +167,7 @@ class SequenceSubgoalPlanner:
         plan = self.begin(observation, achieved_goal, goal, rng)
         n = len(plan.states)
         edges = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
-        places = self.pool.places_at(plan.states[:-1])
-        distances = self.model.distance(places.observation, places.achieved_goal, plan.states[1:])
+        nodes = self.pool.nodes_at(plan.states[:-1])
+        distances = self.model.distance(nodes.observation, nodes.achieved_goal, plan.states[1:])
         energies = np.concatenate([np.full(1, np.nan, np.float32), plan.energies])
         return Plan(plan.states, edges, distances, list(range(n)), energies)

@@ -1,8 +1,9 @@
 """Experience: the episode ring, hindsight relabelling, between-triplets."""
 
+from hierebm.replay.between import BetweenTriplets, sample_between, sample_pairs
 from hierebm.replay.episodes import EpisodeReplay
-from hierebm.replay.hindsight import ReachedFn, TransitionBatch, sample_transitions
-from hierebm.replay.triplets import BetweenTriplets, sample_between, sample_pairs
+from hierebm.replay.hindsight import TransitionBatch, sample_transitions
+from hierebm.types import ReachedFn
 
 __all__ = [
     "BetweenTriplets",

@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from hierebm.types import BoolArray, FloatArray, IntArray
 
 
 class StoredStep(NamedTuple):
@@ -28,7 +26,7 @@ class StoredStep(NamedTuple):
     """(n, obs_dim)"""
     next_achieved_goal: FloatArray
     """(n, goal_dim)"""
-    dead_end: BoolArray
+    failure: BoolArray
     """(n,) terminated without any goal being reached."""
     ended: BoolArray
     """(n,) terminated or truncated: the next step is the first of a new episode."""
@@ -82,7 +80,7 @@ class EpisodeReplay:
         self.arc_length = arc_length[:, 0]
         self.has_action = np.zeros(rows, np.bool_)
         # A failure that ends the world for every goal, as opposed to a goal that was reached.
-        self.dead_end = np.zeros(rows, np.bool_)
+        self.failure = np.zeros(rows, np.bool_)
         # Absolute time of the last state of the row's episode; -1 while the episode runs.
         self.episode_end = np.full(rows, -1, np.int64)
         # Absolute (never wrapping) time of each environment's newest state and of its episode.
@@ -112,7 +110,7 @@ class EpisodeReplay:
         action: FloatArray,
         next_observation: FloatArray,
         next_achieved_goal: FloatArray,
-        dead_end: BoolArray,
+        failure: BoolArray,
         ended: BoolArray,
         valid: BoolArray | None = None,
     ) -> None:
@@ -127,7 +125,7 @@ class EpisodeReplay:
                     action,
                     next_observation,
                     next_achieved_goal,
-                    dead_end,
+                    failure,
                     ended,
                     everywhere,
                 )
@@ -145,7 +143,7 @@ class EpisodeReplay:
         observation, achieved, goal, action, next_observation, next_achieved, *flags = (
             np.concatenate(parts) for parts in zip(*steps, strict=True)
         )
-        dead_end, ended, valid = (flag.reshape(-1, self.n_envs) for flag in flags)
+        failure, ended, valid = (flag.reshape(-1, self.n_envs) for flag in flags)
         ended = ended & valid
         # Where each step's state goes: all arrays are (step, environment), or flat in that order.
         taken = valid.astype(np.int64) + ended
@@ -168,7 +166,7 @@ class EpisodeReplay:
         self._packed[row] = np.concatenate([states, goal, action], axis=1)[stored]
         self.has_action[next_row] = False
         self.has_action[row] = True
-        self.dead_end[row] = dead_end.reshape(-1)[stored]
+        self.failure[row] = failure.reshape(-1)[stored]
         self.episode_end[next_row] = -1
         self.time[:] = after[-1]
         if np.count_nonzero(ended):

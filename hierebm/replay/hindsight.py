@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.replay.episodes import EpisodeReplay, FloatArray
+from hierebm.replay.episodes import EpisodeReplay
+from hierebm.types import FloatArray, ReachedFn
 
 # The nearest of this many random states: in a world of any size, about a twentieth of it away.
 NEAREST_OF = 20
-
-ReachedFn = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
-"""(achieved (n, goal_dim), goal (n, goal_dim)) -> (n,) whether the goal counts as reached."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class TransitionBatch:
     goal: FloatArray
     reached: NDArray[np.bool_]
     """The next state reaches the (relabelled) goal: one step is left."""
-    dead_end: NDArray[np.bool_]
+    failure: NDArray[np.bool_]
     """The episode ended there without reaching any goal: the goal is never reached."""
 
 
@@ -98,7 +95,7 @@ def sample_transitions(
         next_achieved_goal=next_achieved_goal,
         goal=goal,
         reached=reached(next_achieved_goal, goal),
-        dead_end=replay.dead_end[rows],
+        failure=replay.failure[rows],
     )
 
 

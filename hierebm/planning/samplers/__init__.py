@@ -4,19 +4,19 @@ All of them answer the same question (:class:`SubgoalSampler`) and are made by n
 """
 
 from hierebm.planning.samplers.base import LearntSampler, SubgoalSampler, farthest_points
-from hierebm.planning.samplers.between_data import BetweenData
 from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.samplers.contrastive import ContrastiveSampler
 from hierebm.planning.samplers.cvae import CVAESampler
-from hierebm.planning.samplers.energy import EBMSampler
+from hierebm.planning.samplers.ebm import EBMSampler
 from hierebm.planning.samplers.pair_score import PairScore
-from hierebm.planning.samplers.plain import (
+from hierebm.planning.samplers.registry import SAMPLERS, make_sampler
+from hierebm.planning.samplers.training_data import BetweenData
+from hierebm.planning.samplers.unlearned import (
     FarthestPointSampler,
     KMeansSampler,
     ReplaySampler,
     UniformSampler,
 )
-from hierebm.planning.samplers.registry import SAMPLERS, make_sampler
 
 __all__ = [
     "SAMPLERS",

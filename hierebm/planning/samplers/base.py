@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from hierebm.planning.edges import EdgeRules
-from hierebm.planning.places import PlacePool, Places
-from hierebm.planning.samplers.between_data import BetweenData
-from hierebm.replay.episodes import FloatArray, IntArray
+from hierebm.planning.graph.edges import EdgeRules
+from hierebm.planning.graph.nodes import NodePool, Nodes
+from hierebm.planning.samplers.training_data import BetweenData
+from hierebm.types import FloatArray, IntArray
 
 
 class SubgoalSampler(ABC):
@@ -24,10 +24,10 @@ class SubgoalSampler(ABC):
         start: FloatArray,
         goal: FloatArray,
         n: int,
-        pool: PlacePool,
+        pool: NodePool,
         rngs: Sequence[np.random.Generator],
         edges: EdgeRules | None = None,
-    ) -> list[Places]:
+    ) -> list[Nodes]:
         """(q, goal_dim), (q, goal_dim) -> q times n places (fewer only if the pool holds fewer).
 
         Args:
@@ -45,10 +45,10 @@ class SubgoalSampler(ABC):
         start: FloatArray,
         goal: FloatArray,
         n: int,
-        pool: PlacePool,
+        pool: NodePool,
         rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> Places:
+    ) -> Nodes:
         """One query: (goal_dim,), (goal_dim,) -> n places; else as :meth:`sample_batch`."""
         return self.sample_batch(start[None], goal[None], n, pool, [rng], edges)[0]
 

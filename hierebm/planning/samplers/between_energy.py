@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierebm.energy.contrastive import info_nce
+from hierebm.energy.losses import info_nce
+from hierebm.energy.mcmc import langevin
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.resampling import importance_resample
-from hierebm.energy.samplers import langevin
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.replay import BetweenTriplets
-from hierebm.replay.episodes import FloatArray, IntArray
+from hierebm.types import FloatArray, IntArray
 
 
 @dataclass
@@ -43,7 +43,7 @@ class EnergyConfig:
     """Stitched triplets kept; the newest replace the oldest."""
     candidates: int = 1000
     """Stored states that compete to be subgoals in a query."""
-    halving: bool = False
+    bisection: bool = False
     """Lay subgoals as a chain: the way is halved by a point of low energy, its halves by others,
     the first part first; those left over are spread along the way. Off: all are spread ("ebm")."""
     langevin_steps: int = 0

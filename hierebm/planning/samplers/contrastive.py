@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.resampling import importance_resample
-from hierebm.planning.edges import EdgeRules
-from hierebm.planning.places import PlacePool, Places
+from hierebm.planning.graph.edges import EdgeRules
+from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.samplers.base import LearntSampler, farthest_points
-from hierebm.planning.samplers.between_data import BetweenData
 from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.planning.samplers.pair_score import PairScore
-from hierebm.replay.episodes import FloatArray, IntArray
+from hierebm.planning.samplers.training_data import BetweenData
+from hierebm.types import FloatArray, IntArray
 
 
 class ContrastiveSampler(LearntSampler):
@@ -46,17 +46,17 @@ class ContrastiveSampler(LearntSampler):
         self.config, self.oversampling = config, oversampling
         self.score = PairScore(goal_dim, config, generator, device)
         # The pool, phi and psi of its points.
-        self._encoded: tuple[PlacePool, FloatArray, FloatArray] | None = None
+        self._encoded: tuple[NodePool, FloatArray, FloatArray] | None = None
 
     def sample_batch(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
-        pool: PlacePool,
+        pool: NodePool,
         rngs: Sequence[np.random.Generator],
         edges: EdgeRules | None = None,
-    ) -> list[Places]:
+    ) -> list[Nodes]:
         """See :class:`SubgoalSampler`."""
         m = min(len(pool), self.config.candidates)
         rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
@@ -73,11 +73,11 @@ class ContrastiveSampler(LearntSampler):
             chosen = drawing[0].numpy()
             points = pool.achieved_goal[drawn[i, chosen]]
             kept = farthest_points(points, n, first=0)
-            result.append(pool.places_at(points[kept], -log_weight[i, chosen[kept]]))
+            result.append(pool.nodes_at(points[kept], -log_weight[i, chosen[kept]]))
         return result
 
     def _log_weight(
-        self, rows: IntArray, start: FloatArray, goal: FloatArray, pool: PlacePool
+        self, rows: IntArray, start: FloatArray, goal: FloatArray, pool: NodePool
     ) -> FloatArray:
         """f(s, w) + f(w, g), (q, m), of the pool's rows (q, m) as w."""
         if self._encoded is None or self._encoded[0] is not pool:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.nn.flat import FlatAdam, flat_parameters
-from hierebm.nn.modules import MLP
-from hierebm.planning.edges import EdgeRules
-from hierebm.planning.places import PlacePool, Places
+from hierebm.nn.layers import MLP
+from hierebm.planning.graph.edges import EdgeRules
+from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.samplers.base import LearntSampler, farthest_points
-from hierebm.planning.samplers.between_data import BetweenData
 from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.planning.samplers.pair_score import PairScore, PointFeatures
+from hierebm.planning.samplers.training_data import BetweenData
 from hierebm.replay import BetweenTriplets
-from hierebm.replay.episodes import FloatArray
+from hierebm.types import FloatArray
 
 
 class BetweenVAE(nn.Module):
@@ -111,10 +111,10 @@ class CVAESampler(LearntSampler):
         start: FloatArray,
         goal: FloatArray,
         n: int,
-        pool: PlacePool,
+        pool: NodePool,
         rngs: Sequence[np.random.Generator],
         edges: EdgeRules | None = None,
-    ) -> list[Places]:
+    ) -> list[Nodes]:
         """See :class:`SubgoalSampler`."""
         shape = self.oversampling * n, self.config.latent_dim
         z = np.stack([rng.standard_normal(shape, np.float32) for rng in rngs])
@@ -122,7 +122,7 @@ class CVAESampler(LearntSampler):
         result = []
         for points in imagined.cpu().numpy():
             connected = points[self._connected(points)]
-            result.append(pool.places_at(connected[farthest_points(connected, n, first=0)]))
+            result.append(pool.nodes_at(connected[farthest_points(connected, n, first=0)]))
         return result
 
     def _connected(self, points: FloatArray) -> FloatArray:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierebm.nn.flat import FlatAdam, flat_parameters
-from hierebm.nn.modules import MLP, RandomFourierFeatures
+from hierebm.nn.layers import MLP, RandomFourierFeatures
 from hierebm.planning.samplers.between_energy import EnergyConfig
-from hierebm.replay.episodes import FloatArray
+from hierebm.types import FloatArray
 
 # Frequencies of one radian per eight steps and their neighbours, as the between-energy's.
 STEPS_PER_RADIAN, OCTAVES, FREQUENCIES = 8.0, (0.5, 1.0, 2.0), 64
@@ -102,7 +102,7 @@ class PairScore:
         result: FloatArray = -0.5 * np.square(gap).sum(-1)
         return result
 
-    def judge(
+    def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
     ) -> tuple[FloatArray, NDArray[np.bool_]]:
         """Judge edges as experience does, for a planner that is not learning any more.

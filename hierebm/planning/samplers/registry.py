@@ -8,8 +8,8 @@ from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.samplers.contrastive import ContrastiveSampler
 from hierebm.planning.samplers.cvae import CVAESampler
-from hierebm.planning.samplers.energy import EBMSampler
-from hierebm.planning.samplers.plain import (
+from hierebm.planning.samplers.ebm import EBMSampler
+from hierebm.planning.samplers.unlearned import (
     FarthestPointSampler,
     KMeansSampler,
     ReplaySampler,

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hierebm.nn.modules import MLP, RandomFourierFeatures
+from hierebm.nn.layers import MLP, RandomFourierFeatures
 
 WAYPOINTS = (0.0, 0.5, 1.0)
 """Where the Fourier features look, along the straight line from s to s'."""

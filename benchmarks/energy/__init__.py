@@ -1,0 +1,1 @@
+"""Energies, objectives and samplers on toy densities with known answers."""

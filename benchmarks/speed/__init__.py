@@ -1,0 +1,1 @@
+"""Speed against Stable-Baselines3, plain modules and the arithmetic floor."""

@@ -1,0 +1,1 @@
+"""Success against the number of subgoals, by sampler and world."""

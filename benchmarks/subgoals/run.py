@@ -1,0 +1,272 @@
+"""Success against the number of subgoals, for every sampler on the same trained low level.
+
+One default agent is trained for each world and seed and kept under ``OUT/agents``. Samplers that
+learn are then trained on its experience, all for the same number of gradient steps; each is given
+the cutoff that suits it best on other tasks; and all of them attempt the same far tasks with more
+and more nodes. Besides: how sound the low level's edges are, how few nodes they allow at all, how
+the nodes needed grow with the world, what a plan costs, and what each remedy is worth. Every job
+runs in a process of its own on one thread. All of it takes many hours: a run that was interrupted
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.provenance import commit
+from benchmarks.subgoals.growth import LEVEL, draw_growth, draw_success, growth, pooled
+
+PARALLEL = 2
+
+LAYOUTS: dict[str, int] = {
+    "four_rooms": 20_000,
+    "u": 10_000,
+    "spiral": 25_000,
+    "serpentine": 20_000,
+    "large": 80_000,
+}
+"""Training steps on each layout."""
+GROWTH: dict[int, int] = {2: 50_000, 4: 100_000}
+"""Training steps on four_rooms at larger scales."""
+GROWING = "four_rooms"
+
+NODES = (2, 3, 4, 6, 8, 16, 32, 64, 128, 256, 512)
+ENOUGH = 0.98
+"""A sweep ends after two cells in a row with at least this success."""
+EDGES = ((8.0, 20.0), (5.0, 20.0), (5.0, 12.0), (12.0, 20.0))
+"""(safe_edge, max_edge) that a sampler chooses from at ``TUNING_NODES``: the first of the best."""
+TUNING_NODES = 64
+TUNING_SEED, TASK_SEED = 1, 2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    nodes: tuple[int, ...] = NODES
+    edges: tuple[tuple[float, float], ...] = EDGES
+    tasks: int = 100
+    tuning_tasks: int = 50
+    tuning_nodes: int = TUNING_NODES
+
+
+QUICK = Effort((4, 8, 16, 32, 64), ((8.0, 20.0), (5.0, 20.0), (12.0, 20.0)), 40, 20, 32)
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"chain": ("ebm", {"bisection": True})}
+"""Samplers with other settings than the default ones: name, and what differs."""
+ABLATED = ("four_rooms", "serpentine", "large")
+"""Layouts on which remedies are switched off."""
+AT_HAND: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "experience check": {"unverified_cost": 1.0},
+    # A cost that is the length itself needs a hard cutoff: without one, most edges are wrong.
+    "convex cost": {"safe_edge": 1e6, "max_edge": 8.0},
+    "commitment": {"planner": "ChoosingAnew"},
+    "barred edges": {"planner": "Forgetting"},
+    "redrawn nodes": {"redraws": 0},
+    "straightened path": {"smooth_path": False},
+}
+"""Remedies that a trained agent can do without, by the settings that switch each off."""
+ANEW: dict[str, dict[str, Any]] = {
+    "planner in the loop": {"direct_episodes": 1.0},
+    "chased goals relabelled": {"her_future": 0.6, "her_random": 0.4, "her_nearby": 0.0},
+    "exploring": {"explore": 0.0},
+    "Fourier features": {"fourier_features": 0},
+    "stitched positives": {"stitched_share": 0.0},
+    "calibrated cutoff": {"calibrate": False},
+}
+"""Remedies that need another training."""
+
+
+def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
+    """Train, sweep, switch off; rows of every ``kind``, and two pictures."""
+    from tqdm import tqdm
+
+    from benchmarks.subgoals.measure import World
+    from hierebm.planning.samplers import SAMPLERS
+
+    worlds = [World(layout, 1, steps) for layout, steps in LAYOUTS.items()]
+    worlds += [World(GROWING, scale, steps) for scale, steps in GROWTH.items()]
+    effort = Effort()
+    if quick:
+        worlds, effort = [World("four_rooms", 1, 15_000)], QUICK
+    pairs = [(world, seed) for world in worlds for seed in range(seeds or (1 if quick else 3))]
+    # The largest first: they take longest.
+    pairs.sort(key=lambda pair: -pair[0].steps)
+    folder, done = out / "agents", Finished(out / "subgoals.jsonl", commit())
+    # One thread each: the workers read this before they import torch.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
+        agents = [workers.submit(learn, world, seed, folder) for world, seed in pairs]
+        for agent in tqdm(as_completed(agents), total=len(agents), desc="agents"):
+            agent.result()
+        jobs: list[Job] = [
+            (sweep, world, seed, folder, sampler, effort)
+            for world, seed in pairs
+            for sampler in (*SAMPLERS, *VARIANTS, "agent")
+        ]
+        jobs += [(check_edges, world, seed, folder) for world, seed in pairs]
+        for world, seed in pairs:
+            if world.layout in ABLATED and world.scale == 1:
+                jobs.append((switch_off, world, seed, folder, effort))
+                jobs += [
+                    (switch_off, world, seed, folder, effort, name) for name in ANEW if not quick
+                ]
+        rows = _all(workers, jobs, done)
+    node = {world.name: k for k, world in enumerate(worlds)}
+    rows.sort(key=lambda r: (node[World(r["layout"], r["scale"], 0).name], r["seed"]))
+    cells = [row for row in rows if row["kind"] == "success"]
+    needed = pooled([cell for cell in cells if cell["sampler"] != "agent"])
+    draw_success(cells, out / "subgoals.png")
+    if not quick:
+        draw_growth(needed, GROWING, out / "subgoals_growth.png")
+    others = [
+        r for k in ("plan time", "bound", "soundness", "ablation") for r in rows if r["kind"] == k
+    ]
+    return [*cells, *needed, *growth(needed, GROWING), *others]
+
+
+Job = tuple[Any, ...]
+"""A function of this module that gives rows, and its arguments."""
+
+
+class Finished:
+    """The file that rows go to as they come; what is in it need not be measured again.
+
+    Args:
+        path: one JSON object a line: the job, the rows that it gave, and the commit.
+        commit: of the code; rows of another one, or of a changed working tree, stay in the file
+            and count for nothing.
+    """
+
+    def __init__(self, path: Path, commit: str | None) -> None:
+        self.path, self.commit = path, commit
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        text = path.read_text() if path.exists() else ""
+        for line in [] if str(commit).endswith("+") else text.splitlines():
+            try:
+                known = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # A run that was killed may have left half a line.
+            if known["commit"] == commit:
+                self._rows[known["job"]] = known["rows"]
+        if text and not text.endswith("\n"):
+            with path.open("a") as lines:
+                lines.write("\n")
+
+    def __contains__(self, job: Job) -> bool:
+        return _name(job) in self._rows
+
+    def __getitem__(self, job: Job) -> list[dict[str, Any]]:
+        return self._rows[_name(job)]
+
+    def __setitem__(self, job: Job, rows: list[dict[str, Any]]) -> None:
+        self._rows[_name(job)] = rows
+        line = {"job": _name(job), "commit": self.commit, "rows": rows}
+        with self.path.open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+
+
+def _name(job: Job) -> str:
+    function, *arguments = job
+    return f"{function.__name__}{tuple(arguments)}"
+
+
+def _all(workers: ProcessPoolExecutor, jobs: list[Job], done: Finished) -> list[dict[str, Any]]:
+    """Rows of all jobs, in the order of the jobs; only those run that have not run yet."""
+    from tqdm import tqdm
+
+    left = [job for job in jobs if job not in done]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} cells are in {done.path} already")
+    futures = {workers.submit(*job): job for job in left}
+    for future in tqdm(as_completed(futures), total=len(futures), desc="cells"):
+        done[futures[future]] = future.result()
+    return [row for job in jobs for row in done[job]]
+
+
+def learn(world: Any, seed: int, folder: Path) -> None:
+    """Train the agent that all other jobs of this world and seed share."""
+    from benchmarks.subgoals.measure import trained
+
+    trained(world, seed, folder)
+
+
+def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> list[dict[str, Any]]:
+    """Success by number of nodes for one sampler, with the cutoff that suits it best; and what a
+    plan costs with the first number of nodes that is enough.
+
+    "agent" is the agent as it came out of its training: its own sampler and settings, which draw
+    new nodes where the first give no way.
+    """
+    from benchmarks.subgoals.measure import STEP, attempt, equip, fitted, trained
+    from benchmarks.subgoals.time import plan_time
+
+    agent = trained(world, seed, folder)
+    box = world.make().observation_space["desired_goal"]
+    common = {"kind": "success", "layout": world.layout, "scale": world.scale, "seed": seed}
+    common |= {"sampler": name, "side": round(float((box.high - box.low).max() / STEP))}
+    if name == "agent":
+        equip(agent, seed=seed)
+        c = agent.planner_config
+        row = common | {"nodes": c.n_subgoals, "safe_edge": c.safe_edge, "max_edge": c.max_edge}
+        return [row | attempt(agent, world, effort.tasks, TASK_SEED)]
+    kind, settings = VARIANTS.get(name, (name, {}))
+    sampler, rates = fitted(agent, kind, seed, **settings), {}
+    for safe_edge, max_edge in effort.edges:
+        # New nodes where the first give no way would hide how many it takes.
+        cutoff: dict[str, Any] = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
+        equip(agent, sampler, seed=seed, n_subgoals=effort.tuning_nodes, **cutoff)
+        tried = attempt(agent, world, effort.tuning_tasks, TUNING_SEED)
+        rates[safe_edge, max_edge] = tried["success"]
+    safe_edge, max_edge = max(rates, key=lambda edges: rates[edges])
+    rows: list[dict[str, Any]] = []
+    for n in effort.nodes:
+        cutoff = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
+        equip(agent, sampler, seed=seed, n_subgoals=n, **cutoff)
+        row = common | {"nodes": n, "safe_edge": safe_edge, "max_edge": max_edge}
+        rows.append(row | attempt(agent, world, effort.tasks, TASK_SEED))
+        if len(rows) > 1 and min(r["success"] for r in rows[-2:]) >= ENOUGH:
+            break
+    enough = next((row["nodes"] for row in rows if row["success"] >= LEVEL), None)
+    if enough is not None:
+        row = common | {"kind": "plan time", "nodes": enough}
+        rows.append(row | plan_time(agent, sampler, world, n_subgoals=enough, **cutoff))
+    return rows
+
+
+def check_edges(world: Any, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """How sound the edges of the trained low level are, and how few nodes they allow."""
+    from benchmarks.subgoals.bound import fewest_nodes
+    from benchmarks.subgoals.measure import soundness, trained
+
+    common = {"layout": world.layout, "scale": world.scale, "seed": seed}
+    agent = trained(world, seed, folder)
+    rows = [{"kind": "soundness"} | common | row for row in soundness(agent, world)]
+    return [*rows, {"kind": "bound"} | common | fewest_nodes(agent, world, 100, TASK_SEED)]
+
+
+def switch_off(
+    world: Any, seed: int, folder: Path, effort: Effort, anew: str | None = None
+) -> list[dict[str, Any]]:
+    """The agent with one remedy off: each that a trained one can do without, or ``anew``."""
+    from benchmarks import subgoals_measure as measure
+
+    common = {"kind": "ablation", "layout": world.layout, "scale": world.scale, "seed": seed}
+    different = (ANEW[anew], f"without {anew}") if anew else ()
+    agent = measure.trained(world, seed, folder, *different)
+    rows = []
+    for off, settings in {anew: {}}.items() if anew else AT_HAND.items():
+        settings = dict(settings)
+        planner = getattr(measure, settings.pop("planner", "SubgoalPlanner"))
+        measure.equip(agent, planner=planner, seed=seed, **settings)
+        row = common | {"off": off, "trained_anew": bool(anew)}
+        rows.append(row | measure.attempt(agent, world, effort.tasks, TASK_SEED))
+    return rows

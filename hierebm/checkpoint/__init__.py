@@ -1,0 +1,1 @@
+"""Files that hold agents: JSON, tensors and arrays, read without running code."""

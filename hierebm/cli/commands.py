@@ -1,0 +1,349 @@
+"""What the commands of the command line do. Each takes the parsed arguments."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import textwrap
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from hierebm.callbacks import (
+    BaseCallback,
+    CheckpointCallback,
+    EvalCallback,
+    PlanFigureCallback,
+)
+from hierebm.checkpoint.format import read_meta, space_from_json
+from hierebm.cli.names import AGENTS, ENV_ID
+from hierebm.errors import CheckpointError
+from hierebm.evaluation import EvaluationResult
+from hierebm.evaluation import evaluate as evaluate_agent
+from hierebm.files import atomic_write, check_writable, checkpoint_path
+from hierebm.goal_env.spaces import GoalSpaces
+from hierebm.plotting.pictures import draw_agent, make_env, save_figure
+
+# Errors whose message is for the user. Anything else is our mistake and shows its traceback.
+EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train an agent, save it whatever happens, evaluate it."""
+    agent_class = _agent_class(AGENTS[args.agent])
+    overrides = parse_settings(args.set)
+    out = checkpoint_path(args.out)
+    env_kwargs = _env_kwargs(args)
+    env = make_env(args.env, env_kwargs)
+    agent = agent_class(
+        seed=args.seed,
+        tensorboard_log=args.tensorboard_log,
+        device=args.device,
+        verbose=int(args.verbose),
+        **overrides,
+    )
+    callbacks: list[BaseCallback] = []
+    if args.eval_freq:
+        callbacks.append(
+            EvalCallback(args.env, eval_freq=args.eval_freq, n_eval_episodes=20,
+                         env_kwargs=env_kwargs)
+        )  # fmt: skip
+    if args.checkpoint_freq:
+        callbacks.append(CheckpointCallback(args.checkpoint_freq, out.parent, out.stem))
+    check_writable(args.out)
+    try:
+        agent.learn(
+            env,
+            total_timesteps=args.total_timesteps,
+            callback=callbacks,
+            progress_bar=not args.no_progress_bar,
+        )
+    finally:
+        if agent.num_timesteps:
+            agent.save(out)
+            print(f"saved {out} after {agent.num_timesteps} steps", flush=True)
+        env.close()
+    if args.tensorboard_log is not None:
+        print(f"look at it with: tensorboard --logdir {args.tensorboard_log}")
+    if args.episodes:
+        # A seed beside the training's: other tasks than those that were learnt on.
+        result = evaluate_agent(
+            agent, args.env, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs
+        )
+        print(result)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluate a checkpoint and print (and write) what happened."""
+    agent, env_id, env_kwargs = _load(args)
+    if args.json is not None:
+        check_writable(args.json)
+    result = evaluate_agent(
+        agent,
+        env_id,
+        args.episodes,
+        seed=args.seed,
+        options=_options(args),
+        env_kwargs=env_kwargs,
+        progress_bar=True,
+    )
+    print(result)
+    if args.json is not None:
+        row = {"checkpoint": str(args.checkpoint), "env": env_id, "env_kwargs": env_kwargs,
+               "seed": args.seed, "options": _options(args), **result.to_dict()}  # fmt: skip
+        with atomic_write(args.json) as file:
+            file.write((json.dumps(row, indent=1) + "\n").encode())
+        print(f"wrote {args.json}")
+
+
+def plot(args: argparse.Namespace) -> None:
+    """Draw a checkpoint's plans, energies and episodes, and the curve of its run."""
+    agent, env_id, env_kwargs = _load(args)
+    written = draw_agent(
+        agent, env_id, env_kwargs, args.out, args.tasks, args.seed, options=_options(args)
+    )
+    if args.run is not None:
+        from hierebm.plotting.plots import plot_success, read_progress
+
+        steps, success = read_progress(args.run, "rollout/success_rate")
+        written.append(save_figure(plot_success(steps, success), args.out / "success.png"))
+    for path in written:
+        print(f"wrote {path}")
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Train the flat and the hierarchical agent on the same task and compare them."""
+    from hierebm.plotting.plots import plot_success
+
+    env_kwargs = {} if args.layout is None else {"layout": args.layout}
+    rows: list[list[str]] = []
+    curves: dict[str, tuple[list[int], list[float], list[tuple[float, float]]]] = {}
+    written: list[Path] = []
+    runs = args.out / "tensorboard"
+    check_writable(args.out / "flat.zip")
+    for name, key in (("flat", "ddpg-her"), ("hierarchical", "hierarchical")):
+        agent = _agent_class(AGENTS[key])(seed=args.seed, tensorboard_log=runs)
+        evaluation = EvalCallback(
+            ENV_ID,
+            n_eval_episodes=min(args.episodes, 50),
+            eval_freq=max(args.total_timesteps // 8, 1),
+            verbose=0,
+            seed=args.seed + 1,
+            env_kwargs=env_kwargs,
+        )
+        callbacks: list[BaseCallback] = [evaluation]
+        if hasattr(agent, "plan"):
+            callbacks.append(PlanFigureCallback(max(args.total_timesteps // 4, 1), n_plans=1))
+        print(f"\ntraining the {name} agent for {args.total_timesteps} steps", flush=True)
+        started = time.perf_counter()
+        env = make_env(ENV_ID, env_kwargs)
+        agent.learn(env, args.total_timesteps, callbacks, tb_log_name=name, progress_bar=True)
+        seconds = time.perf_counter() - started
+        env.close()
+        checkpoint = args.out / f"{name}.zip"
+        agent.save(checkpoint)
+        written.append(checkpoint)
+        result = evaluate_agent(
+            agent, ENV_ID, args.episodes, seed=args.seed + 2, env_kwargs=env_kwargs,
+            progress_bar=True,
+        )  # fmt: skip
+        print(result, flush=True)
+        rows.append(_row(name, agent.num_timesteps, seconds, result))
+        curves[name] = (
+            [0, *(step for step, _ in evaluation.evaluations)],
+            [0.0, *(r.success_rate for _, r in evaluation.evaluations)],
+            [(0.0, 0.0), *(r.ci95 for _, r in evaluation.evaluations)],
+        )
+        if hasattr(agent, "plan"):
+            written += draw_agent(agent, ENV_ID, env_kwargs, args.out, n_tasks=3, seed=args.seed)
+    written.append(save_figure(plot_success(curves), args.out / "success.png"))
+    header = ["agent", "env steps", "seconds", "success", "95% interval", "mean steps"]
+    print(f"\n{ENV_ID}{f', layout {args.layout}' if args.layout else ''}, "
+          f"{args.episodes} episodes\n\n{format_rows([header, *rows])}\n")  # fmt: skip
+    for path in written:
+        print(f"wrote {path}")
+    print(f"\nlook at the runs with: tensorboard --logdir {runs}")
+
+
+def gallery(args: argparse.Namespace) -> None:
+    """Draw the gallery of toy energies."""
+    for path in import_module("hierebm.energy.toys.gallery").main(args.out, quick=args.quick):
+        print(f"wrote {path}")
+
+
+def settings(args: argparse.Namespace) -> None:
+    """Print the fields of an agent's config with their meanings."""
+    print(format_rows([["setting", "default", "meaning"], *setting_rows(
+        _agent_class(AGENTS[args.agent]).config_class()
+    )]))  # fmt: skip
+
+
+def setting_rows(config: Any, prefix: str = "") -> list[list[str]]:
+    """(name, default, meaning) of every field of a config dataclass; groups are flattened."""
+    rows = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            rows += setting_rows(value, f"{prefix}{field.name}.")
+        else:
+            meaning = field_docs(type(config)).get(field.name, "")
+            rows.append([prefix + field.name, json.dumps(value), meaning])
+    return rows
+
+
+def field_docs(config_class: type) -> dict[str, str]:
+    """What is said about each field of a dataclass and its bases.
+
+    Either as a string below the field, or in the ``Attributes`` section of the class's docstring.
+    """
+    docs: dict[str, str] = {}
+    for base in reversed(config_class.__mro__[:-1]):
+        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
+        for names, text in re.findall(
+            r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE
+        ):
+            docs.update(dict.fromkeys(names.split(", "), text))
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except OSError:
+            # Installed without sources: names and defaults are still worth printing.
+            continue
+        assert isinstance(tree, ast.ClassDef)
+        for statement, below in zip(tree.body, tree.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                docs[statement.target.id] = str(below.value.value)
+    return {name: " ".join(text.split()) for name, text in docs.items()}
+
+
+def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Config overrides from (name, text) pairs; ``group.name`` sets one field of a group."""
+    overrides: dict[str, Any] = {}
+    for name, text in assignments:
+        group, dot, inner = name.partition(".")
+        if dot:
+            if not isinstance(overrides.setdefault(group, {}), dict):
+                raise ValueError(f"{name}={text} contradicts {group}={overrides[group]}")
+            overrides[group][inner] = parse_value(text)
+        else:
+            overrides[name] = parse_value(text)
+    return overrides
+
+
+def parse_value(text: str) -> Any:
+    """A value from the command line: JSON where it is that, a number with underscores, or text."""
+    try:
+        return json.loads(text.replace("_", "") if text[:1].isdigit() else text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def format_rows(rows: Sequence[Sequence[str]]) -> str:
+    """A text table; the first row is the header."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    rule = ["-" * width for width in widths]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [rows[0], rule, *rows[1:]]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(name: str, steps: int, seconds: float, result: EvaluationResult) -> list[str]:
+    low, high = result.ci95
+    return [
+        name,
+        str(steps),
+        f"{seconds:.0f}",
+        f"{result.success_rate:.3f}",
+        f"{low:.3f} to {high:.3f}",
+        f"{result.mean_ep_length:.1f}",
+    ]
+
+
+def _agent_class(name: str) -> Any:
+    import hierebm
+
+    return getattr(hierebm, name)
+
+
+def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
+    """The agent of a checkpoint, and the env to try it in."""
+    meta = read_meta(args.checkpoint)
+    name = meta.get("agent")
+    if name not in AGENTS.values():
+        raise CheckpointError(
+            f"{args.checkpoint} holds no agent ({name}); give a file that agent.save wrote"
+        )
+    trained_in = meta.get("env") or {}
+    env_id = args.env or trained_in.get("id") or ENV_ID
+    same_env = env_id.rpartition(":")[2] == trained_in.get("id")
+    env_kwargs = dict(trained_in.get("kwargs") or {}) if same_env else {}
+    env_kwargs.update(_env_kwargs(args))
+    try:
+        env = make_env(env_id, env_kwargs)
+    except gym.error.UnregisteredEnv as error:
+        if args.env:
+            raise
+        # Nothing that a file names is imported.
+        raise ValueError(
+            f"the agent was trained in {env_id}, which nobody has registered: name the module that "
+            f"does with --env MODULE:{env_id}"
+        ) from error
+    observation_space, action_space = (
+        space_from_json(meta[key]) for key in ("observation_space", "action_space")
+    )
+    _check_fits(observation_space, env.observation_space, "observation_space", env_id)
+    _check_fits(action_space, env.action_space, "action_space", env_id)
+    stored, given = (
+        GoalSpaces(observation_space, action_space),
+        GoalSpaces(env.observation_space, env.action_space),
+    )
+    same = (
+        stored.observation_space == given.observation_space
+        and stored.action_space == given.action_space
+    )
+    # With its env an agent knows what counts as reached. A map of another size has other bounds.
+    agent = _agent_class(str(name)).load(args.checkpoint, env=env if same else None)
+    return agent, env_id, env_kwargs
+
+
+def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:
+    """Same keys and shapes; bounds may differ."""
+    if isinstance(stored, gym.spaces.Dict) and isinstance(given, gym.spaces.Dict):
+        # What an agent does not look at may be there.
+        fits = _shapes(stored).items() <= _shapes(given).items()
+    else:
+        fits = type(stored) is type(given) and stored.shape == given.shape
+    if not fits:
+        raise ValueError(
+            f"the agent cannot act in {env_id}: its {what} is {given}, the agent was trained with "
+            f"{stored}; name the right env with --env"
+        )
+
+
+def _shapes(space: gym.spaces.Dict) -> dict[str, Any]:
+    return {key: part.shape for key, part in space.items()}
+
+
+def _env_kwargs(args: argparse.Namespace) -> dict[str, Any]:
+    kwargs = {name: parse_value(text) for name, text in args.env_arg}
+    if args.layout is not None:
+        kwargs["layout"] = args.layout
+    return kwargs
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any] | None:
+    return None if args.distance is None else {"distance": tuple(args.distance)}

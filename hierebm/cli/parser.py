@@ -1,0 +1,208 @@
+"""The ``hierebm`` command. Parsing only: what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hierebm import __version__
+from hierebm.cli.names import AGENTS, ENV_ID
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; None takes the process's.
+
+    Returns:
+        Exit status: 0, 1 after an error that was explained in one line, 130 after Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    # Waiting OpenMP threads that spin ruin runs side by side. It counts only before torch comes in.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from hierebm.cli import commands
+
+    try:
+        getattr(commands, args.command)(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`hierebm settings | head`); Python would complain once
+        # more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except commands.EXPLAINED as error:
+        if args.traceback:
+            raise
+        print(f"hierebm {args.command}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="hierebm",
+        description="Goal-conditioned reinforcement learning with energy-based subgoals.",
+    )
+    parser.add_argument("--version", action="version", version=f"hierebm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.add_argument("--traceback", action="store_true", help="show where an error came from")
+        return sub
+
+    train = command("train", "train an agent, evaluate it and save it")
+    train.add_argument("env", nargs="?", default=ENV_ID, metavar="ENV_ID", help=_ENV_HELP)
+    _add_env_arguments(train)
+    train.add_argument(
+        "--agent", choices=AGENTS, default="hierarchical", help="default: %(default)s"
+    )
+    train.add_argument(
+        "--total-timesteps", type=_positive, metavar="N", help="env steps; default: the agent's"
+    )
+    train.add_argument("--seed", type=_count, help="makes the run repeatable")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="FIELD=VALUE",
+        help="a setting of the agent, as often as you like (`hierebm settings` lists them)",
+    )
+    train.add_argument(
+        "--out", type=Path, default=Path("agent.zip"), help="checkpoint; default: %(default)s"
+    )
+    train.add_argument(
+        "--tensorboard-log", type=Path, metavar="DIR", help="folder of TensorBoard runs"
+    )
+    train.add_argument("--device", default="cpu", help="of the networks; default: %(default)s")
+    train.add_argument(
+        "--episodes", type=_count, default=100, metavar="N",
+        help="of the evaluation at the end, 0 for none; default: %(default)s",
+    )  # fmt: skip
+    train.add_argument(
+        "--eval-freq",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="also evaluate every N calls of step",
+    )
+    train.add_argument(
+        "--checkpoint-freq", type=_count, default=0, metavar="N",
+        help="also save every N calls of step, beside OUT",
+    )  # fmt: skip
+    train.add_argument("--no-progress-bar", action="store_true", help="print no progress bar")
+    train.add_argument("--verbose", action="store_true", help="print tables of metrics")
+
+    evaluate = command("evaluate", "evaluate a checkpoint")
+    _add_checkpoint_arguments(evaluate)
+    evaluate.add_argument(
+        "--episodes", type=_positive, default=100, metavar="N", help="default: %(default)s"
+    )
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write every episode there")
+
+    plot = command("plot", "draw the plans, energies and episodes of a checkpoint")
+    _add_checkpoint_arguments(plot)
+    plot.add_argument(
+        "--out", type=Path, default=Path("plots"), help="folder; default: %(default)s"
+    )
+    plot.add_argument(
+        "--tasks",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="number of tasks; default: %(default)s",
+    )
+    plot.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="run folder, for the curve of success while learning",
+    )
+
+    demo = command("demo", f"train both agents on {ENV_ID}, print the table, draw the pictures")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder; default: %(default)s")
+    demo.add_argument("--seed", type=_count, default=0, help="default: %(default)s")
+    demo.add_argument("--layout", help="of the walls; default: the open plane")
+    demo.add_argument(
+        "--total-timesteps", type=_positive, default=10_000, metavar="N",
+        help="env steps per agent; default: %(default)s",
+    )  # fmt: skip
+    demo.add_argument(
+        "--episodes", type=_positive, default=200, metavar="N",
+        help="of the evaluation; default: %(default)s",
+    )  # fmt: skip
+
+    gallery = command("gallery", "draw what energies, objectives and samplers do on toy densities")
+    gallery.add_argument("--out", type=Path, default=Path("gallery"), help="default: %(default)s")
+    gallery.add_argument("--quick", action="store_true", help="smaller and faster")
+
+    settings = command("settings", "list the settings of an agent with their defaults")
+    settings.add_argument(
+        "--agent", choices=AGENTS, default="hierarchical", help="default: %(default)s"
+    )
+    return parser
+
+
+_ENV_HELP = (
+    f"id of a goal env, with MODULE: in front where one has to be imported; default: {ENV_ID}"
+)
+
+
+def _add_env_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layout", help="of the walls, for envs that have layouts")
+    parser.add_argument(
+        "--env-arg",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="another argument of the env, as often as you like",
+    )
+
+
+def _add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="file to load")
+    parser.add_argument(
+        "--env", metavar="ENV_ID", help="default: the one it was trained in, where it says so"
+    )
+    _add_env_arguments(parser)
+    parser.add_argument(
+        "--distance", nargs=2, type=float, metavar=("LO", "HI"),
+        help="only tasks with a shortest path of this length, for envs that offer it",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=_count, default=0, help="of the tasks; default: %(default)s")
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _count(text: str) -> int:
+    try:
+        number = float(text.replace("_", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not (number >= 0 and number.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(number)
+
+
+def _positive(text: str) -> int:
+    number = _count(text)
+    if not number:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

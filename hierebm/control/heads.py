@@ -1,0 +1,101 @@
+"""Critic outputs read as distances: reward -1 per step, no discount, support 1..N steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class DistanceHead(ABC):
+    """How the last layer of a critic ensemble encodes the number of steps to the goal."""
+
+    def __init__(self, max_distance: int) -> None:
+        if max_distance < 2:
+            raise ValueError(f"max_distance must be at least 2 steps, got {max_distance}")
+        self.max_distance = max_distance
+        self.out_dim: int
+
+    @abstractmethod
+    def distance(self, outputs: Tensor) -> Tensor:
+        """(E, B, out_dim) -> (E, B) predicted steps, differentiable.
+
+        Targets are in [1, max_distance]; a regression may leave that range between them.
+        """
+
+    @abstractmethod
+    def bootstrap(self, next_outputs: Tensor, reached: Tensor, failure: Tensor) -> Tensor:
+        """One Bellman backup: a step more than from the next state; 1 if it reaches the goal.
+
+        Args:
+            next_outputs: (E, B, out_dim) of the target networks at the next state.
+            reached: (B,) bool, the next state reaches the goal; beats ``failure``.
+            dead_end: (B,) bool, no goal can be reached any more: max_distance.
+
+        Returns:
+            What ``loss`` takes as its target, (E, B, out_dim).
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Scalar regression loss, averaged over the batch and summed over the ensemble."""
+
+
+class CategoricalHead(DistanceHead):
+    """A distribution over 1..N steps, the last bin standing for 'N or more' (SORB).
+
+    Eysenbach, Salakhutdinov & Levine 2019, arXiv 1906.05253, "Better distance estimates": the
+    target is the next state's distribution shifted right by one bin, one-hot on the first bin if
+    the goal is reached. The atoms lie one step apart, so the projection of distributional RL
+    (Bellemare et al. 2017, arXiv 1707.06887, algorithm 1) is that shift and rounds nothing.
+    """
+
+    def __init__(self, max_distance: int) -> None:
+        super().__init__(max_distance)
+        self.out_dim = max_distance
+
+    def distance(self, outputs: Tensor) -> Tensor:  # noqa: D102
+        steps = torch.arange(1, self.out_dim + 1, dtype=outputs.dtype, device=outputs.device)
+        return torch.softmax(outputs, dim=-1) @ steps
+
+    def bootstrap(self, next_outputs: Tensor, reached: Tensor, failure: Tensor) -> Tensor:  # noqa: D102
+        probabilities = torch.softmax(next_outputs, dim=-1)
+        target = torch.zeros_like(probabilities)
+        target[..., 1:] = probabilities[..., :-1]
+        target[..., -1] += probabilities[..., -1]
+        target[:, failure] = F.one_hot(torch.tensor(self.out_dim - 1), self.out_dim).to(target)
+        target[:, reached] = F.one_hot(torch.tensor(0), self.out_dim).to(target)
+        return target
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:  # noqa: D102
+        return -(target * torch.log_softmax(outputs, dim=-1)).sum(-1).mean(-1).sum()
+
+
+class ScalarHead(DistanceHead):
+    """One number per state, goal and action: the mean distance, its targets clipped to [1, N]."""
+
+    def __init__(self, max_distance: int) -> None:
+        super().__init__(max_distance)
+        self.out_dim = 1
+
+    def distance(self, outputs: Tensor) -> Tensor:  # noqa: D102
+        return outputs.squeeze(-1)
+
+    def bootstrap(self, next_outputs: Tensor, reached: Tensor, failure: Tensor) -> Tensor:  # noqa: D102
+        target = (next_outputs + 1.0).clamp(1.0, float(self.max_distance))
+        target[:, failure] = float(self.max_distance)
+        target[:, reached] = 1.0
+        return target
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:  # noqa: D102
+        return (outputs - target).square().mean(dim=(1, 2)).sum()
+
+
+def make_head(kind: str, max_distance: int) -> DistanceHead:
+    """The head called ``kind``: "categorical" or "scalar"."""
+    heads = {"categorical": CategoricalHead, "scalar": ScalarHead}
+    if kind not in heads:
+        raise ValueError(f"critic must be one of {sorted(heads)}, got {kind!r}")
+    return heads[kind](max_distance)

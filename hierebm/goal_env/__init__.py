@@ -1,0 +1,1 @@
+"""Any Gymnasium goal environment, single or vectorised, as one batch of true transitions."""

@@ -1,0 +1,170 @@
+"""Spaces of a goal environment, and its observations and actions as flat rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from hierebm.types import FloatArray, GoalObservation
+
+KEYS = ("observation", "achieved_goal", "desired_goal")
+
+
+class GoalSpaces:
+    """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
+
+    Warns of images, which nobody here looks at as such.
+
+    Raises:
+        TypeError, ValueError: what is wrong with a space, by key, and the remedy.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]):
+        if not isinstance(observation_space, spaces.Dict):
+            raise TypeError(
+                f"the observation space is {type(observation_space).__name__}, but a goal "
+                f"environment has a Dict with the keys {', '.join(KEYS)}; wrap the environment "
+                "so that it says which goal it pursues and which one it has achieved"
+            )
+        missing = [key for key in KEYS if key not in observation_space.spaces]
+        if missing:
+            raise ValueError(
+                f"the observation space lacks the key(s) {', '.join(map(repr, missing))}; a goal "
+                f"environment has {', '.join(KEYS)} (it has "
+                f"{', '.join(map(repr, observation_space.spaces))})"
+            )
+        for key in KEYS:
+            if not isinstance(observation_space[key], spaces.Box):
+                raise TypeError(
+                    f"observation_space[{key!r}] is {type(observation_space[key]).__name__}; only "
+                    "Box is supported, e.g. through gymnasium.wrappers.FlattenObservation"
+                )
+            shape = observation_space[key].shape or ()
+            if len(shape) > 2:
+                warnings.warn(
+                    f"observation_space[{key!r}] looks like images, {shape}: they are flattened "
+                    f"into {_size(observation_space[key])} numbers for networks that know nothing "
+                    "of pixels; give features of them instead",
+                    stacklevel=2,
+                )
+        if observation_space["achieved_goal"].shape != observation_space["desired_goal"].shape:
+            raise ValueError(
+                "achieved_goal and desired_goal must have one shape, they have "
+                f"{observation_space['achieved_goal'].shape} and "
+                f"{observation_space['desired_goal'].shape}"
+            )
+        if not isinstance(action_space, spaces.Box):
+            raise TypeError(
+                f"the action space is {type(action_space).__name__}; the low level is DDPG and "
+                "needs a continuous one (Box)"
+            )
+        if not np.issubdtype(action_space.dtype, np.floating):
+            raise TypeError(
+                f"the actions are {action_space.dtype}, not floating-point numbers; the low level "
+                "is DDPG and needs continuous ones"
+            )
+        if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+            raise ValueError(
+                "the action space has infinite bounds and the actor needs finite ones; wrap the "
+                "environment in gymnasium.wrappers.TransformAction(env, lambda action: action, "
+                "Box(low, high)). Leave ClipAction out: it hides the bounds, and actions keep "
+                "to them anyway"
+            )
+        # Whatever else the environment observes is not for this agent.
+        self.observation_space = spaces.Dict({key: observation_space[key] for key in KEYS})
+        self.action_space = action_space
+        self.obs_dim = _size(observation_space["observation"])
+        self.goal_dim = _size(observation_space["desired_goal"])
+        self.action_dim = _size(action_space)
+        low, high = action_space.low.reshape(-1), action_space.high.reshape(-1)
+        edges = np.cumsum([0, self.obs_dim, self.goal_dim, self.goal_dim])
+        self._width = int(edges[-1])
+        self._columns = [slice(a, b) for a, b in pairwise(edges.tolist())]
+        self._action_shape = (-1, *action_space.shape)
+        self._middle = ((high + low) / 2).astype(np.float32)
+        self._half_range = ((high - low) / 2).astype(np.float32)
+        self._is_scaled = bool((low != -1.0).any() or (high != 1.0).any())
+        self._low, self._high = low, high
+
+    def to_env_action(self, action: FloatArray) -> NDArray[Any]:
+        """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""
+        if self._is_scaled:
+            action = self._middle + self._half_range * action
+            # Rounding may have carried it beyond them.
+            action = np.minimum(np.maximum(action, self._low), self._high)
+        # A copy where nothing was scaled: environments may work on what they are given.
+        return action.reshape(self._action_shape).astype(self.action_space.dtype)
+
+    def is_single(self, observation: Mapping[str, Any]) -> bool:
+        """Whether it is one observation; False for a batch of them.
+
+        Raises:
+            ValueError: if it is neither; names the key.
+        """
+        if not isinstance(observation, Mapping) or any(key not in observation for key in KEYS):
+            given = list(observation) if isinstance(observation, Mapping) else type(observation)
+            raise ValueError(
+                f"an observation is a dict with the keys {', '.join(KEYS)}, not {given}"
+            )
+        shapes = [np.shape(observation[key]) for key in KEYS]
+        wanted = [self.observation_space[key].shape or () for key in KEYS]
+        if shapes == wanted:
+            return True
+        n = shapes[0][:1]
+        for key, shape, one in zip(KEYS, shapes, wanted, strict=True):
+            if shape != (*n, *one):
+                raise ValueError(
+                    f"observation[{key!r}] has the shape {shape}; it takes {one}, or (n, "
+                    f"{', '.join(map(str, one))}) with one n for all keys"
+                )
+        return False
+
+    def flatten(self, observation: dict[str, Any]) -> GoalObservation:
+        """A batched Dict observation as flat float32 rows.
+
+        Raises:
+            ValueError: if a value is NaN or infinite; names the key.
+        """
+        # Copies: environments may write their next state into the same memory.
+        n = len(observation["observation"])
+        rows = np.empty((n, self._width), np.float32)
+        parts = [rows[:, columns] for columns in self._columns]
+        for key, part in zip(KEYS, parts, strict=True):
+            part[...] = np.asarray(observation[key]).reshape(part.shape)
+        if not all_finite(rows):
+            self._complain_of(parts)
+        return GoalObservation(*parts)
+
+    def _complain_of(self, parts: list[FloatArray]) -> None:
+        for key, part in zip(KEYS, parts, strict=True):
+            bad = ~np.isfinite(part).all(1)
+            if bad.any():
+                raise ValueError(
+                    f"the environment returned NaN or infinity in observation key {key!r} "
+                    f"(row {int(np.argmax(bad))}); fix the environment. What was learnt so far is "
+                    "intact: agent.save(path) still works"
+                )
+
+    def finite_range(self, key: str) -> tuple[FloatArray, FloatArray] | None:
+        """(middle, half range) of a key's bounds, or None where a bound is infinite or huge."""
+        box = self.observation_space[key]
+        low, high = box.low.reshape(-1), box.high.reshape(-1)  # type: ignore[attr-defined]
+        if not (np.abs(low) < 1e3).all() or not (np.abs(high) < 1e3).all():
+            return None
+        half_range = np.maximum((high - low) / 2, 1e-6)
+        return ((high + low) / 2).astype(np.float32), half_range.astype(np.float32)
+
+
+def all_finite(values: NDArray[Any]) -> bool:
+    """Neither NaN nor infinity in it; counting is the cheapest way to ask."""
+    return int(np.count_nonzero(np.isfinite(values))) == values.size
+
+
+def _size(space: spaces.Space[Any]) -> int:
+    return int(np.prod(space.shape or ()))

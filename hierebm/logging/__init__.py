@@ -1,0 +1,5 @@
+"""Metrics on their way out: TensorBoard, JSON lines, a table on the terminal."""
+
+from hierebm.logging.logger import Logger, configure
+
+__all__ = ["Logger", "configure"]

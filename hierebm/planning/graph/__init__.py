@@ -1,0 +1,1 @@
+"""The subgoal graph: nodes, edges and what experience says of them, shortest paths."""

@@ -1,0 +1,204 @@
+"""The subgoal graph: places joined by the low level's distances, and the shortest path through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra
+
+from hierebm.planning.graph.edges import EdgeRules
+from hierebm.planning.graph.nodes import Nodes
+from hierebm.planning.graph.plan import Plan
+from hierebm.types import FloatArray, IntArray
+
+# Edges whose ends lie within this many steps of the ends of one that failed fail with it.
+ALIKE = 2.0
+# What a leap over a part of the way that is not laid out yet costs: more than any edge that
+# experience supports.
+PLACEHOLDER_COST = 1000.0
+
+
+class SubgoalGraph:
+    """Places as nodes 1..n, where we are as node 0, the goal as node n + 1.
+
+    The distances between places and to the goal are computed once; while a plan is followed only
+    the row of the start changes (:meth:`move_start`).
+
+    Args:
+        places: the n subgoal candidates.
+        goal: (goal_dim,).
+        edges: which pairs are joined, how far apart they are, and what that costs.
+        failed: (from, to) of edges that were tried in vain, in other graphs of the same way too;
+            the list is shared and grows with :meth:`fail`.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        goal: FloatArray,
+        edges: EdgeRules,
+        failed: list[tuple[FloatArray, FloatArray]] | None = None,
+    ) -> None:
+        self.nodes, self.goal, self._rules = nodes, goal, edges
+        self.failed = [] if failed is None else failed
+        self._alike = np.asarray(ALIKE * edges.step_scale, np.float32)
+        n = len(nodes)
+        self.goal_node = n + 1
+        # distance[i, j] in steps; infinite where no edge was considered.
+        self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
+        self.blocked = np.zeros((n + 2, n + 2), np.bool_)
+        self.unverified = np.zeros((n + 2, n + 2), np.bool_)
+        targets = np.concatenate([nodes.achieved_goal, goal[None]])
+        i, j = edges.open_pairs(nodes.achieved_goal, targets)
+        # The goal is a target of every place within reach, however many places are nearer.
+        to_goal = np.flatnonzero(edges.is_candidate(nodes.achieved_goal, goal))
+        i = np.concatenate([i[j != n], to_goal])
+        j = np.concatenate([j[j != n], np.full(len(to_goal), n)])
+        steps, verified = edges.verify(nodes.observation[i], nodes.achieved_goal[i], targets[j])
+        self.unverified[i + 1, j + 1] = ~verified
+        self.distance[i + 1, j + 1] = steps
+        self._targets = targets
+        self._block_failed()
+
+    def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
+        """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
+        self.start, self.start_observation, targets = achieved_goal, observation, self._targets
+        here = np.tile(achieved_goal, (len(targets), 1))
+        near = self._rules.is_candidate(achieved_goal, targets)
+        # The final goal is always worth going to: the episode says when it is reached.
+        near &= ~self._rules.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
+        candidates = np.flatnonzero(near)
+        self.distance[0] = np.inf
+        steps, verified = self._rules.verify(
+            np.tile(observation, (len(candidates), 1)), here[candidates], targets[candidates]
+        )
+        self.unverified[0, candidates + 1] = ~verified
+        self.distance[0, candidates + 1] = steps
+        self.blocked[0] = False
+        for source, target in self.failed:
+            if (np.abs(source - achieved_goal) <= self._alike).all():
+                self.blocked[0, self._like(target)] = True
+
+    def cost_between(
+        self, observation: FloatArray, source: FloatArray, target: FloatArray
+    ) -> FloatArray:
+        """Costs (n,) of edges that need not be in the graph; infinite where it would have none.
+
+        Args:
+            observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
+            target: (n, goal_dim) where they end.
+        """
+        cost = self._rules.config.cost(*self._rules.verify(observation, source, target))
+        cost[self._rules.reached(source, target)] = np.inf
+        for a, b in self.failed:
+            alike = (np.abs(source - a) <= self._alike) & (np.abs(target - b) <= self._alike)
+            cost[alike.all(-1)] = np.inf
+        return cost
+
+    def move_path(self, path: list[int], nodes: Nodes) -> None:
+        """Put the nodes of a path elsewhere; those that move keep only the path's own edges.
+
+        Args:
+            path: nodes from 0 (the start) on; the last keeps its place.
+            nodes: where those between the two are now.
+        """
+        inner = np.array(path[1:-1], np.int64)
+        observation, points = self.nodes.observation.copy(), self.nodes.achieved_goal.copy()
+        moved = inner[(points[inner - 1] != nodes.achieved_goal).any(-1)]
+        observation[inner - 1], points[inner - 1] = nodes.observation, nodes.achieved_goal
+        # Samplers may hand out the same nodes again. Energies stay those of the drawn nodes.
+        self.nodes = replace(self.nodes, observation=observation, achieved_goal=points)
+        self._targets = np.concatenate([points, self.goal[None]])
+        for matrix, nothing in ((self.distance, np.inf), (self.blocked, False)):
+            matrix[moved] = matrix[:, moved] = nothing
+        self._block_failed()
+        i, j = np.array(path[:-1]), np.array(path[1:])
+        steps, verified = self._rules.verify(
+            np.concatenate([self.start_observation[None], nodes.observation]),
+            np.concatenate([self.start[None], nodes.achieved_goal]),
+            self._targets[j - 1],
+        )
+        self.distance[i, j], self.unverified[i, j] = steps, ~verified
+
+    def _block_failed(self) -> None:
+        for source, target in self.failed:
+            self.blocked[np.ix_(self._like(source), self._like(target))] = True
+
+    def _like(self, point: FloatArray) -> IntArray:
+        """Nodes (the start is none of them) that are about where ``point`` (goal_dim,) is."""
+        result: IntArray = (
+            np.flatnonzero((np.abs(self._targets - point) <= self._alike).all(-1)) + 1
+        )
+        return result
+
+    def fail(self, source: FloatArray, target: FloatArray) -> None:
+        """The way from source (goal_dim,) to target was tried in vain: bar all edges like it."""
+        self.failed.append((source, target))
+        self.blocked[np.ix_(self._like(source), self._like(target))] = True
+
+    def release(self) -> None:
+        """Give everything that was barred another chance."""
+        self.failed.clear()
+        self.blocked[:] = False
+
+    @property
+    def costs(self) -> FloatArray:
+        """(n + 2, n + 2) edge costs, infinite where there is no edge."""
+        cost = self._rules.config.cost(self.distance, ~self.unverified)
+        result: FloatArray = np.where(self.blocked, np.float32(np.inf), cost)
+        return result
+
+    def shortest_path(self) -> list[int]:
+        """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none.
+
+        Where the places are a chain, its next place can be leapt to without an edge. The path ends
+        where the first leap begins, and is [] if that is at the start.
+        """
+        costs = self.costs
+        chain = np.array([*range(self.nodes.in_order + 1), self.goal_node])
+        placeholder = np.zeros_like(costs, np.bool_)
+        placeholder[chain[:-1], chain[1:]] = self.nodes.in_order > 0
+        placeholder &= ~np.isfinite(costs) & ~self.blocked
+        costs = np.where(placeholder, np.float32(PLACEHOLDER_COST), costs)
+        i, j = np.nonzero(np.isfinite(costs))
+        matrix = csr_array((costs[i, j], (i, j)), shape=costs.shape)
+        length, before = dijkstra(matrix, indices=0, return_predecessors=True)
+        last = self.goal_node
+        if not np.isfinite(length[last]):
+            return []
+        path = [last]
+        while path[-1] != 0:
+            path.append(int(before[path[-1]]))
+        path.reverse()
+        placeholders = np.flatnonzero(placeholder[path[:-1], path[1:]])
+        if placeholders.size:
+            path = path[: placeholders[0] + 1]
+        return path if len(path) > 1 else []
+
+    def point(self, node: int) -> FloatArray:
+        """(goal_dim,) the goal-space point of a node other than the start."""
+        if node == self.goal_node:
+            return self.goal
+        result: FloatArray = self.nodes.achieved_goal[node - 1]
+        return result
+
+    def largest_component(self) -> int:
+        """Number of places in the largest strongly connected component."""
+        edges = csr_array(np.isfinite(self.costs[1:-1, 1:-1]))
+        _, labels = connected_components(edges, directed=True, connection="strong")
+        return int(np.bincount(labels).max()) if len(labels) else 0
+
+    def to_plan(self, path: list[int]) -> Plan:
+        """The graph as a :class:`Plan`."""
+        edges = np.argwhere(np.isfinite(self.costs))
+        nan: NDArray[np.float32] = np.full(1, np.nan, np.float32)
+        return Plan(
+            nodes=np.concatenate([self.start[None], self.nodes.achieved_goal, self.goal[None]]),
+            edges=edges,
+            distances=self.distance[edges[:, 0], edges[:, 1]],
+            path=path,
+            energies=np.concatenate([nan, self.nodes.energy, nan]),
+        )

@@ -1,0 +1,179 @@
+"""What trajectories really joined: a check on the critics' distances that no wall can fool.
+
+A shortest path seeks out underestimated edges, and one short edge through a wall is enough to send
+the low level against it for ever. A stored trajectory never went through a wall. So stored states
+are mapped to landmarks, the fewest steps that any trajectory took between two landmarks become the
+weights of a graph, and an edge of the subgoal graph is *supported* when experience leads from its
+one end to the other in about as many steps as the critics say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+
+from hierebm.replay import EpisodeReplay
+from hierebm.types import FloatArray, IntArray
+
+# Landmarks are this many full-speed steps apart: less than any wall worth the name is thick.
+SPACING = 2.0
+# Trajectories are read at these distances, in steps: shorter ones would count the rounding to
+# landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
+STRIDES = (4, 8)
+# Experience slower than this many times the critics' word, plus the slack, does not support it.
+SLOWNESS, SLACK = 1.5, 6.0
+
+
+class TransitionMap:
+    """Landmarks over all visited ground and the steps that trajectories took between them.
+
+    Args:
+        step_scale: (goal_dim,) how far one step at full speed goes.
+        limit: experience longer than this many steps counts as none.
+        max_landmarks: where the world is larger than that many landmarks, the rest is unsupported.
+    """
+
+    def __init__(
+        self, step_scale: FloatArray, *, limit: float = 32.0, max_landmarks: int = 3000
+    ) -> None:
+        self.step_scale, self.limit, self.max_landmarks = step_scale, limit, max_landmarks
+        # Landmarks in units of their spacing, so that one is everywhere 'near'.
+        self.landmarks = np.zeros((0, len(step_scale)), np.float32)
+        self.visits = np.zeros(0, np.int64)
+        self._pairs = np.zeros((0, 2), np.int64)
+        self._steps = np.zeros(0, np.float32)
+        self._between = np.zeros((0, 0), np.float32)
+
+    def add(self, replay: EpisodeReplay, rows: IntArray) -> None:
+        """Learn from the trajectories that begin at these rows of the replay."""
+        points = self._scale(replay.achieved_goal[rows])
+        self._cover(points)
+        origin = self._nearest(points)
+        self.visits += np.bincount(origin, minlength=len(self.visits))
+        left = replay.steps_left(rows)
+        pairs, steps = [self._pairs], [self._steps]
+        for stride in STRIDES:
+            usable = left >= stride
+            later = replay.later(rows[usable], np.full(int(usable.sum()), stride))
+            target = self._nearest(self._scale(replay.achieved_goal[later]))
+            pairs.append(np.stack([origin[usable], target], 1))
+            steps.append(np.full(len(target), stride, np.float32))
+        self._pairs, self._steps = _fewest(np.concatenate(pairs), np.concatenate(steps))
+        self._search()
+
+    def _search(self) -> None:
+        n = len(self.landmarks)
+        graph = coo_array((self._steps, self._pairs.T), shape=(n, n)).tocsr()
+        self._between = dijkstra(graph, limit=self.limit).astype(np.float32)
+
+    def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
+
+        Exact to about two steps at either end.
+        """
+        if not len(self.landmarks):
+            return np.full(len(source), np.inf, np.float32)
+        i, j = self._nearest(self._scale(source)), self._nearest(self._scale(target))
+        result: FloatArray = self._between[i, j]
+        return result
+
+    def verify(
+        self, source: FloatArray, target: FloatArray, predicted: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """What becomes of the critics' word in the light of experience.
+
+        Args:
+            source, target: (n, goal_dim).
+            predicted: (n,) the critics' steps from source to target.
+
+        Returns:
+            (n,) steps, fewer than predicted where trajectories were faster than the critics
+            believe, more where even the fastest took longer (by more than rounding to landmarks
+            at both ends explains), and (n,) whether experience bears them out at all.
+        """
+        known = self.steps(source, target)
+        verified: NDArray[np.bool_] = known <= SLOWNESS * predicted + SLACK
+        least = np.where(verified, known - 2.0 * SPACING, 0.0)
+        return np.clip(predicted, least, known + SPACING).astype(np.float32), verified
+
+    def frontier(
+        self, point: FloatArray, candidate_radius: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, float] | None:
+        """A landmark drawn in inverse proportion to its visits, where the known world ends.
+
+        Args:
+            point: (goal_dim,) where we are.
+            reach: landmarks at most this many experienced steps away.
+            rng: source of the draw.
+
+        Returns:
+            (goal_dim,) and the steps to it; None where no experience leads anywhere.
+        """
+        if not len(self.landmarks):
+            return None
+        steps = self._between[self._nearest(self._scale(point[None]))[0]]
+        near = np.flatnonzero((steps <= candidate_radius) & (steps > 0))
+        if not near.size:
+            return None
+        chance = 1.0 / np.maximum(self.visits[near], 1)
+        chosen = rng.choice(near, p=chance / chance.sum())
+        node: FloatArray = self.landmarks[chosen] * (SPACING * self.step_scale)
+        return node, float(steps[chosen])
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`load_state_dict` restores the map from."""
+        return {
+            "landmarks": self.landmarks,
+            "visits": self.visits,
+            "pairs": self._pairs,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.landmarks, self.visits = arrays["landmarks"], arrays["visits"]
+        self._pairs, self._steps = arrays["pairs"], arrays["steps"]
+        if len(self.landmarks):
+            self._tree = cKDTree(self.landmarks)
+            self._search()
+
+    def _scale(self, points: FloatArray) -> FloatArray:
+        result: FloatArray = points / (SPACING * self.step_scale)
+        return result
+
+    def _nearest(self, points: FloatArray) -> IntArray:
+        _, index = self._tree.query(points)
+        return np.asarray(index, np.int64)
+
+    def _cover(self, points: FloatArray) -> None:
+        """Add landmarks until every point has one within its spacing."""
+        gap = np.full(len(points), np.inf)
+        if len(self.landmarks):
+            gap, _ = self._tree.query(points)
+        new: list[FloatArray] = []
+        while len(self.landmarks) + len(new) < self.max_landmarks:
+            farthest = int(gap.argmax())
+            if gap[farthest] <= 1.0:
+                break
+            new.append(points[farthest])
+            gap = np.minimum(gap, np.linalg.norm(points - points[farthest], axis=-1))
+        if new or not len(self.landmarks):
+            self.landmarks = np.concatenate([self.landmarks, np.stack(new)])
+            self.visits = np.concatenate([self.visits, np.zeros(len(new), np.int64)])
+            self._tree = cKDTree(self.landmarks)
+
+
+def _fewest(pairs: IntArray, steps: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Of equal pairs (n, 2) the one of fewest steps (n,); pairs of a landmark with itself go."""
+    moved = pairs[:, 0] != pairs[:, 1]
+    pairs, steps = pairs[moved], steps[moved]
+    order = np.lexsort((steps, pairs[:, 1], pairs[:, 0]))
+    pairs, steps = pairs[order], steps[order]
+    first = np.ones(len(pairs), np.bool_)
+    first[1:] = (pairs[1:] != pairs[:-1]).any(1)
+    return pairs[first], steps[first]

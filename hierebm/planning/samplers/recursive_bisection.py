@@ -1,0 +1,93 @@
+"""Laying a chain of subgoals by halving: what lies between, then what lies between that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierebm.types import FloatArray
+
+# A segment's middle is drawn among this many points, those most nearly as far from its one end as
+# from the other: the energy knows the way round, but it is the crow that makes sure that every half
+# is shorter than the whole.
+BALANCED = 256
+# Points nearer than this to an end, as a share of the segment, halve nothing.
+NEAR = 0.1
+
+SegmentEnergy = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
+"""(k, m, goal_dim) points, (k, goal_dim) starts, (k, goal_dim) goals -> (k, m) energies of being
+half the way."""
+TooLong = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
+"""(k, goal_dim), (k, goal_dim) -> (k,) whether a segment is to be halved."""
+
+
+def recursive_bisection(
+    start: FloatArray,
+    goal: FloatArray,
+    n: int,
+    points: FloatArray,
+    energy: SegmentEnergy,
+    too_long: TooLong,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Points on the way from start to goal, in order: few hops to begin with, leaps further on.
+
+    Independent draws from E(w | s, g) leave gaps: to cover a way of k hops takes about k log k of
+    them, and two draws may lie on two different ways. Here the way is halved by a point drawn from
+    exp(-E), its halves by others. The first part is halved until it can be walked, and only then
+    the others, the first first: log k points are enough to set out, and where the hops end the rest
+    of the way is halved in the same manner. What is left of the n makes hops of the leaps.
+
+    Args:
+        start, goal: (goal_dim,).
+        n: points at most.
+        points: (m, goal_dim) to choose from.
+        energy: of being half the way, for many segments at once.
+        too_long: tells which segments are to be halved.
+        rng: source of the draws. A middle that leads astray is another one the next time.
+
+    Returns:
+        (at most n, goal_dim).
+    """
+    chain = np.stack([start, goal])
+    # Segments not yet asked about, and those known to be too long.
+    new, long = np.ones(1, np.bool_), np.zeros(1, np.bool_)
+    while len(chain) - 2 < n:
+        a, b = chain[:-1], chain[1:]
+        long[new] = too_long(a[new], b[new])
+        new[:] = False
+        where = np.flatnonzero(long)
+        where = where[: 1 if long[0] else n - len(chain) + 2]
+        if not where.size:
+            break
+        middle, found = _middles(a[where], b[where], points, energy, rng)
+        long[where], new[where] = False, found
+        after = where[found] + 1
+        chain = np.insert(chain, after, middle[found], axis=0)
+        new, long = np.insert(new, after, True), np.insert(long, after, False)
+    return chain[1:-1]
+
+
+def _middles(
+    start: FloatArray,
+    goal: FloatArray,
+    points: FloatArray,
+    energy: SegmentEnergy,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """(k, goal_dim) middles of k segments, drawn from exp(-E), and (k,) whether there are any."""
+    to_start, to_goal = (
+        np.linalg.norm(points[None] - end[:, None], axis=-1) for end in (start, goal)
+    )
+    imbalance = np.abs(to_start - to_goal)
+    imbalance[np.minimum(to_start, to_goal) < NEAR * (to_start + to_goal)] = np.inf
+    k = min(BALANCED, len(points))
+    rows = np.argpartition(imbalance, k - 1, axis=1)[:, :k]
+    choices = points[rows]
+    energies = energy(choices, start, goal)
+    energies = np.where(np.isfinite(np.take_along_axis(imbalance, rows, 1)), energies, np.inf)
+    # The largest of -E and Gumbel noise is a draw from exp(-E) (Maddison et al. 2014).
+    picked = np.arange(len(start)), (energies - rng.gumbel(size=energies.shape)).argmin(1)
+    return choices[picked], np.isfinite(energies[picked])

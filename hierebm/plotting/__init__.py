@@ -1,0 +1,1 @@
+"""Pictures of plans, energies, episodes and learning curves."""

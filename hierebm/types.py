@@ -1,0 +1,34 @@
+"""Types that every part of the package speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+ReachedFn = Callable[[FloatArray, FloatArray], BoolArray]
+"""(achieved (n, goal_dim), goal (n, goal_dim)) -> (n,) whether the goal counts as reached."""
+
+StepsFn = Callable[[FloatArray, FloatArray], NDArray[np.floating]]
+"""(n, goal_dim), (n, goal_dim) -> (n,) true steps along the shortest path."""
+
+
+@dataclass(slots=True)
+class GoalObservation:
+    """A batch of goal observations: (n, obs_dim), (n, goal_dim), (n, goal_dim) float32."""
+
+    observation: FloatArray
+    achieved_goal: FloatArray
+    desired_goal: FloatArray
+
+    def __getitem__(self, index: Any) -> GoalObservation:
+        return GoalObservation(
+            self.observation[index], self.achieved_goal[index], self.desired_goal[index]
+        )

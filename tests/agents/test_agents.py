@@ -1,0 +1,524 @@
+"""The agents: they learn, resume bit for bit, predict as SB3 expects, fail clearly."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import hierebm
+from hierebm import DDPGHERAgent, HierarchicalEBMAgent
+from hierebm.errors import CheckpointError
+from hierebm.evaluation import evaluate
+from tests.toys import LineGoal
+
+# Small enough for a test, still every part in use.
+SMALL: dict[str, Any] = {
+    "hidden_sizes": (32, 32),
+    "n_critics": 2,
+    "batch_size": 32,
+    "learning_starts": 120,
+    "max_distance": 15,
+    "fourier_features": 8,
+    "buffer_size": 5000,
+}
+SMALL_PLANNING: dict[str, Any] = {
+    **SMALL,
+    "energy_width": 16,
+    "energy_batch_size": 16,
+    "energy_negatives": 4,
+    "energy_train_freq": 100,
+    "energy_gradient_steps": 5,
+    "pool_size": 200,
+    "n_subgoals": 8,
+    "sequence": {"width": 16, "chains": 4, "langevin_steps": 3, "lattice_states": 32},
+}
+KINDS = {
+    "flat": (DDPGHERAgent, SMALL),
+    "graph": (HierarchicalEBMAgent, SMALL_PLANNING),
+    "replay": (HierarchicalEBMAgent, {**SMALL_PLANNING, "subgoal_sampler": "replay"}),
+    "sequence": (HierarchicalEBMAgent, {**SMALL_PLANNING, "planner": "sequence"}),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def _agent(kind: str, **kwargs: Any) -> Any:
+    agent_class, settings = KINDS[kind]
+    return agent_class(**{"seed": 0, **settings, **kwargs})
+
+
+def _flat(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, dict):
+        return [t for key in value for t in _flat(value[key])]
+    if isinstance(value, (list, tuple)):
+        return [t for entry in value for t in _flat(entry)]
+    return [torch.as_tensor(value)] if isinstance(value, (torch.Tensor, float, int)) else []
+
+
+def _same(a: Any, b: Any) -> bool:
+    ours, theirs = _flat(a._tensors()), _flat(b._tensors())
+    return len(ours) == len(theirs) > 10 and all(
+        torch.equal(x, y) for x, y in zip(ours, theirs, strict=True)
+    )
+
+
+@every_kind
+def test_runs_repeat_bit_for_bit_and_seeds_differ(kind: str) -> None:
+    runs = [_agent(kind, seed=s).learn("PointMassGoal-v0", 400) for s in (3, 3, 4)]
+    assert _same(runs[0], runs[1])
+    assert not _same(runs[0], runs[2])
+
+
+@every_kind
+def test_a_run_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    agent = _agent(kind).learn("PointMassGoal-v0", 300)
+    agent.save(tmp_path / "agent.zip")
+    agent.save_replay_buffer(tmp_path / "replay.zip")
+    other = type(agent).load(tmp_path / "agent.zip", env="PointMassGoal-v0")
+    other.load_replay_buffer(tmp_path / "replay.zip")
+    assert other.config == agent.config and other.num_timesteps == 300
+    assert _same(agent, other)
+    for a in (agent, other):
+        a.learn(gym.make("PointMassGoal-v0"), 200, reset_num_timesteps=False)
+        assert a.num_timesteps == 500
+    assert _same(agent, other)
+
+
+def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
+    tmp_path: Path,
+) -> None:
+    flat = _agent("flat").learn("PointMassGoal-v0", 200)
+    flat.save_replay_buffer(tmp_path / "replay.zip")
+    graph = _agent("graph", seed=1).learn("PointMassGoal-v0", 200)
+    before = graph.replay_buffer.achieved_goal.copy()
+    with pytest.raises(ValueError, match=r"stitched/half.*collect experience anew"):
+        graph.load_replay_buffer(tmp_path / "replay.zip")
+    assert (graph.replay_buffer.achieved_goal == before).all()
+
+
+@every_kind
+def test_predicting_neither_depends_on_nor_disturbs_learning(kind: str) -> None:
+    runs = [_agent(kind).learn("PointMassGoal-v0", 300) for _ in range(2)]
+    venv = gym.make_vec("PointMassGoal-v0", num_envs=3)
+    evaluate(runs[0], venv, 6, seed=1)
+    first, second = (evaluate(a, venv, 6, seed=1).to_dict() for a in (runs[0], runs[1]))
+    assert first == second
+    for run in runs:
+        run.learn(None, 200, reset_num_timesteps=False)
+    assert _same(*runs)
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
+def test_evaluate_policy_of_stable_baselines3_runs_unchanged(kind: str) -> None:
+    agent = _agent(kind).learn("PointMassGoal-v0", 300)
+    venv = DummyVecEnv([lambda: Monitor(gym.make("PointMassGoal-v0")) for _ in range(2)])
+    theirs, _ = sb3_evaluate_policy(agent, venv, n_eval_episodes=4)
+    ours, _ = hierebm.evaluate_policy(agent, "PointMassGoal-v0", n_eval_episodes=4)
+    assert -100.0 <= theirs <= 0.0 and -100.0 <= ours <= 0.0
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("kind", ["flat", "graph"])
+def test_vector_environments_of_every_kind(kind: str, mode: AutoresetMode) -> None:
+    vector = SyncVectorEnv([LineGoal for _ in range(3)], autoreset_mode=mode)
+    agent = _agent(kind).learn(vector, 600)
+    assert agent.num_timesteps >= 600
+    replay = agent.replay_buffer
+    rows = replay.sample_rows(500, np.random.default_rng(0))
+    after = replay.later(rows, np.ones_like(rows))
+    moved = replay.achieved_goal[after] - replay.achieved_goal[rows]
+    expected = np.clip(replay.achieved_goal[rows] + 0.1 + 0.3 * replay.action[rows], -1, 1)
+    assert np.allclose(replay.achieved_goal[rows] + moved, expected, atol=1e-5)
+
+
+def test_the_flat_agent_learns_a_line() -> None:
+    agent = _agent("flat", seed=1, train_freq=1).learn(LineGoal(), 1500)
+    result = evaluate(agent, LineGoal(), 40, seed=0)
+    assert result.success_rate >= 0.9
+    near, far = agent.low_level.distance(
+        np.array([[0.0, 0.0], [0.0, 0.0]], np.float32),
+        np.zeros((2, 1), np.float32),
+        np.array([[0.2], [0.9]], np.float32),
+    )
+    assert near < far
+
+
+def test_a_plan_holds_what_a_person_wants_to_see() -> None:
+    agent = _agent("graph").learn("PointMassGoal-v0", 400)
+    observation, _ = gym.make("PointMassGoal-v0").reset(seed=0)
+    plan = agent.plan(observation)
+    assert plan.nodes.shape == (10, 2) and np.isfinite(plan.energies[1:-1]).all()
+    assert np.array_equal(plan.nodes[0], observation["achieved_goal"])
+    assert np.array_equal(plan.nodes[-1], observation["desired_goal"])
+    assert len(plan.edges) == len(plan.distances)
+    json.dumps(plan.to_dict())
+    again = agent.plan(observation)
+    assert np.array_equal(plan.nodes, again.nodes), "the same question has the same answer"
+
+
+def test_the_state_of_predict_is_the_plan() -> None:
+    agent = _agent("graph").learn("PointMassGoal-v0", 400)
+    env = gym.make("PointMassGoal-v0")
+    observation, _ = env.reset(seed=0)
+    action, state = agent.predict(observation)
+    assert env.action_space.contains(action)
+    assert np.array_equal(state[0].goal, observation["desired_goal"])
+    observation, *_ = env.step(action)
+    _, following = agent.predict(observation, state)
+    assert following[0].elapsed == 1
+    _, restarted = agent.predict(observation, following, episode_start=np.array([True]))
+    assert restarted[0].elapsed == 0
+    batch = {key: np.stack([value, value]) for key, value in observation.items()}
+    actions, states = agent.predict(batch)
+    assert actions.shape == (2, 2) and len(states) == 2
+
+
+def test_nan_in_the_middle_of_training_keeps_what_was_learnt(tmp_path: Path) -> None:
+    env = LineGoal()
+    env.break_at = (400, "observation")
+    agent = _agent("graph")
+    with pytest.raises(ValueError, match=r"'observation'.*agent\.save\(path\)"):
+        agent.learn(env, 1000)
+    assert agent.num_timesteps == 399 and agent.n_updates > 0
+    agent.save(tmp_path / "saved.zip")
+    assert _same(agent, HierarchicalEBMAgent.load(tmp_path / "saved.zip"))
+
+
+def test_learning_goes_on_with_a_fresh_episode_after_somebody_used_the_environment() -> None:
+    env = LineGoal()
+    agent = _agent("flat").learn(env, 65)
+    env.reset(seed=1)
+    env.step(np.array([0.4], np.float32))
+    agent.learn(env, 65)
+    assert _is_a_line(agent.replay_buffer)
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph"])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_learning_goes_on_with_a_fresh_episode_after_an_error(
+    kind: str, stop: type[BaseException]
+) -> None:
+    class Stops(LineGoal):
+        def step(self, action: np.ndarray) -> Any:
+            outcome = super().step(action)
+            if self.total_steps == 250:
+                raise stop("in the middle")
+            return outcome
+
+    agent, env = _agent(kind), Stops()
+    with pytest.raises(stop, match="in the middle"):
+        agent.learn(env, 400)
+    assert agent.num_timesteps == 249 and agent.n_updates > 0
+    agent.learn(total_timesteps=100, reset_num_timesteps=False)
+    assert agent.num_timesteps == 349
+    assert _is_a_line(agent.replay_buffer)
+
+
+def _is_a_line(replay: Any) -> bool:
+    """Every transition in the buffer is one that ``LineGoal`` makes."""
+    rows = np.flatnonzero(replay.has_action)
+    after = replay.later(rows, np.ones_like(rows))
+    expected = np.clip(replay.achieved_goal[rows] + 0.1 + 0.3 * replay.action[rows], -1, 1)
+    return np.allclose(replay.achieved_goal[after], expected, atol=1e-5)
+
+
+def test_a_dense_reward_is_refused_however_often_one_asks() -> None:
+    agent, env = DDPGHERAgent(), gym.make("PointMassGoal-v0", reward_type="dense")
+    for _ in range(2):
+        with pytest.raises(ValueError, match='reward_type="sparse"'):
+            agent.learn(env, 10)
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
+def test_a_seed_set_later_is_the_seed_of_all_that_is_drawn(kind: str, tmp_path: Path) -> None:
+    constructed, reseeded = _agent(kind, seed=5), _agent(kind, seed=1)
+    reseeded.set_random_seed(5)
+    for agent in (constructed, reseeded):
+        agent.learn("PointMassGoal-v0", 250)
+    assert _same(constructed, reseeded)
+    reseeded.set_random_seed(9)
+    reseeded.save(tmp_path / "agent.zip")
+    reseeded.save_replay_buffer(tmp_path / "replay.zip")
+    loaded = type(reseeded).load(tmp_path / "agent.zip", env="PointMassGoal-v0")
+    loaded.load_replay_buffer(tmp_path / "replay.zip")
+    for agent in (reseeded, loaded):
+        agent.learn(None, 150, reset_num_timesteps=False)
+    assert _same(reseeded, loaded)
+
+
+def test_what_the_agent_does_not_look_at_is_not_in_its_way(tmp_path: Path) -> None:
+    class Talks(LineGoal):
+        def __init__(self) -> None:
+            super().__init__()
+            text = gym.spaces.Text(3)
+            self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, "say": text})
+
+        def _observe(self) -> dict[str, Any]:
+            return {**super()._observe(), "say": "abc"}
+
+    agent = _agent("flat").learn(Talks(), 150)
+    agent.save(tmp_path / "agent.zip")
+    observation, _ = Talks().reset(seed=0)
+    loaded = DDPGHERAgent.load(tmp_path / "agent.zip", env=Talks())
+    assert np.array_equal(loaded.predict(observation)[0], agent.predict(observation)[0])
+
+
+def test_observations_that_do_not_fit_are_named() -> None:
+    agent = _agent("graph").learn("PointMassGoal-v0", 300)
+    good, _ = gym.make("PointMassGoal-v0").reset(seed=0)
+    for bad in (good["observation"], {"observation": good["observation"]}):
+        with pytest.raises(ValueError, match="dict with the keys observation, achieved_goal"):
+            agent.predict(bad)
+    with pytest.raises(ValueError, match=r"'observation'.*\(5,\).*\(4,\)"):
+        agent.predict({**good, "observation": np.zeros(5)})
+    with pytest.raises(ValueError, match=r"'achieved_goal'.*one n for all keys"):
+        agent.predict({**{k: v[None] for k, v in good.items()}, "achieved_goal": np.zeros((2, 2))})
+    three = {key: np.stack([value] * 3) for key, value in good.items()}
+    with pytest.raises(ValueError, match="one observation, not for 3"):
+        agent.plan(three)
+    _, state = agent.predict(good)
+    with pytest.raises(ValueError, match="the state is that of 1"):
+        agent.predict(three, state)
+    assert agent.predict({key: value[:0] for key, value in three.items()})[0].shape == (0, 2)
+
+
+def test_before_an_environment_is_set_everything_says_so(tmp_path: Path) -> None:
+    agent = _agent("graph")
+    with pytest.raises(RuntimeError, match="no replay buffer yet"):
+        agent.save_replay_buffer(tmp_path / "replay.zip")
+    with pytest.raises(RuntimeError, match=r"set_env\(env\) before"):
+        agent.load_replay_buffer(tmp_path / "replay.zip")
+    with pytest.raises(ValueError, match="log_interval"):
+        agent.learn("PointMassGoal-v0", 10, log_interval=0)
+
+
+def test_one_row_of_the_log_at_the_end(tmp_path: Path) -> None:
+    agent = _agent("flat", tensorboard_log=tmp_path).learn(LineGoal(), 130, log_interval=None)
+    agent.learn(None, 40, log_interval=None, reset_num_timesteps=False)
+    rows = [json.loads(line) for line in (tmp_path / "DDPGHER_1/progress.jsonl").open()]
+    assert [(row["step"], row["time/episodes"]) for row in rows] == [(130, 6), (170, 8)]
+
+
+def _edited(path: Path, member: str, **entries: Any) -> Path:
+    """A copy of a checkpoint with entries of a JSON member replaced; None takes one out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    value = {**json.loads(members[member]), **entries}
+    members[member] = json.dumps({k: v for k, v in value.items() if v is not None}).encode()
+    with zipfile.ZipFile(path.with_name("edited.zip"), "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path.with_name("edited.zip")
+
+
+def test_files_that_lack_something_say_so(tmp_path: Path) -> None:
+    _agent("flat").learn("PointMassGoal-v0", 10).save(tmp_path / "agent.zip")
+    for key in ("seed", "observation_space", "action_space", "rng", "num_timesteps", "n_updates"):
+        with pytest.raises(CheckpointError, match=f"{key}.*another version"):
+            DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "meta.json", **{key: None}))
+    for setting in ({"hidden_sizes": "x"}, {"batch_size": []}, {"critic": "y"}, {"tau": -1}):
+        with pytest.raises(CheckpointError, match="another version"):
+            DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "config.json", **setting))
+    DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "config.json", of_the_future=3))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [{"planner": "sequence"}, {"subgoal_sampler": "cvae"}, {"hidden_sizes": (8,)}],
+)
+def test_overrides_that_ask_for_other_networks_are_named(
+    override: dict[str, Any], tmp_path: Path
+) -> None:
+    _agent("graph").learn("PointMassGoal-v0", 250).save(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match=f"with another {next(iter(override))}.*train anew"):
+        HierarchicalEBMAgent.load(tmp_path / "agent.zip", **override)
+    loaded = HierarchicalEBMAgent.load(tmp_path / "agent.zip", n_subgoals=3, bisection=True)
+    assert loaded.config.n_subgoals == 3
+
+
+def test_devices(tmp_path: Path) -> None:
+    _agent("flat").learn("PointMassGoal-v0", 10).save(tmp_path / "agent.zip")
+    assert DDPGHERAgent.load(tmp_path / "agent.zip", device="cpu:0").num_timesteps == 10
+    unusable = ["gpu"] if torch.cuda.is_available() else ["gpu", "cuda"]
+    for device in unusable:
+        with pytest.raises(ValueError, match=f"device='{device}'.*\"cpu\""):
+            DDPGHERAgent(device=device)
+        with pytest.raises(ValueError, match=f"device='{device}'.*\"cpu\""):
+            DDPGHERAgent.load(tmp_path / "agent.zip", device=device)
+
+
+def test_what_counts_as_reached_is_in_the_file(tmp_path: Path) -> None:
+    wide = gym.make("PointMassGoal-v0")
+    wide.unwrapped.success_radius = 0.5
+    agent = _agent("graph").learn(wide, 400)
+    agent.save(tmp_path / "agent.zip")
+    alone = HierarchicalEBMAgent.load(tmp_path / "agent.zip")
+    angle = np.linspace(0.0, 6.0, 50)
+    around = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+    for radius, inside in ((0.49, True), (0.51, False)):
+        assert (alone._reached(radius * around, np.zeros_like(around)) == inside).all()
+    env = gym.make("PointMassGoal-v0")
+    for seed in range(5):
+        observation, _ = env.reset(seed=seed)
+        mine, its = agent.plan(observation), alone.plan(observation)
+        assert mine.path == its.path
+        np.testing.assert_array_equal(mine.edges, its.edges)
+    alone.save(tmp_path / "again.zip")
+    again = HierarchicalEBMAgent.load(tmp_path / "again.zip")
+    np.testing.assert_array_equal(again._tolerance, alone._tolerance)
+
+
+def test_a_seed_at_loading_starts_other_streams(tmp_path: Path) -> None:
+    agent = _agent("flat").learn("PointMassGoal-v0", 150)
+    agent.save(tmp_path / "agent.zip")
+    runs = [
+        DDPGHERAgent.load(tmp_path / "agent.zip", env="PointMassGoal-v0", seed=s).learn(None, 150)
+        for s in (None, 1, 1)
+    ]
+    assert _same(runs[1], runs[2]) and not _same(runs[0], runs[1])
+
+
+@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
+def test_agents_can_be_copied_and_pickled(kind: str) -> None:
+    observation, _ = gym.make("PointMassGoal-v0").reset(seed=0)
+    agent = _agent(kind, verbose=1)
+    fresh = copy.deepcopy(agent)
+    assert fresh.config == agent.config and fresh.seed == agent.seed and fresh.verbose == 1
+    assert fresh.observation_space is fresh.action_space is None
+    fresh.verbose = agent.verbose = 0
+    agent.learn("PointMassGoal-v0", 250)
+    assert _same(fresh.learn("PointMassGoal-v0", 250), agent)
+    before = agent.predict(observation)[0]
+    for other in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
+        assert other.num_timesteps == 250 and other.get_env() is None
+        assert other.observation_space.contains(observation)
+        assert other.action_space == gym.make("PointMassGoal-v0").action_space
+        other.set_env("PointMassGoal-v0")
+        assert np.array_equal(other.predict(observation)[0], before)
+        other.learn("PointMassGoal-v0", 200)
+        assert not _same(other, agent)
+    assert np.array_equal(agent.predict(observation)[0], before), "a copy shares nothing"
+
+
+def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="batch_size"):
+        DDPGHERAgent(batchsize=3)
+    with pytest.raises(ValueError, match="subgoal_sampler"):
+        HierarchicalEBMAgent(subgoal_sampler="magic")
+    with pytest.raises(ValueError, match=r"learn\(env\)"):
+        DDPGHERAgent().learn()
+    with pytest.raises(RuntimeError, match="learn"):
+        HierarchicalEBMAgent().plan({})
+    with pytest.raises(RuntimeError, match="no environment"):
+        DDPGHERAgent().save(tmp_path / "x.zip")
+    with pytest.raises(ValueError, match='reward_type="sparse"'):
+        DDPGHERAgent().learn(gym.make("PointMassGoal-v0", reward_type="dense"), 10)
+    agent = _agent("flat").learn("PointMassGoal-v0", 10)
+    with pytest.raises(ValueError, match="observation_space"):
+        agent.set_env(LineGoal())
+    agent.save(tmp_path / "flat.zip")
+    with pytest.raises(CheckpointError, match="DDPGHERAgent"):
+        HierarchicalEBMAgent.load(tmp_path / "flat.zip")
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ({"learning_rate": 1e-3}, TypeError, "did you mean actor_lr, critic_lr"),
+        ({"batch_size": "abc"}, TypeError, "batch_size must be a whole number, got 'abc'"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"buffer_size": 1.5}, TypeError, "buffer_size must be a whole number"),
+        ({"train_freq": 0}, ValueError, "train_freq must be at least 1"),
+        ({"action_noise": -1}, ValueError, "action_noise"),
+        ({"action_noise": float("nan")}, TypeError, "action_noise must be a number"),
+        ({"tau": 2.0}, ValueError, "tau must be between 0 and 1"),
+        ({"kernels": "yes"}, TypeError, "kernels must be None or True or False"),
+        ({"critic": 3}, TypeError, "critic must be a string"),
+        ({"hidden_sizes": 64}, TypeError, "hidden_sizes must be a tuple of numbers"),
+        ({"hidden_sizes": ()}, ValueError, "hidden_sizes"),
+        ({"her_future": 0.8}, ValueError, "her_random"),
+        ({"n_subgoals": 0}, ValueError, "n_subgoals must be at least 1"),
+        ({"direct_episodes": 3}, ValueError, "direct_episodes must be between 0 and 1"),
+        ({"sequence": 3}, TypeError, "SequenceConfig"),
+        ({"sequence": {"chain": 3}}, TypeError, "did you mean chains"),
+        ({"sequence": {"chains": "many"}}, TypeError, "chains must be a whole number"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_learnt(
+    setting: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        HierarchicalEBMAgent(**setting)
+
+
+def test_settings_as_people_write_them() -> None:
+    config = HierarchicalEBMAgent(buffer_size=1e5, batch_size=np.int64(64), tau=1).config
+    assert (config.buffer_size, config.batch_size, config.tau) == (100_000, 64, 1)
+    assert type(config.buffer_size) is type(config.batch_size) is int
+    assert HierarchicalEBMAgent(hidden_sizes=[32, 32]).config.hidden_sizes == (32, 32)
+
+
+def test_the_order_of_arguments_of_other_libraries_is_answered_with_ours() -> None:
+    with pytest.raises(TypeError, match=r"learn\(env, 300\)"):
+        DDPGHERAgent().learn(300)  # type: ignore[arg-type]
+    for first in ("PointMassGoal-v0", LineGoal(), "MultiInputPolicy"):
+        with pytest.raises(TypeError, match=r"config must be a DDPGHERConfig.*env="):
+            DDPGHERAgent(first)
+
+
+def test_a_verbose_agent_says_how_many_threads_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        _agent("flat", verbose=1).set_env(LineGoal())
+        assert "torch uses 1 thread instead of 2" in capsys.readouterr().out
+        torch.set_num_threads(2)
+        _agent("flat").set_env(LineGoal())
+        assert capsys.readouterr().out == ""
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_path: Path) -> None:
+    agent = _agent("graph", tensorboard_log=tmp_path)
+    agent.learn(
+        "PointMassGoal-v0", 5000, callback=lambda locals_, globals_: agent.num_timesteps < 700
+    )
+    assert agent.num_timesteps == 700
+    rows = [json.loads(line) for line in (tmp_path / "HierarchicalEBM_1/progress.jsonl").open()]
+    keys = {key for row in rows for key in row}
+    assert keys >= {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "rollout/success_rate",
+        "time/fps",
+        "time/total_timesteps",
+        "train/actor_loss",
+        "train/critic_loss",
+        "energy/loss",
+        "graph/nodes",
+        "graph/edges",
+        "graph/path_found_rate",
+        "graph/plan_ms",
+    }
+    events = EventAccumulator(str(tmp_path / "HierarchicalEBM_1"), {"images": 0})
+    events.Reload()
+    images = {"plan/path_0", "plan/energy_0", "rollout/success_over_time"}
+    assert images <= set(events.Tags()["images"])
+    assert "rollout/success_rate" in events.Tags()["scalars"]

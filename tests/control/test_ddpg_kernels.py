@@ -1,0 +1,284 @@
+"""The update with hand-written kernels learns what the autograd update learns."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
+from hierebm.control.features import FeatureWriter, GoalFeatures
+from hierebm.nn.precision import bf16_products
+from hierebm.replay import TransitionBatch
+
+OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 3
+
+CONFIGS = {
+    "categorical": DDPGConfig(hidden_sizes=(32, 24), max_distance=12, fourier_features=6),
+    "scalar": DDPGConfig(
+        hidden_sizes=(32, 24), critic="scalar", n_critics=1, max_distance=12, fourier_features=6
+    ),
+    "one layer, no features": DDPGConfig(
+        hidden_sizes=(32,), n_critics=2, max_distance=5, fourier_features=0
+    ),
+    "linear": DDPGConfig(hidden_sizes=(), n_critics=2, max_distance=2, fourier_features=0),
+}
+
+
+def make(config: DDPGConfig, kernels: bool | None, seed: int = 0) -> DistanceDDPG:
+    generator = torch.Generator().manual_seed(seed)
+    return make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, kernels=kernels)
+
+
+def batches(n: int, rows: int = 48, seed: int = 0) -> list[TransitionBatch]:
+    rng = np.random.default_rng(seed)
+
+    def normal(width: int) -> np.ndarray:
+        return rng.normal(size=(rows, width)).astype(np.float32)
+
+    return [
+        TransitionBatch(
+            observation=normal(OBS_DIM),
+            achieved_goal=normal(GOAL_DIM),
+            action=np.tanh(normal(ACTION_DIM)),
+            next_observation=normal(OBS_DIM),
+            next_achieved_goal=normal(GOAL_DIM),
+            goal=normal(GOAL_DIM),
+            # Some rows are both: reached wins.
+            reached=rng.random(rows) < 0.2,
+            failure=rng.random(rows) < 0.2,
+        )
+        for _ in range(n)
+    ]
+
+
+def parameters(agent: DistanceDDPG) -> torch.Tensor:
+    networks = (agent.actor, agent.critics, agent.actor_target, agent.critics_target)
+    return torch.cat([p.detach().reshape(-1) for n in networks for p in n.parameters()])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_many_updates_equal_the_reference(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    start = parameters(reference)
+    assert torch.equal(start, parameters(fast))
+    for i, batch in enumerate(batches(60)):
+        expected, metrics = reference.update(batch), fast.update(batch)
+        assert metrics.keys() == expected.keys()
+        for key in expected:
+            assert metrics[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-4), (i, key)
+    moved = (parameters(reference) - start).abs().max()
+    difference = (parameters(reference) - parameters(fast)).abs().max()
+    # Rounding differs and Adam divides by small roots; the learning itself is far larger.
+    assert difference < 0.01 * moved
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_update_is_exact_to_rounding(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    (batch,) = batches(1)
+    expected, metrics = reference.update(batch), fast.update(batch)
+    assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    for network in ("actor", "critics"):
+        for p, q in zip(
+            getattr(reference, network).parameters(),
+            getattr(fast, network).parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_fourier", [0, 5])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = GoalFeatures(OBS_DIM, GOAL_DIM, n_fourier, (0.5, 2.0), generator)
+    writer = FeatureWriter(features)
+    random = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    # Fitted, and then loaded, after the writer was made: it shares the scales.
+    features.fit((random(4), random(4).abs()), (random(2), random(2).abs()), random(2).abs())
+    for _ in range(2):
+        inputs = random(rows, OBS_DIM), random(rows, GOAL_DIM), random(rows, GOAL_DIM)
+        # A window of a wider buffer, with something in it.
+        buffer = np.full((rows, features.out_dim + 3), 7.0, np.float32)
+        writer.write(*(x.numpy() for x in inputs), buffer[:, : features.out_dim])
+        expected = features(*inputs).numpy()
+        np.testing.assert_allclose(buffer[:, : features.out_dim], expected, rtol=1e-5, atol=1e-5)
+        assert (buffer[:, features.out_dim :] == 7.0).all()
+        features.load_state_dict({k: v + 0.5 for k, v in features.state_dict().items()})
+
+
+def test_scales_are_checked_and_set_on_any_device() -> None:
+    features = GoalFeatures(2, 1, 0, (), torch.Generator())
+    one = torch.ones(1)
+    with pytest.raises(ValueError, match="scale of the observation must be positive"):
+        features.fit((torch.zeros(2), torch.tensor([1.0, 0.0])), (one, one))
+    with pytest.raises(ValueError, match="scale of the goal"):
+        features.fit((torch.zeros(2), torch.ones(2)), (one, -one))
+    # A device that is not the CPU and that every machine has.
+    features.to("meta").fit((torch.zeros(2), torch.ones(2)), (one, one), one)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_single_rows_and_windows_of_wider_arrays(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    for i, batch in enumerate(batches(3, rows=1)):
+        assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-4, abs=1e-5), i
+    (batch,) = batches(1, rows=6, seed=1)
+    rows = {
+        field: np.repeat(np.repeat(value, 2, axis=0), 1 + (value.ndim > 1), axis=-1)[::2]
+        for field, value in vars(batch).items()
+    }
+    windows = TransitionBatch(**{k: v[:, ::2] if v.ndim > 1 else v for k, v in rows.items()})
+    assert not windows.observation.flags.c_contiguous
+    query = windows.observation, windows.achieved_goal, windows.goal
+    np.testing.assert_allclose(fast.act(*query), reference.act(*query), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(fast.distance(*query), reference.distance(*query), rtol=1e-4)
+    expected, metrics = reference.update(batch), fast.update(windows)
+    assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_seeded_updates_repeat_bit_for_bit() -> None:
+    first, second = (make(CONFIGS["categorical"], kernels=True) for _ in range(2))
+    for batch in batches(5):
+        assert first.update(batch) == second.update(batch)
+    assert torch.equal(parameters(first), parameters(second))
+
+
+def test_the_two_updates_may_take_turns_on_one_agent() -> None:
+    mixed, fast = (make(CONFIGS["categorical"], kernels=True) for _ in range(2))
+    for i, batch in enumerate(batches(6)):
+        if i % 2:
+            DistanceDDPG.update(mixed, batch)
+        else:
+            mixed.update(batch)
+        fast.update(batch)
+    torch.testing.assert_close(parameters(mixed), parameters(fast), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_either_resumes_what_the_other_saved(kernels: bool) -> None:
+    source, resumed = (
+        make(CONFIGS["categorical"], not kernels),
+        make(CONFIGS["categorical"], kernels, 1),
+    )
+    *before, last = batches(4)
+    for batch in before:
+        source.update(batch)
+    resumed.load_state_dict(copy.deepcopy(source.state_dict()))
+    expected, metrics = source.update(last), resumed.update(last)
+    assert metrics == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(parameters(resumed), parameters(source), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(8, 8), (300, 300)])
+@pytest.mark.parametrize("n_fourier", [0, 6])
+def test_acting_follows_what_is_learnt_fitted_and_loaded(
+    hidden: tuple[int, ...], n_fourier: int
+) -> None:
+    config = DDPGConfig(hidden_sizes=hidden, n_critics=1, fourier_features=n_fourier)
+    reference, fast, other = make(config, False), make(config, True), make(config, True, seed=1)
+    generator = torch.Generator().manual_seed(0)
+
+    def same_actions() -> None:
+        for rows in (1, 3, 40, 3):
+            query = batches(1, rows=rows, seed=rows)[0]
+            arrays = query.observation, query.achieved_goal, query.goal
+            expected = reference.act(*arrays)
+            np.testing.assert_allclose(fast.act(*arrays), expected, rtol=1e-4, atol=1e-6)
+
+    same_actions()
+    random = [torch.rand(width, generator=generator) + 0.2 for width in (4, 4, 2, 2, 2)]
+    for agent in (reference, fast, other):
+        agent.features.fit((random[0], random[1]), (random[2], random[3]), random[4])
+    same_actions()
+    for batch in batches(3):
+        fast.update(batch)
+        other.update(batch)
+    reference.load_state_dict(fast.state_dict())
+    same_actions()
+    for agent in (reference, fast):
+        agent.load_state_dict(other.state_dict())
+    same_actions()
+
+
+@pytest.mark.parametrize("reduce", ["max", "mean", "none"])
+@pytest.mark.parametrize("rows", [0, 1, 256, 600])
+def test_queries_equal_the_reference(reduce: str, rows: int) -> None:
+    config = CONFIGS["categorical"]
+    reference, fast = make(config, kernels=False), make(config, kernels=True)
+    for batch in batches(3):
+        reference.update(batch)
+    fast.load_state_dict(reference.state_dict())
+    query = batches(1, rows=max(rows, 1), seed=1)[0]
+    arrays = [x[:rows] for x in (query.observation, query.achieved_goal, query.goal)]
+    expected = reference.distance(*arrays, reduce=reduce)
+    distance = fast.distance(*arrays, reduce=reduce)
+    assert distance.shape == expected.shape
+    np.testing.assert_allclose(distance, expected, rtol=1e-5)
+    actions = fast.act(*arrays)
+    np.testing.assert_allclose(actions, reference.act(*arrays), rtol=1e-4, atol=1e-6)
+    # The answer is the caller's: later queries and updates leave it alone.
+    kept, kept_actions = distance.copy(), actions.copy()
+    fast.update(batches(1, seed=2)[0])
+    flipped = [np.flip(x, 0).copy() for x in arrays]
+    fast.distance(*flipped, reduce=reduce)
+    fast.act(*flipped)
+    np.testing.assert_array_equal(distance, kept)
+    np.testing.assert_array_equal(actions, kept_actions)
+
+
+def test_updates_of_changing_batch_size_and_queries_in_between() -> None:
+    config = CONFIGS["scalar"]
+    reference, fast = make(config, kernels=False), make(config, kernels=True)
+    for rows in (8, 48, 3, 48):
+        (batch,) = batches(1, rows=rows, seed=rows)
+        assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-4, abs=1e-5)
+        fast.distance(batch.observation, batch.achieved_goal, batch.goal)
+    torch.testing.assert_close(parameters(fast), parameters(reference), rtol=1e-3, atol=1e-5)
+
+
+def test_the_flag_chooses() -> None:
+    config = CONFIGS["categorical"]
+    assert type(make(config, kernels=None)) is FastDistanceDDPG
+    assert type(make(config, kernels=True)) is FastDistanceDDPG
+    assert type(make(config, kernels=False)) is DistanceDDPG
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(ValueError, match="CPU"):
+        make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, "meta", kernels=True)
+
+
+def test_an_unknown_reduction_is_named() -> None:
+    (batch,) = batches(1)
+    for kernels in (True, False):
+        agent = make(CONFIGS["categorical"], kernels)
+        with pytest.raises(ValueError, match="median"):
+            agent.distance(batch.observation, batch.achieved_goal, batch.goal, reduce="median")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_takes_the_reference_path_and_learns_the_same() -> None:
+    config = CONFIGS["categorical"]
+    generator = torch.Generator().manual_seed(0)
+    cuda = make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, "cuda")
+    assert type(cuda) is DistanceDDPG
+    fast = make(config, kernels=True)
+    for batch in batches(5):
+        assert cuda.update(batch) == pytest.approx(fast.update(batch), rel=1e-2)
+
+
+def test_bf16_products_change_little_and_the_setting_is_put_back() -> None:
+    exact, rounded = (make(CONFIGS["categorical"], True) for _ in range(2))
+    before = torch.get_float32_matmul_precision()
+    for batch in batches(20):
+        reference = exact.update(batch)
+        with bf16_products():
+            metrics = rounded.update(batch)
+        assert metrics["train/critic_loss"] == pytest.approx(reference["train/critic_loss"], 0.02)
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(RuntimeError), bf16_products():
+        raise RuntimeError
+    assert torch.get_float32_matmul_precision() == before

@@ -1,0 +1,125 @@
+"""The map of experience: walls that no trajectory crossed stay uncrossed, and it resumes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hierebm.planning.graph.transition_map import TransitionMap
+from hierebm.replay import EpisodeReplay
+
+STEP = np.array([0.2, 0.2], np.float32)
+
+
+def _walks(seed: int = 0, steps: int = 600, n: int = 40) -> EpisodeReplay:
+    """Drifting walks in [0, 4]^2 with a wall of width 0.5 at x = 2, open above y = 3."""
+    rng = np.random.default_rng(seed)
+    replay = EpisodeReplay(steps * n * 2, 2, 2, 1, n)
+    free = lambda p: (np.abs(p[:, 0] - 2.0) >= 0.25) | (p[:, 1] > 3.0)  # noqa: E731
+    at = rng.uniform(0.0, 4.0, (n, 2)).astype(np.float32)
+    at[~free(at), 1] = 3.5
+    heading = rng.uniform(0, 2 * np.pi, n)
+    for t in range(steps):
+        turn = rng.random(n) < 0.15
+        heading[turn] = rng.uniform(0, 2 * np.pi, int(turn.sum()))
+        to = at + 0.2 * np.stack([np.cos(heading), np.sin(heading)], 1).astype(np.float32)
+        stays = ~free(to) | (to < 0).any(1) | (to > 4).any(1)
+        to = np.where(stays[:, None], at, to)
+        ended = np.full(n, (t + 1) % 50 == 0)
+        replay.add(at, at, to, np.zeros((n, 1), np.float32), to, to, np.zeros(n, bool), ended)
+        at = to
+    return replay
+
+
+def _true_steps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    straight = np.linalg.norm(a - b, axis=1)
+    gap = np.array([2.0, 3.0])
+    around = np.linalg.norm(a - gap, axis=1) + np.linalg.norm(b - gap, axis=1)
+    return np.where((a[:, 0] < 2) == (b[:, 0] < 2), straight, around) / 0.2
+
+
+def test_experience_supports_what_is_true_and_nothing_through_the_wall() -> None:
+    replay = _walks()
+    world = TransitionMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    rng = np.random.default_rng(1)
+    a, b = (replay.achieved_goal[replay.sample_rows(4000, rng)] for _ in range(2))
+    straight = np.linalg.norm(a - b, axis=1) / 0.2
+    near = straight < 8
+    a, b, straight = a[near], b[near], straight[near]
+    true = _true_steps(a, b)
+    honest = true < straight + 1
+    assert world.verify(a, b, true)[1][honest].mean() > 0.98
+    through = true > 3 * straight + 12
+    assert through.sum() > 20
+    assert world.verify(a, b, straight)[1][through].mean() == 0.0
+
+
+def test_experience_grows_piece_by_piece_and_resumes() -> None:
+    replay = _walks(steps=200)
+    whole, pieces = TransitionMap(STEP), TransitionMap(STEP)
+    rows = replay.newest_rows(replay.capacity)
+    whole.add(replay, rows)
+    for part in np.array_split(rows, 5):
+        pieces.add(replay, part)
+    rng = np.random.default_rng(1)
+    a, b = (replay.achieved_goal[replay.sample_rows(500, rng)] for _ in range(2))
+    eight = np.full(500, 8.0, np.float32)
+    agree = whole.verify(a, b, eight)[1] == pieces.verify(a, b, eight)[1]
+    assert agree.mean() > 0.9
+    restored = TransitionMap(STEP)
+    restored.load_state_dict(pieces.state_dict())
+    assert np.array_equal(restored.steps(a, b), pieces.steps(a, b))
+    assert np.array_equal(restored.visits, pieces.visits)
+
+
+def test_without_experience_nothing_is_supported() -> None:
+    points = np.zeros((3, 2), np.float32)
+    assert not TransitionMap(STEP).verify(points, points, np.ones(3, np.float32))[1].any()
+    assert TransitionMap(STEP).frontier(points[0], 10.0, np.random.default_rng(0)) is None
+
+
+def test_where_trajectories_were_faster_the_critics_are_corrected() -> None:
+    replay = _walks()
+    world = TransitionMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    a = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
+    b = np.array([[1.5, 0.5], [3.5, 0.5]], np.float32)
+    steps, verified = world.verify(a, b, np.array([30.0, 30.0], np.float32))
+    assert 5.0 <= steps[0] <= 12.0, "five steps at full speed, the critics said thirty"
+    assert 24.0 <= steps[1] <= 30.0, "29 steps around the wall"
+    assert verified.tolist() == [True, True]
+
+
+def test_where_the_fastest_took_longer_the_critics_are_corrected() -> None:
+    # One walk at full speed: ten steps up, four to the right, ten down.
+    moves = np.repeat([[0.0, 0.2], [0.2, 0.0], [0.0, -0.2]], [10, 4, 10], axis=0)
+    at = np.concatenate([np.zeros((1, 2)), moves.cumsum(0)]).astype(np.float32)
+    replay = EpisodeReplay(100, 2, 2, 1, 1)
+    for t, (here, there) in enumerate(zip(at[:-1, None], at[1:, None], strict=True)):
+        ended = np.full(1, t == len(moves) - 1)
+        replay.add(here, here, there, np.zeros((1, 1)), there, there, np.zeros(1, bool), ended)
+    world = TransitionMap(STEP)
+    world.add(replay, replay.newest_rows(len(moves)))
+    ends = np.repeat(at[:1], 4, 0), np.repeat(at[-1:], 4, 0)
+    known = world.steps(*ends)
+    assert (known >= 16.0).all() and (known <= 28.0).all()
+    said = np.array([3.0, 9.0, 14.0, 40.0], np.float32)
+    steps, verified = world.verify(*ends, said)
+    # Rounding to landmarks explains two steps at either end; what nothing bears out stays as said.
+    np.testing.assert_array_equal(verified, [False, True, True, True])
+    np.testing.assert_array_equal(steps, [3.0, known[1] - 4.0, 14.0, known[3] + 2.0])
+
+
+def test_exploration_goes_where_few_have_been() -> None:
+    replay = _walks()
+    world = TransitionMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    # Nobody was often in the upper left corner, everybody everywhere else.
+    corner = (world.landmarks * 0.4 < [0.8, 9.0]).all(-1) & (world.landmarks[:, 1] * 0.4 > 3.2)
+    world.visits = np.where(corner, 1, 10_000)
+    rng = np.random.default_rng(0)
+    here = np.array([1.0, 2.8], np.float32)
+    drawn = [world.frontier(here, 12.0, rng) for _ in range(50)]
+    assert all(found is not None and 0 < found[1] <= 12.0 for found in drawn)
+    hits = [found[0][0] < 0.8 and found[0][1] > 3.2 for found in drawn if found is not None]
+    assert np.mean(hits) > 0.9

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import io
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hierebm.planning.graph.plan import Plan
+from hierebm.plotting.drawing import Walls, lift, resample
+from hierebm.plotting.plots import (
+    plan_figures,
+    plot_energy_valley,
+    plot_plan,
+    plot_rollout,
+    plot_success,
+    read_progress,
+    walls_of,
+)
+
+WALLS = Walls(np.array([[False, True], [False, False]]), (-1.0, 1.0, -1.0, 1.0))
+
+
+def make_plan(dim=2, path=(0, 1, 3), energies=True) -> Plan:
+    nodes = np.array([[0, 0], [0.5, 0.2], [0.2, 0.9], [0.8, 0.8]], np.float32)
+    if dim > 2:
+        nodes = np.concatenate([nodes, np.ones((4, dim - 2), np.float32)], axis=1)
+    nodes = nodes[:, :dim]
+    return Plan(
+        nodes=nodes,
+        edges=np.array([[0, 1], [1, 3], [0, 2]]),
+        distances=np.array([3.0, 4.0, 5.0], np.float32),
+        path=list(path),
+        energies=np.array([np.nan, 0.2, 1.5 if energies else np.nan, np.nan], np.float32),
+    )
+
+
+def png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=40)
+    return buffer.getvalue()
+
+
+def texts(figure) -> str:
+    axes = figure.axes
+    parts = [ax.get_title(loc="left") + ax.get_xlabel() + ax.get_ylabel() for ax in axes]
+    return " ".join(parts)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+@pytest.mark.parametrize("path", [(0, 1, 3), (0, 3), ()])
+def test_plan_of_any_dimension(dim, path):
+    if path == (0, 3):
+        plan = make_plan(dim, (0, 1, 3))
+        plan.path, plan.edges = [0, 3], np.array([[0, 3], [1, 3], [0, 2]])
+    else:
+        plan = make_plan(dim, path)
+    figure = plot_plan(plan, WALLS if dim == 2 else None)
+    assert png(figure).startswith(b"\x89PNG")
+    text = texts(figure)
+    expected = {(0, 1, 3): "7 predicted steps, 1 subgoal", (0, 3): "0 subgoals", (): "No path"}
+    assert expected[path] in text
+    assert ("projected" in text) == (dim > 2)
+
+
+def test_plan_draws_the_path_and_every_edge():
+    plan = make_plan()
+    ax = plot_plan(plan).axes[0]
+    lines = [np.asarray(line.get_xydata()) for line in ax.lines]
+    assert any(np.allclose(line, plan.path_points) for line in lines if line.shape == (3, 2))
+    drawn = ax.collections[0].get_segments()
+    assert {tuple(np.round(s.ravel(), 3)) for s in drawn} == {
+        tuple(np.round(plan.nodes[edge].astype(float).ravel(), 3)) for edge in plan.edges
+    }
+
+
+def test_plan_with_too_many_edges_keeps_the_shortest():
+    ax = plot_plan(make_plan(), max_edges=1).axes[0]
+    (segment,) = ax.collections[0].get_segments()
+    np.testing.assert_allclose(segment, make_plan().nodes[[0, 1]])
+
+
+def test_plan_without_nodes_edges_or_energies_still_draws():
+    nodes = np.array([[0, 0], [1, 1]], np.float32)
+    plan = Plan(nodes, np.zeros((0, 2), int), np.zeros(0, np.float32), [], np.full(2, np.nan))
+    assert png(plot_plan(plan))
+    assert png(plot_plan(make_plan(energies=False)))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_valley_evaluates_the_energy_in_goal_space(dim):
+    start, goal = np.zeros(dim), np.ones(dim)
+    shapes = []
+
+    def energy(points):
+        shapes.append(points.shape[1])
+        assert points.dtype == np.float32
+        return (points**2).sum(1)
+
+    samples = np.random.default_rng(0).normal(size=(5, dim))
+    figure = plot_energy_valley(energy, start, goal, samples=samples, resolution=20)
+    assert set(shapes) == {dim}
+    assert png(figure)
+    assert ("as on the way" in texts(figure)) == (dim > 2)
+
+
+def test_valley_profile_is_the_energy_along_the_way():
+    start, goal = np.array([-1.0, 0.0]), np.array([1.0, 0.0])
+    figure = plot_energy_valley(
+        lambda p: 3.0 - p[:, 0] ** 2 + p[:, 1], start, goal, walls=WALLS, resolution=20
+    )
+    profile = next(ax for ax in figure.axes if "straight line" in ax.get_xlabel())
+    along, energy = np.asarray(profile.lines[0].get_xydata()).T
+    assert along[0] == 0 and along[-1] == pytest.approx(2.0)
+    # The saddle of this energy is in the middle, one nat above both ends.
+    assert energy.max() == pytest.approx(1.0, abs=1e-3)
+    assert along[energy.argmax()] == pytest.approx(1.0, abs=0.02)
+
+    figure = plot_energy_valley(
+        lambda p: p[:, 0], start, goal, path=[start, [0, 1], goal], resolution=20
+    )
+    profile = next(ax for ax in figure.axes if "dashed path" in ax.get_xlabel())
+    assert profile.lines[0].get_xydata()[-1, 0] == pytest.approx(2 * np.sqrt(2), abs=1e-5)
+
+
+def test_flat_energy_and_coinciding_ends_draw():
+    point = np.zeros(2)
+    assert png(plot_energy_valley(lambda p: np.zeros(len(p)), point, point, resolution=10))
+
+
+def test_lift_interpolates_the_dimensions_that_are_not_drawn():
+    start, goal = np.array([0, 0, 5, 1], np.float32), np.array([2, 0, 9, 1], np.float32)
+    plane = np.array([[1, 3], [-4, 0], [9, 9]], np.float32)
+    lifted = lift(plane, start, goal)
+    np.testing.assert_allclose(lifted, [[1, 3, 7, 1], [-4, 0, 5, 1], [9, 9, 9, 1]])
+
+
+def test_resample_is_even_in_arc_length():
+    way = np.array([[0, 0], [1, 0], [1, 3]], np.float32)
+    points, along = resample(way, 9)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(points, axis=0), axis=1), 0.5, atol=1e-6)
+    assert along[-1] == 4
+
+
+def test_rollout_and_success():
+    trajectory = np.cumsum(np.full((10, 2), 0.1), axis=0)
+    figure = plot_rollout(trajectory, [1, 1], WALLS, subgoals=[[0.5, 0.5]], success_radius=0.2)
+    assert "9 steps" in texts(figure) and png(figure)
+    assert png(plot_rollout(np.zeros((1, 3)), np.ones(3)))
+    figure = plot_success([0, 10, 20], [0, 0.5, 1], [[0, 0.1], [0.4, 0.6], [0.9, 1]])
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata()[:, 1], [0, 0.5, 1])
+    many = {f"method {i}": ([0, 1], [0, i / 12], None) for i in range(12)}
+    figure = plot_success(many)
+    assert len(figure.axes[0].lines) == 12 and png(figure)
+
+
+def test_figures_leave_pyplot_alone():
+    before = dict(sys.modules["matplotlib"].rcParams)
+    png(plot_plan(make_plan(), WALLS))
+    assert dict(sys.modules["matplotlib"].rcParams) == before
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_walls_come_from_the_env_or_not_at_all():
+    import gymnasium as gym
+
+    import hierebm  # noqa: F401
+
+    env = gym.make("PointMassGoal-v0", layout="u")
+    walls = walls_of(env)
+    rows, columns = np.nonzero(walls.mask)
+    x_min, x_max, y_min, y_max = walls.extent
+    height, width = walls.mask.shape
+    centres = np.stack(
+        [
+            x_min + (columns + 0.5) * (x_max - x_min) / width,
+            y_min + (rows + 0.5) * (y_max - y_min) / height,
+        ],
+        axis=1,
+    )
+    assert len(centres) and env.unwrapped.in_wall(centres).all()
+    assert walls_of(SimpleNamespace()) is None
+    assert walls_of(SimpleNamespace(layout="u")) is None
+
+
+def test_plan_figures_ask_the_agent():
+    calls = []
+
+    class Agent:
+        energy = SimpleNamespace(
+            energy=lambda points, start, goal: calls.append((start, goal)) or points.sum(1)
+        )
+
+        def plan(self, observation):
+            return make_plan()
+
+    figures = plan_figures(Agent(), {})
+    assert set(figures) == {"path", "energy"}
+    np.testing.assert_array_equal(calls[0][1], make_plan().nodes[-1])
+    flat = SimpleNamespace(plan=lambda observation: make_plan())
+    assert set(plan_figures(flat, {})) == {"path"}
+
+
+def test_read_progress(tmp_path):
+    (tmp_path / "progress.jsonl").write_text(
+        '{"step": 1, "a": 0.5}\n{"step": 2, "b": 1}\n{"step": 3, "a": null}\n{"step": 4, "a": 1}\n'
+    )
+    assert read_progress(tmp_path, "a") == ([1, 4], [0.5, 1.0])
+    assert read_progress(tmp_path, "none") == ([], [])
+    with pytest.raises(FileNotFoundError):
+        read_progress(tmp_path / "other", "a")
