@@ -1,11 +1,10 @@
-"""What every agent does around its algorithm: the learning loop, predicting, environments."""
+"""The agent: a low level, perhaps a high level above it, and the loop in which both learn."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from abc import abstractmethod
+import warnings
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
@@ -15,21 +14,29 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.config import DDPGHERConfig
+from hierebm.agents.loop import LearningLoop
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
 from hierebm.checkpoint.state import check_same_space
-from hierebm.goal_env.adapter import EnvLike, GoalEnv, StepResult
-from hierebm.goal_env.spaces import KEYS
+from hierebm.control.base import LowLevel
+from hierebm.control.exploration import ExplorationNoise
+from hierebm.control.registry import find_low_level
+from hierebm.goal_env.adapter import EnvLike, GoalEnv
+from hierebm.goal_env.spaces import KEYS, GoalSpaces
 from hierebm.logging.logger import Logger, TableOutput, configure
-from hierebm.settings import overridden
-from hierebm.types import FloatArray, GoalObservation
+from hierebm.nn.threads import apply_thread_policy
+from hierebm.planning.following import PlanFollower
+from hierebm.planning.high_level import HighLevel
+from hierebm.replay import EpisodeReplay, sample_transitions
+from hierebm.replay.scales import measure_scales
+from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 Self = TypeVar("Self", bound="GoalAgent")
 
 
 class GoalAgent(SavedAgent):
-    """Base of the agents; subclasses say how to act, what to store and how to train.
+    """Base of the agents: a subclass says which settings and which high level there are.
 
     Args:
         config: all settings; its class is the subclass's ``config_class``.
@@ -39,7 +46,8 @@ class GoalAgent(SavedAgent):
         tensorboard_log: folder of TensorBoard runs; None writes nothing.
         device: where the networks live.
         verbose: 1 prints a table of metrics while learning.
-        overrides: fields of the config by name, e.g. ``batch_size=512``.
+        overrides: fields of the config by name, e.g. ``batch_size=512``. Those named in ``parts``
+            also take a class or an instance, e.g. ``low_level=MyLowLevel``.
 
     Raises:
         TypeError: for an override that is no field of the config (names the nearest ones), or a
@@ -47,7 +55,10 @@ class GoalAgent(SavedAgent):
         ValueError: for a value out of its range, or a device that cannot be used here.
     """
 
+    config_class: ClassVar[type[Any]] = DDPGHERConfig
     default_log_name: ClassVar[str]
+    # Acts in the environment that was set.
+    _loop: LearningLoop | None = None
 
     def __init__(
         self,
@@ -66,23 +77,21 @@ class GoalAgent(SavedAgent):
                 f"config must be a {self.config_class.__name__}, got {config!r}; an environment "
                 "goes to learn(env) or env=, single settings go by name, e.g. batch_size=512"
             )
-        config = overridden(config, overrides)
-        super().__init__(config, seed=seed, device=device)
+        super().__init__(config, seed=seed, device=device, **overrides)
+        self._check_parts()
         self.tensorboard_log, self.verbose = tensorboard_log, verbose
         # Until `learn` makes that of its run.
         self.logger: Logger = Logger(None, [TableOutput()] if verbose else [])
-        self._episodes = EpisodeStatistics()
-        self._clock = (time.perf_counter(), 0)
         if env is not None:
             self.set_env(env)
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Start all random streams anew, as the constructor's ``seed``; the next ``learn`` resets
+        """Start all random streams again, as the constructor's ``seed``; the next ``learn`` resets
         the environment.
         """
         super().set_random_seed(seed)
-        # What was seen last; None where the environment has to be reset before it is acted in.
-        self._observation: GoalObservation | None = None
+        if self._loop is not None:
+            self._loop.restart()
 
     def _options(self) -> dict[str, Any]:
         own = {"tensorboard_log": self.tensorboard_log, "verbose": self.verbose}
@@ -90,27 +99,15 @@ class GoalAgent(SavedAgent):
 
     # ------------------------------------------------------- what subclasses define
 
-    @abstractmethod
-    def _attach(self, env: GoalEnv) -> None:
-        """Make what depends on the environment (the replay buffer); called by ``set_env``."""
+    def _check_parts(self) -> None:
+        """Raise ValueError or TypeError for a part that is none."""
+        find_low_level(self.part("low_level"))
 
-    @abstractmethod
-    def _begin(self, env: GoalEnv) -> None:
-        """All environments were reset and begin an episode."""
+    def _make_high_level(self, spaces: GoalSpaces) -> HighLevel | None:
+        """The high level, if the agent has one; the low level is there already."""
+        return None
 
-    @abstractmethod
-    def _act(self, observation: GoalObservation) -> FloatArray:
-        """(n, action_dim) exploring actions in [-1, 1]."""
-
-    @abstractmethod
-    def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
-        """Remember what happened."""
-
-    @abstractmethod
-    def _train(self) -> None:
-        """Learn from what was stored, as often as the config says; log metrics."""
-
-    def _own_callbacks(self, callback: MaybeCallback) -> list[BaseCallback]:
+    def _default_callbacks(self, callback: MaybeCallback) -> list[BaseCallback]:
         """Callbacks that the agent adds to the user's."""
         return []
 
@@ -137,12 +134,12 @@ class GoalAgent(SavedAgent):
             tb_log_name: name of the run's folder.
             reset_num_timesteps: False continues the last call: its step count, its log, and the
                 episode that was running, unless it was stopped by an error. True resets the
-                environment; what was learnt and the replay buffer are kept either way.
+                environment; what was learned and the replay buffer are kept either way.
             progress_bar: show a progress bar.
 
         Raises:
             ValueError, TypeError: an environment that is none this agent can learn in, NaN
-                observations or rewards; the message says what to do. What was learnt is kept.
+                observations or rewards; the message says what to do. What was learned is kept.
         """
         if isinstance(env, (int, float)):
             raise TypeError(
@@ -151,15 +148,15 @@ class GoalAgent(SavedAgent):
             )
         if env is not None:
             self.set_env(env)
-        if self.env is None:
+        if self._loop is None:
             raise ValueError("no environment: learn(env) or set_env(env) first")
         if log_interval is not None and log_interval < 1:
             raise ValueError(f"log_interval must be at least 1 or None, got {log_interval}")
         target = self.config.total_timesteps if total_timesteps is None else total_timesteps
         if reset_num_timesteps:
             self.num_timesteps = self.num_episodes = 0
-            # Somebody may have used the environment since.
-            self._observation = None
+            # The environment may have been used since.
+            self._loop.restart()
         else:
             target += self.num_timesteps
         self.logger = configure(
@@ -169,75 +166,78 @@ class GoalAgent(SavedAgent):
             self.verbose,
         )
         given = [] if callback is None else [callback]
-        entries: list[Any] = [*self._own_callbacks(callback), *given]
+        entries: list[Any] = [*self._default_callbacks(callback), *given]
         callbacks = make_callback(entries, progress_bar)
         listened = bool(entries) or progress_bar
         callbacks.init_callback(self)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         try:
-            self._run(target, callbacks if listened else None, log_interval)
+            self._loop.run(target, callbacks if listened else None, log_interval)
         except BaseException:
             # It may have stepped without our knowing: begin the next time with a reset.
-            self._observation = None
+            self._loop.restart()
             raise
         finally:
+            self.replay_buffer.flush()
             callbacks.on_training_end()
             self.logger.close()
         return self
 
-    def _run(self, target: int, callbacks: BaseCallback | None, log_interval: int | None) -> None:
-        assert self.env is not None
-        if self._observation is None:
-            self._observation = self.env.reset(seed=int(self.rng.integers(2**31)))
-            self._begin(self.env)
-            self._episodes.begin(self.env.n_envs)
-            self.env.check_sparse(self._observation.achieved_goal, self._observation.desired_goal)
-        self._clock, logged = (time.perf_counter(), self.num_timesteps), self.num_episodes
-        if callbacks is not None:
-            callbacks.on_rollout_start()
-        while self.num_timesteps < target:
-            before = self._observation
-            action = self._act(before)
-            step = self.env.step(action)
-            self._store(before, action, step)
-            self._observation = step.current
-            self.num_timesteps += step.n_valid
-            self.num_episodes += self._episodes.count(step)
-            if callbacks is not None and not self._tell(callbacks, action, step):
-                break
-            self._train()
-            if callbacks is not None:
-                callbacks.on_rollout_start()
-            if log_interval is not None and self.num_episodes - logged >= log_interval:
-                logged = self.num_episodes
-                self.dump_logs()
-        if callbacks is not None:
-            callbacks.on_rollout_end()
-        self.dump_logs()
+    def train(self) -> None:
+        """Learn from what was stored, as often as the config says; log metrics."""
+        c, n_added = self.config, self.replay_buffer.n_added
+        if n_added < c.learning_starts:
+            self._trained_at = n_added
+            return
+        if self.scales is None:
+            self._fit_scales()
+        rounds = (n_added - self._trained_at) // c.train_freq
+        self._trained_at += rounds * c.train_freq
+        if self.low_level.trainable:
+            self._train_low_level(rounds * c.gradient_steps)
+        if self.high_level is not None and n_added - self._planned_at >= c.energy_train_freq:
+            self._planned_at = n_added
+            self._train_high_level(self.high_level)
 
-    def _tell(self, callbacks: BaseCallback, action: FloatArray, step: StepResult) -> bool:
-        """Whether the callbacks want to go on after this step."""
-        outcome = {"rewards": step.reward, "dones": step.ended, "infos": step.infos}
-        callbacks.update_locals({"actions": action, **outcome, "self": self})
-        if not callbacks.on_step():
-            return False
-        callbacks.on_rollout_end()
-        return True
+    def _fit_scales(self) -> None:
+        assert self.spaces is not None
+        self.replay_buffer.flush()
+        self.scales = measure_scales(self.replay_buffer, self.spaces.finite_range, self.rng)
+        self.low_level.fit_scale(self.scales)
+        if self.high_level is not None:
+            self.high_level.fit_scale(self.scales)
+
+    def _train_low_level(self, n_updates: int) -> None:
+        assert self.env is not None
+        c = self.config
+        if n_updates:
+            self.replay_buffer.flush()
+        for _ in range(n_updates):
+            batch = sample_transitions(
+                self.replay_buffer,
+                c.batch_size,
+                self.env.reached,
+                self.rng,
+                future=c.her_future,
+                random=c.her_random,
+                horizon=c.her_horizon,
+            )
+            self.log_means(self.low_level.update(batch))
+            self.n_updates += 1
+
+    def _train_high_level(self, high_level: HighLevel) -> None:
+        assert self.env is not None
+        replay = self.replay_buffer
+        replay.flush()
+        true_steps = getattr(self.env.env.unwrapped, "shortest_path_steps", None)
+        high_level.learn(replay, replay.n_added, self.rng, self.log_means, true_steps)
 
     def dump_logs(self) -> None:
         """Write a row of the log now; Stable-Baselines3's callbacks ask for it."""
-        started, started_at = self._clock
-        elapsed = max(time.perf_counter() - started, 1e-9)
-        for key, value in self._episodes.means().items():
-            self.logger.record(key, value)
-        self.logger.record("time/episodes", self.num_episodes)
-        self.logger.record("time/fps", int((self.num_timesteps - started_at) / elapsed))
-        self.logger.record("time/time_elapsed", round(elapsed, 1))
-        self.logger.record("time/total_timesteps", self.num_timesteps)
-        self.logger.record("train/n_updates", self.n_updates)
-        self.logger.dump(self.num_timesteps)
+        if self._loop is not None:
+            self._loop.dump_logs()
 
-    def _log_means(self, metrics: dict[str, float]) -> None:
+    def log_means(self, metrics: dict[str, float]) -> None:
         """Log each metric as its mean until the next row of the log."""
         for key, value in metrics.items():
             self.logger.record_mean(key, value)
@@ -268,25 +268,48 @@ class GoalAgent(SavedAgent):
         """
         if self.spaces is None:
             raise RuntimeError("the agent knows no spaces yet: learn(env) or load(path) first")
-        single = self.spaces.is_single(observation)
-        if single:
-            observation = {key: np.asarray(observation[key])[None] for key in KEYS}
-        batch = self.spaces.flatten(observation)
+        batch, single = self._rows(self.spaces, observation)
         n = len(batch.observation)
-        start = np.zeros(n, np.bool_) if episode_start is None else np.asarray(episode_start)
-        action, state = self._predict(batch, state, np.broadcast_to(start, n), deterministic)
+        goals = batch.desired_goal
+        if self.high_level is not None and self.high_level.can_plan:
+            start = np.zeros(n, np.bool_) if episode_start is None else np.asarray(episode_start)
+            follower = PlanFollower(
+                self.high_level.planner, state, n, self._plan_rng, learning=False
+            )
+            follower.advance(batch, np.broadcast_to(start, n))
+            goals, state = follower.subgoals(batch), follower.plans
+        action = self.low_level.act(batch.observation, batch.achieved_goal, goals)
+        if not deterministic:
+            # Draws nothing ahead: what learning has drawn is left alone.
+            c = self.config
+            noise = ExplorationNoise(c.action_noise, c.random_actions, self.rng, block=1)
+            action = noise.add(action)
         scaled = self.spaces.to_env_action(action)
         return (scaled[0] if single else scaled), state
 
-    @abstractmethod
-    def _predict(
-        self,
-        observation: GoalObservation,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        deterministic: bool,
-    ) -> tuple[FloatArray, Any]:
-        """As :meth:`predict`, on flat rows and with actions in [-1, 1]."""
+    @staticmethod
+    def _rows(
+        spaces: GoalSpaces, observation: dict[str, NDArray[Any]]
+    ) -> tuple[GoalObservation, bool]:
+        """An observation as flat rows, and whether it was a single one."""
+        single = spaces.is_single(observation)
+        if single:
+            observation = {key: np.asarray(observation[key])[None] for key in KEYS}
+        return spaces.flatten(observation), single
+
+    def _plan_rng(self) -> np.random.Generator:
+        # A stream of its own for every plan: predicting neither depends on nor disturbs learning.
+        return np.random.default_rng(self.seed)
+
+    def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> BoolArray:
+        """(n, goal_dim), (n, goal_dim) -> (n,) whether each goal counts as reached."""
+        if self.env is not None:
+            return self.env.reached(achieved_goal, goal)
+        # A loaded agent without environment: the ellipsoid that was measured when it was saved.
+        assert self._tolerance is not None
+        tolerance = np.maximum(self._tolerance, np.finfo(np.float32).tiny)
+        result: BoolArray = np.square((achieved_goal - goal) / tolerance).sum(-1) <= 1.0
+        return result
 
     # ------------------------------------------------------------------ environment
 
@@ -305,8 +328,40 @@ class GoalAgent(SavedAgent):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
         if self.env is None or goal_env.env is not self.env.env:
             self.env = goal_env
-            self._observation = None
-            self._attach(goal_env)
+            self._make_buffer(goal_env)
+            self._loop = LearningLoop(self, goal_env)
+
+    def _build(self, spaces: GoalSpaces) -> None:
+        c = self.config
+        log = self.logger.log if self.verbose else None
+        apply_thread_policy(max(c.hidden_sizes), c.batch_size, log=log)
+        part = find_low_level(self.part("low_level"))
+        if not isinstance(part, LowLevel):
+            sizes = spaces.obs_dim, spaces.goal_dim, spaces.action_dim
+            part = part.build(*sizes, c, self.generator, self.device)
+        self.low_level = part
+        self.high_level = self._make_high_level(spaces)
+
+    def _make_buffer(self, env: GoalEnv) -> None:
+        spaces = env.spaces
+        if self.replay is not None:
+            if self.replay.n_envs == env.n_envs:
+                return
+            warnings.warn(
+                f"the replay buffer was filled by {self.replay.n_envs} environment(s), the "
+                f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
+                stacklevel=4,
+            )
+        self.replay = EpisodeReplay(
+            self.config.buffer_size,
+            spaces.obs_dim,
+            spaces.goal_dim,
+            spaces.action_dim,
+            env.n_envs,
+        )
+        self._trained_at = self._planned_at = 0
+        if self.high_level is not None:
+            self.high_level.mapped = 0
 
     def get_env(self) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | None:
         """The environment that was set, as it was given."""

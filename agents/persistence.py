@@ -20,11 +20,22 @@ from hierebm.checkpoint.state import (
     space_from_json,
     space_to_json,
 )
+from hierebm.control.base import LowLevel
+from hierebm.control.exploration import ExplorationNoise
 from hierebm.errors import CheckpointError
-from hierebm.goal_env.adapter import EnvLike, GoalEnv, GoalSpaces
+from hierebm.goal_env.adapter import EnvLike, GoalEnv
+from hierebm.goal_env.spaces import GoalSpaces
+from hierebm.logging.logger import Logger
+from hierebm.parts import part_name
+from hierebm.planning.high_level import HighLevel
+from hierebm.replay import EpisodeReplay
+from hierebm.replay.scales import InputScales
+from hierebm.settings import overridden
+from hierebm.types import FloatArray
 
 Self = TypeVar("Self", bound="SavedAgent")
 _SPACES = ("observation_space", "action_space")
+_SCALES = tuple(f.name for f in fields(InputScales))
 
 
 class SavedAgent(ABC):
@@ -37,29 +48,49 @@ class SavedAgent(ABC):
         config: all settings, of the class ``config_class``.
         seed: of the random streams; None draws one.
         device: where the networks live.
+        overrides: fields of the config by name; those in ``parts`` also as a class or an instance.
     """
 
     config_class: ClassVar[type[Any]]
+    parts: ClassVar[tuple[str, ...]] = ("low_level",)
+    """Settings that take a class or an instance, too."""
+
+    low_level: LowLevel
+    high_level: HighLevel | None = None
+    logger: Logger
 
     def __init__(
         self,
-        config: Any = None,
+        config: Any,
         *,
         seed: int | None = None,
         device: str | torch.device = "cpu",
+        **overrides: Any,
     ) -> None:
-        self.config = self.config_class() if config is None else config
+        # The config holds the names of the parts; what was given is kept beside it.
+        self._given = {k: v for k, v in overrides.items() if k in self.parts}
+        names = {k: part_name(v) for k, v in self._given.items()}
+        self.config = overridden(config, overrides | names)
         self.device = _usable(device)
-        self.num_timesteps = 0
-        self.num_episodes = 0
-        self.n_updates = 0
+        self.num_timesteps = self.num_episodes = self.n_updates = 0
         self.env: GoalEnv | None = None
         self.spaces: GoalSpaces | None = None
+        self.replay: EpisodeReplay | None = None
+        # Measured when learning begins: from then on the networks can be trained and used.
+        self.scales: InputScales | None = None
+        # (goal_dim,) how far from a goal it counts as reached; for agents without an environment.
+        self._tolerance: FloatArray | None = None
+        # Transitions that had been added when the low and the high level were last trained.
+        self._trained_at = self._planned_at = 0
         self.generator = torch.Generator()
         self.set_random_seed(seed)
 
+    def part(self, name: str) -> Any:
+        """What was given for a part: a name, a class or an instance."""
+        return self._given.get(name, getattr(self.config, name))
+
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Start all random streams of the agent anew, as the constructor's ``seed``."""
+        """Start all random streams of the agent again, as the constructor's ``seed``."""
         self._start_streams(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
     def _start_streams(self, seed: int) -> None:
@@ -67,31 +98,20 @@ class SavedAgent(ABC):
         self.rng = np.random.default_rng(seed)
         # In place: the models hold it too.
         self.generator.manual_seed(seed)
-
-    # ------------------------------------------------------- what subclasses define
+        c = self.config
+        self.noise = ExplorationNoise(c.action_noise, c.random_actions, self.rng)
 
     @abstractmethod
     def _build(self, spaces: GoalSpaces) -> None:
-        """Make the networks; called once, when the spaces are known."""
+        """Make the low and the high level; called once, when the spaces are known."""
+
+    @abstractmethod
+    def train(self) -> None:
+        """Learn from what was stored, as often as the config says; log metrics."""
 
     @abstractmethod
     def set_env(self, env: EnvLike) -> None:
         """Learn in this environment from now on; its spaces must be those seen before."""
-
-    @abstractmethod
-    def _tensors(self) -> dict[str, Any]:
-        """Networks and optimisers as nested dicts of tensors."""
-
-    @abstractmethod
-    def _load_tensors(self, tensors: dict[str, Any]) -> None:
-        """Restore what :meth:`_tensors` gave."""
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        """What else belongs to the agent, as arrays by name."""
-        return {}
-
-    def _load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:  # noqa: B027
-        """Restore what :meth:`_arrays` gave."""
 
     # ------------------------------------------------------------- saving and loading
 
@@ -104,11 +124,20 @@ class SavedAgent(ABC):
         """
         if self.spaces is None:
             raise RuntimeError("nothing to save: the agent has seen no environment yet")
+        tensors = {"low_level": self.low_level.state_dict()}
+        arrays: dict[str, NDArray[Any]] = {"noise": self.noise.state()}
+        if self.scales is not None:
+            arrays |= {f"scales/{name}": getattr(self.scales, name) for name in _SCALES}
+        if self.high_level is not None:
+            tensors["high_level"] = self.high_level.state_dict()
+            arrays |= self.high_level.arrays()
+        if (tolerance := self._success_tolerance()) is not None:
+            arrays["success_tolerance"] = tolerance
         save_checkpoint(
             path,
             config=asdict(self.config),
-            tensors={**self._tensors(), "generator": self.generator.get_state()},
-            arrays=self._arrays(),
+            tensors={**tensors, "generator": self.generator.get_state()},
+            arrays=arrays,
             meta={
                 "agent": type(self).__name__,
                 "env": None if self.env is None else env_to_json(self.env.env),
@@ -120,6 +149,11 @@ class SavedAgent(ABC):
                 "action_space": space_to_json(self.spaces.action_space),
             },
         )
+
+    def _success_tolerance(self) -> FloatArray | None:
+        if self.env is None or self.scales is None:
+            return self._tolerance
+        return self.env.success_tolerance(self.scales.goal_shift, 2.0 * self.scales.goal_scale)
 
     @classmethod
     def load(
@@ -138,8 +172,9 @@ class SavedAgent(ABC):
             env: where to go on learning. Predicting goes without; what counts as reached is then
                 what the environment counted along each axis when the agent was saved.
             device: where the networks live.
-            seed: starts the random streams anew; None goes on with those in the file.
-            kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config.
+            seed: starts the random streams again; None goes on with those in the file.
+            kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config. A part of your
+                own (``low_level=MyLowLevel``) has to be given again.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -155,14 +190,9 @@ class SavedAgent(ABC):
                 f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
                 f"{cls.__name__}; load it with that class"
             )
-        names = {f.name for f in fields(cls.config_class)}
-        version = meta.get("hierebm_version", "unknown")
-        damaged = (
-            f"it was written by another version of hierebm ({version}) or damaged: load it with "
-            "that version or train again"
-        )
+        damaged = "it is damaged: use another copy, or train again"
         try:
-            config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
+            config = cls.config_class(**checkpoint.config)
             spaces = GoalSpaces(*(space_from_json(meta[k]) for k in _SPACES))
             drawn_from = int(meta["seed"])
         except (KeyError, ValueError, TypeError) as error:
@@ -177,10 +207,10 @@ class SavedAgent(ABC):
             agent._restore(checkpoint)
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             short = " ".join(str(error).split())[:300]
-            if changed := [name for name in kwargs if name in names]:
+            if changed := [name for name in kwargs if hasattr(config, name)]:
                 raise ValueError(
                     f"{path} cannot be used with another {', '.join(changed)} ({short}): leave "
-                    "out what changes the networks, or train anew with it"
+                    "out what changes the networks, or train again with it"
                 ) from error
             raise CheckpointError(
                 f"{path} does not fit a {cls.__name__} of its own settings ({short}); {damaged}"
@@ -190,6 +220,72 @@ class SavedAgent(ABC):
         if env is not None:
             agent.set_env(env)
         return agent
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        meta, tensors, arrays = checkpoint.meta, checkpoint.tensors, checkpoint.arrays
+        self.generator.set_state(tensors["generator"].cpu())
+        self.noise.set_state(arrays["noise"])
+        if "scales/step" in arrays:
+            self.scales = InputScales(*(arrays[f"scales/{name}"] for name in _SCALES))
+        self._tolerance = arrays.get("success_tolerance")
+        self.low_level.load_state_dict(tensors["low_level"])
+        if self.high_level is not None:
+            # Arrays first: planners may be made of the scales.
+            self.high_level.load_arrays(arrays, self.scales)
+            self.high_level.load_state_dict(tensors["high_level"])
+        self.num_timesteps = int(meta["num_timesteps"])
+        self.n_updates = int(meta["n_updates"])
+        set_numpy_generator_state(self.rng, meta["rng"])
+
+    # --------------------------------------------------------------- replay buffer
+
+    @property
+    def replay_buffer(self) -> EpisodeReplay:
+        """All experience, but for up to ``STORED_AT_ONCE`` steps while ``learn`` runs without
+        callbacks (``flush()`` stores them). Raises RuntimeError before an environment is set.
+        """
+        if self.replay is None:
+            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
+        return self.replay
+
+    def save_replay_buffer(self, path: str | os.PathLike[str]) -> None:
+        """Write the experience to one file, atomically. Raises OSError, RuntimeError."""
+        self.replay_buffer.flush()
+        save_checkpoint(path, arrays=self._replay_arrays(), meta={"agent": "replay buffer"})
+
+    def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:
+        """Restore what :meth:`save_replay_buffer` wrote; set the environment first.
+
+        Raises:
+            RuntimeError: if no environment is set.
+            CheckpointError, ValueError: if the file is damaged or of another shape.
+        """
+        if self.env is None:
+            raise RuntimeError("set_env(env) before load_replay_buffer(path)")
+        arrays = load_checkpoint(path).arrays
+        # Before anything is replaced by it.
+        if missing := sorted(set(self._replay_arrays()) - set(arrays)):
+            raise ValueError(
+                f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
+                f"{type(self).__name__} of this version of hierebm, collect experience again"
+            )
+        self.replay_buffer.load_state_dict(
+            {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
+        )
+        self.replay_buffer.n_added, self._trained_at, self._planned_at = map(
+            int, arrays["counters"]
+        )
+        if self.high_level is not None:
+            self.high_level.load_replay_arrays(arrays)
+
+    def _replay_arrays(self) -> dict[str, NDArray[Any]]:
+        replay = self.replay_buffer
+        counters = np.array([replay.n_added, self._trained_at, self._planned_at])
+        arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
+        high = {} if self.high_level is None else self.high_level.replay_arrays()
+        return {**arrays, "counters": counters, **high}
+
+    # --------------------------------------------------------------------- copies
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickles and copies hold what `save` writes: memory that models share among their parts,
@@ -203,17 +299,7 @@ class SavedAgent(ABC):
 
     def _options(self) -> dict[str, Any]:
         """Arguments of the constructor that are no part of the file."""
-        return {"device": str(self.device)}
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        meta, tensors = checkpoint.meta, checkpoint.tensors
-        self.generator.set_state(tensors.pop("generator").cpu())
-        # Arrays first: they hold the scales that the parts of the agent are made with.
-        self._load_arrays(checkpoint.arrays)
-        self._load_tensors(tensors)
-        self.num_timesteps = int(meta["num_timesteps"])
-        self.n_updates = int(meta["n_updates"])
-        set_numpy_generator_state(self.rng, meta["rng"])
+        return {"device": str(self.device), **self._given}
 
 
 def _again(

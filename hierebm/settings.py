@@ -1,13 +1,18 @@
-"""Settings by name: taken from users, checked before anything is built or learnt."""
+"""Settings: dataclass fields that carry their meaning and range, checked before anything is built.
+
+A config is a dataclass derived from :class:`Config` whose fields are made by :func:`setting`.
+Configs are combined by inheritance; the first line of a class's docstring is the title of its group
+in ``hierebm settings``.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 # What other libraries call it, where no name here looks like theirs.
 _KNOWN_ELSEWHERE = {
@@ -17,43 +22,107 @@ _KNOWN_ELSEWHERE = {
 }
 
 
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of a config.
+
+    Args:
+        default: also says of which type the setting is.
+        meaning: one or two sentences, with the unit.
+        low, high: the range of a number, or of each number of a tuple, ends included.
+        choices: what a string may be; empty for any.
+    """
+    metadata = {"meaning": meaning, "range": (low, high), "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Config:
+    """Base of all configs: every field is checked when one is made."""
+
+    def __post_init__(self) -> None:
+        """Compare each field with the type of its default and its range.
+
+        Whole floats become ints and lists tuples where the default is one.
+
+        Raises:
+            TypeError: a value of another type; names the field and what it takes.
+            ValueError: a value out of its range, or none of its choices; names both.
+        """
+        for f in fields(self):
+            value = getattr(self, f.name)
+            wanted, fitting = _fitted(f, value)
+            if wanted:
+                raise TypeError(f"{f.name} must be {wanted}, got {value!r}")
+            setattr(self, f.name, fitting)
+            if f.metadata:
+                _check_range(f, fitting)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; the class called with them gives the config back."""
+        return asdict(self)
+
+
+class SettingRow(NamedTuple):
+    """One line of the table of settings."""
+
+    group: str
+    name: str
+    default: Any
+    meaning: str
+
+
+def setting_rows(config: Any, prefix: str = "") -> Iterator[SettingRow]:
+    """All settings of a config, group by group, base classes first; nested configs are flattened.
+
+    Args:
+        config: an instance.
+        prefix: of the names.
+    """
+    seen: set[str] = set()
+    by_name = {f.name: f for f in fields(config)}
+    for base in reversed(type(config).__mro__):
+        group = (base.__doc__ or "").split("\n")[0].rstrip(".")
+        for name in vars(base).get("__annotations__", {}):
+            if name not in by_name or name in seen:
+                continue
+            seen.add(name)
+            value = getattr(config, name)
+            if is_dataclass(value):
+                yield from setting_rows(value, f"{prefix}{name}.")
+            else:
+                yield SettingRow(
+                    group, prefix + name, value, by_name[name].metadata.get("meaning", "")
+                )
+
+
 def overridden(config: Any, overrides: Mapping[str, Any]) -> Any:
     """A config with some of its fields replaced.
 
     Raises:
         TypeError: for an override that is no field of the config (names the nearest ones), or of
             another type than the field.
+        ValueError: for a value out of its range.
     """
-    known = {field.name: field for field in fields(config)}
+    known = {f.name: f for f in fields(config)}
     for name in overrides:
         if name not in known:
             near = _KNOWN_ELSEWHERE.get(name) or difflib.get_close_matches(name, known, n=3)
             near = [other for other in near if other in known]
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise TypeError(f"{name!r} is no setting of {type(config).__name__}{hint}")
-    return replace(config, **{name: _checked(known[name], v) for name, v in overrides.items()})
+    return replace(config, **overrides)
 
 
-def check_types(config: Any) -> None:
-    """Compare each field with the type of its default; whole floats become ints, lists tuples.
-
-    Raises:
-        TypeError: a value of another type; names the field and what it takes.
-    """
-    for field in fields(config):
-        setattr(config, field.name, _checked(field, getattr(config, field.name)))
-
-
-def _checked(field: Field[Any], value: Any) -> Any:
-    wanted, fitting = _fitted(field, value)
-    if wanted:
-        raise TypeError(f"{field.name} must be {wanted}, got {value!r}")
-    return fitting
-
-
-def _fitted(field: Field[Any], value: Any) -> tuple[str, Any]:
+def _fitted(f: Field[Any], value: Any) -> tuple[str, Any]:
     """(what it should have been, or nothing if it is that; the value as it is kept)."""
-    default = field.default
+    default = f.default
     if default is MISSING:
         return "", value
     if default is None or isinstance(default, bool):
@@ -79,14 +148,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Compare fields with their (lowest, highest) sensible values.
-
-    Raises:
-        ValueError: a value outside; names the field and the range.
-    """
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            room = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-            raise ValueError(f"{name} must be {room}, got {value!r}")
+def _check_range(f: Field[Any], value: Any) -> None:
+    choices, (low, high) = f.metadata["choices"], f.metadata["range"]
+    if choices and value not in choices:
+        raise ValueError(f"{f.name} must be one of {', '.join(choices)}, got {value!r}")
+    numbers = value if isinstance(value, tuple) else (value,)
+    if all(low <= number <= high for number in numbers if _is_number(number)):
+        return
+    room = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+    each = "every number of " if isinstance(value, tuple) else ""
+    raise ValueError(f"{each}{f.name} must be {room}, got {value!r}")

@@ -7,18 +7,21 @@ transitions, with an ensemble of distance critics (Eysenbach et al. 2019, arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hierebm.control.base import LowLevel
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
+from hierebm.replay.scales import InputScales
+from hierebm.settings import Config, setting
 from hierebm.types import FloatArray
 
 # Rows per forward pass of a query: activations of this many rows stay in the cache.
@@ -41,40 +44,58 @@ def reduction(name: str) -> Callable[[Tensor], Tensor]:
     return reductions[name]
 
 
-@dataclass
-class DDPGConfig:
-    """Settings of the low level's networks and update."""
+# Weight of the mean squared pre-tanh action; without it the actor saturates for good.
+PREACTIVATION_PENALTY = 0.05
+# Frequencies of the Fourier features, in multiples of one radian per four steps at full speed.
+FOURIER_OCTAVES = (0.5, 1.0, 2.0)
 
-    hidden_sizes: tuple[int, ...] = (128, 128)
-    """Hidden layers of the actor and of each critic."""
-    n_critics: int = 3
-    """Critics in the ensemble; each has its own target and they are never mixed in training."""
-    critic: str = "categorical"
-    """"categorical" (a distribution over steps) or "scalar" (its mean only, cheaper)."""
-    max_distance: int = 30
-    """Largest distance in steps that a critic can say; everything farther counts as this."""
-    actor_lr: float = 1e-3
-    """Learning rate of the actor."""
-    critic_lr: float = 1e-3
-    """Learning rate of the critics."""
-    tau: float = 0.01
-    """Share of the online networks that moves into the targets at each update."""
-    preactivation_penalty: float = 0.05
-    """Weight of the mean squared pre-tanh action; without it the actor saturates for good."""
-    fourier_features: int = 48
-    """Random frequencies of the (achieved goal, goal) pair; 0 for plain inputs."""
-    fourier_octaves: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Frequencies, in multiples of one radian per four steps at full speed."""
+
+@dataclass
+class DDPGConfig(Config):
+    """Networks and updates of the low level."""
+
+    hidden_sizes: tuple[int, ...] = setting(
+        (128, 128), "Units of the hidden layers of the actor and of each critic.", low=1
+    )
+    n_critics: int = setting(
+        3,
+        "Critics in the ensemble; each has its own target and they are never mixed in training.",
+        low=1,
+    )
+    critic: str = setting(
+        "categorical",
+        "categorical (a distribution over steps) or scalar (its mean only, cheaper).",
+        choices=("categorical", "scalar"),
+    )
+    max_distance: int = setting(
+        30,
+        "Largest distance in steps that a critic can say; everything farther counts as this.",
+        low=2,
+    )
+    actor_lr: float = setting(1e-3, "Learning rate of the actor.", low=0)
+    critic_lr: float = setting(1e-3, "Learning rate of the critics.", low=0)
+    tau: float = setting(
+        0.01,
+        "Share of the trained networks that moves into the target networks at each update.",
+        low=0,
+        high=1,
+    )
+    fourier_features: int = setting(
+        48,
+        "Random frequencies of the (achieved goal, goal) pair; 0 for plain inputs.",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
-        self.hidden_sizes = tuple(self.hidden_sizes)
-        self.fourier_octaves = tuple(self.fourier_octaves)
+        super().__post_init__()
+        if not self.hidden_sizes:
+            raise ValueError("hidden_sizes must be at least one width, got ()")
 
 
-class DistanceDDPG:
+class DistanceDDPG(LowLevel):
     """Actor, critic ensemble and their targets.
 
-    Actions are in [-1, 1] here; the agent scales them to the environment's bounds.
+    Networks of your own: override :meth:`make_actor` and :meth:`make_critics`.
 
     Args:
         obs_dim, goal_dim, action_dim: lengths of the flat vectors.
@@ -96,19 +117,13 @@ class DistanceDDPG:
         self.device = torch.device(device)
         self.head = make_head(config.critic, config.max_distance)
         self.features = GoalFeatures(
-            obs_dim, goal_dim, config.fourier_features, config.fourier_octaves, generator
+            obs_dim, goal_dim, config.fourier_features, FOURIER_OCTAVES, generator
         ).to(self.device)
         actor_in, critic_in = self.features.out_dim, self.features.out_dim + action_dim
 
-        def networks() -> tuple[MLP, EnsembleMLP]:
-            actor = MLP(actor_in, config.hidden_sizes, action_dim, generator=generator)
-            critics = EnsembleMLP(
-                config.n_critics,
-                critic_in,
-                config.hidden_sizes,
-                self.head.out_dim,
-                generator=generator,
-            )
+        def networks() -> tuple[nn.Module, nn.Module]:
+            actor = self.make_actor(actor_in, action_dim, generator)
+            critics = self.make_critics(critic_in, self.head.out_dim, generator)
             return actor.to(self.device), critics.to(self.device)
 
         self.actor, self.critics = networks()
@@ -120,6 +135,21 @@ class DistanceDDPG:
         self._flat_critics_target = flat_parameters(self.critics_target)
         self.actor_optimizer = FlatAdam(self._flat_actor, lr=config.actor_lr)
         self.critic_optimizer = FlatAdam(self._flat_critics, lr=config.critic_lr)
+
+    def make_actor(self, in_dim: int, out_dim: int, generator: torch.Generator) -> nn.Module:
+        """A network (B, in_dim) -> (B, out_dim), actions before the tanh.
+
+        Override it for an actor of your own; it is called twice, for the target network too.
+        """
+        return MLP(in_dim, self.config.hidden_sizes, out_dim, generator=generator)
+
+    def make_critics(self, in_dim: int, out_dim: int, generator: torch.Generator) -> nn.Module:
+        """A network (B, in_dim) -> (E, B, out_dim), E critics side by side.
+
+        Override it for critics of your own; it is called twice, for the target network too.
+        """
+        c = self.config
+        return EnsembleMLP(c.n_critics, in_dim, c.hidden_sizes, out_dim, generator=generator)
 
     # ------------------------------------------------------------------ learning
 
@@ -161,7 +191,7 @@ class DistanceDDPG:
         pre_tanh = self.actor(features)
         outputs_pi = self.critics(torch.cat([features, torch.tanh(pre_tanh)], -1))
         distance = self.head.distance(outputs_pi).mean()
-        actor_loss = distance + self.config.preactivation_penalty * pre_tanh.square().mean()
+        actor_loss = distance + PREACTIVATION_PENALTY * pre_tanh.square().mean()
         self.actor_optimizer.zero_grad()
         actor_loss.backward()
         self.actor_optimizer.step()
@@ -216,6 +246,14 @@ class DistanceDDPG:
         result: FloatArray = steps.clamp(1.0, self.config.max_distance).cpu().numpy()
         return result
 
+    def fit_scale(self, scales: InputScales) -> None:
+        """Scale the networks' inputs, once, before training.
+
+        Raises:
+            ValueError: a scale that is not positive.
+        """
+        self.features.fit(scales)
+
     def _tensor(self, array: Any) -> Tensor:
         return torch.as_tensor(array, device=self.device)
 
@@ -233,7 +271,7 @@ class DistanceDDPG:
             "critic_optimizer": self.critic_optimizer.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place."""
         for name in self.state_dict():
             getattr(self, name).load_state_dict(state[name])

@@ -1,4 +1,4 @@
-"""Exploration: Gaussian noise and, now and then, an action at random; drawn for many steps."""
+"""Exploration: noise on chosen actions, and random actions that are held for a while."""
 
 from __future__ import annotations
 
@@ -56,3 +56,28 @@ class ExplorationNoise:
     def set_state(self, state: FloatArray) -> None:
         """Restore what :meth:`state` gave."""
         self._left = list(state)
+
+
+# Random actions are held for this many steps on average: a system with momentum reaches its top
+# speed, which sets the scale of one step, and goes somewhere.
+HOLD = 8.0
+
+
+class RandomWalk:
+    """Uniformly random actions that are held for a while, in n environments side by side.
+
+    Args:
+        n, action_dim: shape of the actions.
+        rng: source of the actions.
+    """
+
+    def __init__(self, n: int, action_dim: int, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self._held = rng.uniform(-1.0, 1.0, (n, action_dim)).astype(np.float32)
+
+    def step(self) -> FloatArray:
+        """(n, action_dim) the next actions, in [-1, 1]."""
+        new = self.rng.random((len(self._held), 1)) < 1.0 / HOLD
+        fresh = self.rng.uniform(-1.0, 1.0, self._held.shape).astype(np.float32)
+        self._held = np.where(new, fresh, self._held)
+        return self._held

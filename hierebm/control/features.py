@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.nn.layers import RandomFourierFeatures
+from hierebm.replay.scales import LEAST_STEP, InputScales
 from hierebm.types import FloatArray
 
 # Positions are measured in units of this many top-speed steps before the Fourier features, so
@@ -74,36 +75,23 @@ class GoalFeatures(nn.Module):
             parts.append(self.fourier(pair / torch.cat([unit, unit])))
         return torch.cat(parts, dim=-1)
 
-    def fit(
-        self,
-        observation: tuple[Tensor, Tensor],
-        goal: tuple[Tensor, Tensor],
-        step_scale: Tensor | None = None,
-    ) -> None:
-        """Set the scaling: (shift, scale) of observation and goal, and the size of a step.
-
-        Args:
-            observation: two (obs_dim,), in the observation's units.
-            goal: two (goal_dim,), in the goal's units.
-            step_scale: (goal_dim,) how far the achieved goal moves in one step at full speed;
-                a dimension that hardly moves counts as moving 1% of its scale.
+    def fit(self, scales: InputScales) -> None:
+        """Set the scaling; a dimension that hardly moves counts as moving 1% of its range.
 
         Raises:
             ValueError: a scale that is not positive.
         """
-        for name, (_, scale) in (("observation", observation), ("goal", goal)):
-            if not bool((scale > 0).all()):
+        for name in ("observation", "goal"):
+            scale = getattr(scales, f"{name}_scale")
+            if not (scale > 0).all():
                 raise ValueError(
                     f"every scale of the {name} must be positive, got {scale.tolist()}: "
                     "give a constant entry the scale 1"
                 )
-        self.observation_shift.copy_(observation[0])
-        self.observation_scale.copy_(observation[1])
-        self.goal_shift.copy_(goal[0])
-        self.goal_scale.copy_(goal[1])
-        if step_scale is not None:
-            least = 0.01 * self.goal_scale
-            self.step_scale.copy_(torch.maximum(step_scale.to(least), least))
+        for name in ("observation_shift", "observation_scale", "goal_shift", "goal_scale"):
+            getattr(self, name).copy_(torch.as_tensor(getattr(scales, name)))
+        least = LEAST_STEP * self.goal_scale
+        self.step_scale.copy_(torch.maximum(torch.as_tensor(scales.step).to(least), least))
 
 
 class FeatureWriter:

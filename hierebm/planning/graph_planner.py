@@ -1,123 +1,103 @@
-"""The closed-loop planner: commits to a subgoal until it is reached or its budget is spent."""
+"""The graph planner: commits to a subgoal until it is reached or its budget is spent."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hierebm.planning.graph.edge_cutoff import EdgeCutoff
-from hierebm.planning.graph.edges import EdgeRules, GraphConfig
-from hierebm.planning.graph.nodes import NodePool
+from hierebm.planning.context import PlanningContext
+from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan
+from hierebm.planning.graph.stitching import stitched_between
 from hierebm.planning.graph.subgoal_graph import SubgoalGraph
-from hierebm.planning.samplers import SubgoalSampler
+from hierebm.planning.planner import Log, Planner, PlanState
+from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler
+from hierebm.planning.samplers.training_data import TrainingData, newest_triplets
+from hierebm.replay import BetweenTriplets, EpisodeReplay
+from hierebm.settings import setting
 from hierebm.types import FloatArray
+
+Self = TypeVar("Self", bound="GraphPlanner")
+
+# Steps of a random-walk phase, at the frontier.
+RANDOM_WALK_STEPS = 24
+# Stitched triplets that are kept; the newest replace the oldest.
+STITCHED_TRIPLETS = 120_000
 
 
 @dataclass
 class PlannerConfig(GraphConfig):
-    """Settings of subgoal search."""
+    """Planning: subgoals, commitment, exploration."""
 
-    n_subgoals: int = 64
-    """Subgoal candidates (nodes of the graph) in a query."""
-    budget_factor: float = 2.0
-    """A subgoal is missed after this many times its predicted steps ..."""
-    budget_slack: int = 4
-    """... plus this many."""
-    redraws: int = 2
-    """Times that new nodes are drawn, once learning is over, where those drawn give no path that
-    experience supports."""
-    calibrate: bool = True
-    """Let ``safe_edge`` grow to the predicted steps up to which 95% of the subgoals were reached
-    while learning. Off: it stays as it was set."""
-    smooth_path: bool = True
-    """Pull the path taut: its nodes move to stored states over which the way is shorter."""
-    explore: float = 0.75
-    """While learning, where no way to the goal is known that experience supports: share of times
-    that the low level explores instead of trying what the critics believe in."""
-    random_walk_steps: int = 24
-    """Steps of random movement at the rim of what is known."""
-
-
-@dataclass
-class PlanState:
-    """One environment's way to its goal; the ``state`` that ``predict`` hands back and forth."""
-
-    goal: FloatArray
-    """(goal_dim,) the final goal that this plan leads to."""
-    graph: SubgoalGraph
-    rng: np.random.Generator
-    """Source of the draws if this plan has to be made anew."""
-    path: list[int] = field(default_factory=list)
-    """Nodes still to visit, the current subgoal first; empty when no path was found. Not all of
-    the way has to be laid out: where the last one is not the goal, the plan is made anew there."""
-    subgoal: FloatArray = field(init=False)
-    """(goal_dim,) what the low level chases now."""
-    predicted: float = 0.0
-    """Steps that the current subgoal should take."""
-    budget: int = 0
-    """Steps after which it counts as missed."""
-    elapsed: int = 0
-    """Steps spent on the current subgoal."""
-    exploring: bool = False
-    """The subgoal is a place at the rim of what is known, not on any way to the goal."""
-    random_walk: bool = False
-    """Exploring, and there: move at random, the subgoal is not chased any more."""
+    n_subgoals: int = setting(64, "Subgoal candidates (nodes of the graph) in a query.", low=1)
+    redraws: int = setting(
+        2,
+        "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
+        low=0,
+    )
+    calibrate_cutoff: bool = setting(
+        True,
+        "Let safe_edge grow to the predicted steps up to which 95% of the subgoals were reached "
+        "while learning. Off: it stays as it was set.",
+    )
+    smooth_path: bool = setting(
+        True, "Move the nodes of a path to stored states over which the path costs less."
+    )
+    explore_share: float = setting(
+        0.75,
+        "While learning, where no verified path to the goal is known: share of times that the low "
+        "level explores the frontier instead of trying an unverified path.",
+        low=0,
+        high=1,
+    )
 
 
 @dataclass
-class PlannerStats:
-    """Means since the last :meth:`pop`, by TensorBoard key."""
+class GraphPlan(PlanState):
+    """A path through a subgoal graph."""
 
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Sum and count by key: a planner may predict for ever without anybody asking."""
+    graph: SubgoalGraph = field(kw_only=True)
+    path: list[int] = field(default_factory=list, init=False)
+    """Nodes still to visit, the current subgoal first; empty when no path was found. Where the last
+    one is not the goal, the rest of the way is planned from there."""
+    exploring: bool = field(default=False, init=False)
+    """The subgoal is on the frontier, not on any way to the goal."""
 
-    def add(self, **metrics: float) -> None:
-        """Keys with two underscores for the slash: ``graph__plan_ms``."""
-        for key, value in metrics.items():
-            total, count = self.sums.get(key.replace("__", "/"), (0.0, 0))
-            self.sums[key.replace("__", "/")] = (total + float(value), count + 1)
-
-    def pop(self) -> dict[str, float]:
-        """The means, and start over."""
-        means = {key: total / count for key, (total, count) in self.sums.items()}
-        self.sums.clear()
-        return means
+    @property
+    def is_verified(self) -> bool:
+        """Whether there is a path and experience verifies every edge of it."""
+        nodes = [0, *self.path]
+        return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
 
 
-class SubgoalPlanner:
+class GraphPlanner(Planner):
     """Sampler -> graph -> shortest path -> subgoal, and what happens when a subgoal is missed.
 
     Args:
-        edges: how nodes are joined, but for its config.
+        context: what plans are made of.
         sampler: where the nodes come from.
-        config: settings, those of the edges too; may be exchanged, for the plans made from then on.
-        learning: what to do where no path is found: explore, chasing random places nearby (True),
-            or try the final goal itself (False).
-        reliability: told of every subgoal that was reached or missed.
     """
 
-    def __init__(
-        self,
-        edges: EdgeRules,
-        sampler: SubgoalSampler,
-        config: PlannerConfig,
-        learning: bool = True,
-        edge_cutoff: EdgeCutoff | None = None,
-    ) -> None:
-        self._rules, self.sampler, self.config = edges, sampler, config
-        self.learning, self.edge_cutoff = learning, edge_cutoff
-        self.pool: NodePool | None = None
-        self.stats = PlannerStats()
+    def __init__(self, context: PlanningContext, sampler: SubgoalSampler) -> None:
+        super().__init__(context)
+        self.sampler = sampler
+        # Triplets from the last shortest paths over pools.
+        self.stitched = BetweenTriplets.none(context.goal_dim)
 
-    @property
-    def edges(self) -> EdgeRules:
-        """How nodes are joined, by the settings of now."""
-        return replace(self._rules, config=self.config)
+    @classmethod
+    def build(
+        cls: type[Self], context: PlanningContext, make_sampler: Callable[[], SubgoalSampler]
+    ) -> Self:
+        """See :class:`Planner`."""
+        return cls(context, make_sampler())
+
+    # ------------------------------------------------------------------- planning
 
     def begin(
         self,
@@ -125,16 +105,14 @@ class SubgoalPlanner:
         achieved_goal: FloatArray,
         goal: FloatArray,
         rng: np.random.Generator,
-    ) -> PlanState:
+        learning: bool = False,
+    ) -> GraphPlan:
         """Plan from (obs_dim,), (goal_dim,) to the final goal (goal_dim,).
 
-        Args:
-            rng: source of the nodes' draw; the plan keeps it.
-
         Raises:
-            RuntimeError: if there is no experience to draw places from yet.
+            RuntimeError: if there is no experience to draw nodes from yet.
         """
-        return self._plan(observation, achieved_goal, goal, rng, failed=[])
+        return self._plan(observation, achieved_goal, goal, rng, learning, failed=[])
 
     def _plan(
         self,
@@ -142,89 +120,128 @@ class SubgoalPlanner:
         achieved_goal: FloatArray,
         goal: FloatArray,
         rng: np.random.Generator,
+        learning: bool,
         failed: list[tuple[FloatArray, FloatArray]],
-    ) -> PlanState:
-        """A plan over new nodes that remembers what failed on the way so far."""
-        if self.pool is None:
-            raise RuntimeError("there is no experience to plan with yet; call learn() first")
-        started, c, edges = time.perf_counter(), self.config, self.edges
-        # Where learning goes on, an unknown way is explored; otherwise other nodes may know it.
-        for _ in range(1 if self.learning else 1 + c.redraws):
-            nodes = self.sampler.sample(achieved_goal, goal, c.n_subgoals, self.pool, rng, edges)
+    ) -> GraphPlan:
+        """A plan over new nodes that remembers which edges failed so far."""
+        started, c, edges = time.perf_counter(), self.context.config, self.context.edges
+        pool = self.context.experienced
+        # While learning, an unknown way is explored; otherwise other nodes may know one.
+        for _ in range(1 if learning else 1 + c.redraws):
+            nodes = self.sampler.sample(achieved_goal, goal, c.n_subgoals, pool, rng, edges)
             graph = SubgoalGraph(nodes, goal, edges, failed)
-            plan = PlanState(goal, graph, rng)
+            plan = GraphPlan(goal, rng, learning, graph=graph)
             self._find_path(plan, observation, achieved_goal)
-            if self._is_verified(plan):
+            if plan.is_verified:
                 break
         if failed and not plan.path and not plan.exploring:
-            graph.release()
+            graph.unblock()
             self._find_path(plan, observation, achieved_goal)
-        self.stats.add(
-            graph__nodes=len(nodes),
-            graph__edges=np.isfinite(graph.distance).sum(),
-            graph__largest_component=graph.largest_component(),
-            graph__path_found_rate=bool(plan.path),
-            graph__path_known_rate=self._is_verified(plan),
-            graph__plan_ms=1e3 * (time.perf_counter() - started),
+        self._record(
+            plan,
+            {
+                "graph/nodes": len(nodes),
+                "graph/edges": np.isfinite(graph.distance).sum(),
+                "graph/largest_component": graph.largest_component(),
+                "graph/path_found_rate": bool(plan.path),
+                "graph/path_verified_rate": plan.is_verified,
+                "graph/plan_ms": 1e3 * (time.perf_counter() - started),
+            },
         )
         return plan
 
+    def _find_path(
+        self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
+    ) -> None:
+        """The shortest path from here; while learning, perhaps a subgoal on the frontier."""
+        plan.graph.move_start(observation, achieved_goal)
+        path = plan.graph.shortest_path()
+        if path and self.context.config.smooth_path:
+            smooth_path(plan.graph, path, self.context.experienced)
+        plan.path = path[1:]
+        to_the_goal = plan.is_verified and plan.path[-1] == plan.graph.goal_node
+        explore = plan.learning and not to_the_goal
+        if explore and plan.rng.random() < self.context.config.explore_share:
+            plan.path = []
+            self._set_subgoal(plan, *self._frontier(plan, achieved_goal))
+            plan.exploring = True
+        elif plan.path:
+            self._set_subgoal(plan)
+        else:
+            self._set_subgoal(plan, plan.goal, self.context.config.max_edge)
+
+    def _set_subgoal(
+        self, plan: GraphPlan, subgoal: FloatArray | None = None, predicted: float = 0.0
+    ) -> None:
+        """Chase the first node of the path or, without one, a subgoal (goal_dim,)."""
+        if subgoal is None:
+            node = plan.path[0]
+            subgoal, predicted = plan.graph.point(node), float(plan.graph.distance[0, node])
+        plan.chase(subgoal, predicted)
+        plan.exploring = plan.random_walk = False
+
+    def _frontier(self, plan: GraphPlan, achieved_goal: FloatArray) -> tuple[FloatArray, float]:
+        """A subgoal on the frontier that experience leads to, and the steps to it."""
+        context, max_edge = self.context, self.context.config.max_edge
+        if context.transition_map is not None:
+            found = context.transition_map.frontier(achieved_goal, max_edge, plan.rng)
+            if found is not None:
+                return found
+        stored = context.experienced.achieved_goal
+        radius = max_edge * context.step_scale
+        near = np.flatnonzero((np.abs(stored - achieved_goal) <= radius).all(-1))
+        if not near.size:
+            return plan.goal, max_edge
+        subgoal: FloatArray = stored[plan.rng.choice(near)]
+        return subgoal, max_edge
+
+    # ------------------------------------------------------------------ following
+
     def step(
-        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> PlanState:
-        """Follow the plan to where we are now: the subgoal is kept, advanced or given up."""
+        self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
+    ) -> GraphPlan:
+        """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
         plan.elapsed += 1
         missed = plan.elapsed >= plan.budget
         on_the_way = not np.array_equal(plan.subgoal, plan.goal)
-        there = on_the_way and self._is_reached(achieved_goal, plan.subgoal)
+        reached = on_the_way and self._is_reached(achieved_goal, plan.subgoal)
         if plan.random_walk and not missed:
             return plan
-        if plan.exploring and not plan.random_walk and (there or missed):
-            plan.random_walk, plan.elapsed, plan.budget = True, 0, self.config.random_walk_steps
-        elif not plan.path and (there or missed):
+        if plan.exploring and not plan.random_walk and (reached or missed):
+            plan.random_walk, plan.elapsed, plan.budget = True, 0, RANDOM_WALK_STEPS
+        elif not plan.path and (reached or missed):
             return self._replan(plan, observation, achieved_goal)
-        elif there:
+        elif reached:
             self._record_outcome(plan, reached=True)
-            self.stats.add(
-                subgoal__reached_rate=1.0,
-                subgoal__distance_error=plan.elapsed - plan.predicted,
-            )
             if not self._advance(plan, observation, achieved_goal):
                 return self._replan(plan, observation, achieved_goal)
         elif missed:
             self._record_outcome(plan, reached=False)
-            self.stats.add(subgoal__reached_rate=0.0)
-            plan.graph.fail(plan.graph.start, plan.subgoal)
-            plan.graph.fail(achieved_goal, plan.subgoal)
+            plan.graph.block(plan.graph.start, plan.subgoal)
+            plan.graph.block(achieved_goal, plan.subgoal)
             return self._replan(plan, observation, achieved_goal)
         return plan
 
-    def _record_outcome(self, plan: PlanState, reached: bool) -> None:
-        # Edges that experience does not support are not where a cutoff is to be drawn.
-        if self.edge_cutoff is not None and not plan.graph.unverified[0, plan.path[0]]:
-            self.edge_cutoff.add(plan.predicted, reached)
-
     def _replan(
-        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> PlanState:
-        return self._plan(observation, achieved_goal, plan.goal, plan.rng, plan.graph.failed)
+        self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
+    ) -> GraphPlan:
+        failed = plan.graph.failed
+        return self._plan(observation, achieved_goal, plan.goal, plan.rng, plan.learning, failed)
 
-    def _advance(self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray) -> bool:
-        """On to the node of the path, the next or a later one, from which the rest is shortest.
+    def _advance(self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray) -> bool:
+        """Go on to the node of the path, the next or a later one, from which the rest is shortest.
 
-        Choosing among all nodes again would let small errors turn us round: from a to b, from b
-        back to a, and so for ever.
+        Choosing among all nodes again would let small errors turn the agent round: from a to b,
+        from b back to a, and so for ever.
 
         Returns:
-            whether there is such a node; not so where the path has come to its end, or to places
+            whether there is such a node; not so where the path has come to its end, or to nodes
             from which the next one looks too far.
         """
         graph, path = plan.graph, plan.path[1:]
-        while (
-            path
-            and path[0] != graph.goal_node
-            and self._is_reached(achieved_goal, graph.point(path[0]))
-        ):
+        while path and path[0] != graph.goal_node:
+            if not self._is_reached(achieved_goal, graph.point(path[0])):
+                break
             path = path[1:]
         if not path:
             return False
@@ -234,66 +251,25 @@ class SubgoalPlanner:
         total = costs[0, path] + rest
         if not np.isfinite(total).any():
             return False
-        self._set_subgoal(plan, path[int(total.argmin()) :])
+        plan.path = path[int(total.argmin()) :]
+        self._set_subgoal(plan)
         return True
 
-    def _find_path(
-        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> None:
-        """The shortest path from here; while learning, perhaps a place to explore instead."""
-        plan.graph.move_start(observation, achieved_goal)
-        path = plan.graph.shortest_path()
-        if path and self.config.smooth_path:
-            assert self.pool is not None
-            smooth_path(plan.graph, path, self.pool)
-        plan.path = path[1:]
-        to_the_goal = self._is_verified(plan) and plan.path[-1] == plan.graph.goal_node
-        if self.learning and not to_the_goal and plan.rng.random() < self.config.explore:
-            self._set_subgoal(plan, [], *self._frontier(achieved_goal, plan))
-            plan.exploring = True
-        elif plan.path:
-            self._set_subgoal(plan, plan.path)
-        else:
-            self._set_subgoal(plan, [], plan.goal, self.config.max_edge)
-
-    def _set_subgoal(
-        self,
-        plan: PlanState,
-        path: list[int],
-        subgoal: FloatArray | None = None,
-        predicted: float = 0.0,
-    ) -> None:
-        """Go for the first node of the path or, without one, for a subgoal (goal_dim,)."""
-        if subgoal is None:
-            subgoal, predicted = plan.graph.point(path[0]), float(plan.graph.distance[0, path[0]])
-        plan.path, plan.subgoal, plan.predicted = path, subgoal, predicted
-        plan.elapsed, plan.exploring, plan.random_walk = 0, False, False
-        plan.budget = int(self.config.budget_factor * predicted) + self.config.budget_slack
-
     def _is_reached(self, achieved_goal: FloatArray, point: FloatArray) -> bool:
-        return bool(self._rules.reached(achieved_goal[None], point[None])[0])
+        return bool(self.context.reached(achieved_goal[None], point[None])[0])
 
-    def _is_verified(self, plan: PlanState) -> bool:
-        """Whether experience supports every edge of the path."""
-        nodes = [0, *plan.path]
-        return bool(plan.path) and not plan.graph.unverified[nodes[:-1], nodes[1:]].any()
+    def _record_outcome(self, plan: GraphPlan, reached: bool) -> None:
+        cutoff = self.context.edge_cutoff
+        # Unverified edges say nothing about how far a verified one may be.
+        if plan.learning and cutoff is not None and not plan.graph.unverified[0, plan.path[0]]:
+            cutoff.add(plan.predicted, reached)
+        metrics = {"subgoal/reached_rate": float(reached)}
+        if reached:
+            metrics["subgoal/distance_error"] = plan.elapsed - plan.predicted
+        self._record(plan, metrics)
 
-    def _frontier(self, achieved_goal: FloatArray, plan: PlanState) -> tuple[FloatArray, float]:
-        """A seldom visited place that experience leads to, and the steps to it."""
-        transition_map, max_edge = self.edges.transition_map, self.config.max_edge
-        if transition_map is not None:
-            found = transition_map.frontier(achieved_goal, max_edge, plan.rng)
-            if found is not None:
-                return found
-        assert self.pool is not None
-        candidate_radius = max_edge * self.edges.step_scale
-        near = np.flatnonzero(
-            (np.abs(self.pool.achieved_goal - achieved_goal) <= candidate_radius).all(-1)
-        )
-        if not near.size:
-            return plan.goal, max_edge
-        node: FloatArray = self.pool.achieved_goal[plan.rng.choice(near)]
-        return node, max_edge
+    def _record(self, plan: GraphPlan, metrics: Mapping[str, float]) -> None:
+        (self.stats if plan.learning else self.stats_of_predict).add(metrics)
 
     def show(
         self,
@@ -302,35 +278,43 @@ class SubgoalPlanner:
         goal: FloatArray,
         rng: np.random.Generator,
     ) -> Plan:
-        """A fresh plan in the form that a person looks at."""
+        """See :class:`Planner`."""
         plan = self.begin(observation, achieved_goal, goal, rng)
         return plan.graph.to_plan([0, *plan.path] if plan.path else [])
 
+    # ------------------------------------------------------------------- learning
 
-class ClosedLoopPlanner(Protocol):
-    """What an agent asks of a planner; ``Any`` is the planner's own plan state."""
+    def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:
+        """Stitch new paths over the pool, and fit the sampler to what lies between."""
+        if not isinstance(self.sampler, LearnedSampler):
+            return
+        c, pool = self.context.config, self.context.experienced
+        if self.sampler.learns_from_triplets:
+            fresh = stitched_between(pool, self.context.edges, rng)
+            self.stitched = newest_triplets(self.stitched, fresh, STITCHED_TRIPLETS)
+        data = TrainingData(replay, pool, self.stitched, c.stitched_share, rng)
+        for _ in range(c.energy_gradient_steps):
+            log(self.sampler.train(data))
 
-    config: PlannerConfig
-    pool: NodePool | None
-    stats: PlannerStats
+    def fit_scale(self) -> None:
+        """See :class:`Planner`."""
+        if isinstance(self.sampler, LearnedSampler):
+            assert self.context.scales is not None
+            self.sampler.fit_scale(self.context.scales)
 
-    def begin(
-        self,
-        observation: FloatArray,
-        achieved_goal: FloatArray,
-        goal: FloatArray,
-        rng: np.random.Generator,
-    ) -> Any:
-        """A plan with the attributes ``goal`` and ``subgoal``."""
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`Planner`."""
+        return self.sampler.state_dict() if isinstance(self.sampler, LearnedSampler) else {}
 
-    def step(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> Any:
-        """The plan one environment step later."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Planner`."""
+        if isinstance(self.sampler, LearnedSampler):
+            self.sampler.load_state_dict(state)
 
-    def show(
-        self,
-        observation: FloatArray,
-        achieved_goal: FloatArray,
-        goal: FloatArray,
-        rng: np.random.Generator,
-    ) -> Plan:
-        """A fresh plan for a person to look at."""
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """See :class:`Planner`."""
+        return {f"stitched/{name}": array for name, array in vars(self.stitched).items()}
+
+    def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """See :class:`Planner`."""
+        self.stitched = BetweenTriplets(*(arrays[f"stitched/{n}"] for n in vars(self.stitched)))

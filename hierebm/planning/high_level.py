@@ -1,236 +1,177 @@
-"""The high level: what plans are made of, and how it is learnt from the replay."""
+"""The high level: what plans are made of, how it is learned from the replay, and the planner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hierebm.agents.hierarchical_config import HierarchicalEBMConfig
-from hierebm.control.ddpg_kernels import DistanceDDPG
+from hierebm.parts import find_part
+from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.diagnostics import edge_calibration, edges_between
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
-from hierebm.planning.graph.edges import EdgeRules, GraphConfig
+from hierebm.planning.graph.edges import DistanceModel
 from hierebm.planning.graph.nodes import NodePool
-from hierebm.planning.graph.stitching import stitched_between
 from hierebm.planning.graph.transition_map import TransitionMap
-from hierebm.planning.graph_planner import ClosedLoopPlanner, SubgoalPlanner
-from hierebm.planning.samplers import LearntSampler, SubgoalSampler, make_sampler
-from hierebm.planning.samplers.training_data import BetweenData, newest_triplets
-from hierebm.planning.sequence import SequencePlanner
+from hierebm.planning.graph_planner import GraphPlanner
+from hierebm.planning.planner import Log, Planner
+from hierebm.planning.samplers.base import SubgoalSampler
+from hierebm.planning.samplers.registry import make_sampler
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
-from hierebm.replay import BetweenTriplets, EpisodeReplay, sample_pairs
-from hierebm.types import FloatArray, ReachedFn, StepsFn
+from hierebm.replay import EpisodeReplay
+from hierebm.replay.scales import InputScales
+from hierebm.types import ReachedFn, StepsFn
 
-Log = Callable[[dict[str, float]], None]
+PLANNERS: dict[str, type[Planner]] = {"graph": GraphPlanner, "sequence": SequenceSubgoalPlanner}
 
 
 class HighLevel:
-    """Places, what trajectories joined, how far a subgoal may be, and where subgoals come from.
+    """Owns the node pool, the transition map, the edge cutoff, the sampler and the planner.
 
     Args:
-        goal_dim: of the goal space.
-        config: says which parts there are, and their sizes.
-        low_level: whose distances join places.
+        goal_dim: length of a point of goal space.
+        config: all settings of the agent.
+        model: the low level, whose distances join nodes.
         reached: whether an achieved goal counts as a goal.
         generator: random numbers of the models.
         device: where the models live.
+        planner, subgoal_sampler: a name, a class or an instance; None takes the config's name.
 
-    Attributes:
-        sampler, sequences: what the chosen planner draws from; the other one is None.
-        pool: stored states that places are made of; None until there is enough experience.
-        experience, reliability: None where the settings do without.
-        stitched: triplets from the last shortest paths over pools.
-        experienced: transitions that ``experience`` has seen.
+    Raises:
+        ValueError, TypeError: for a planner or a sampler that is none.
     """
 
     def __init__(
         self,
         goal_dim: int,
-        config: HierarchicalEBMConfig,
-        low_level: DistanceDDPG,
+        config: Any,
+        model: DistanceModel,
         reached: ReachedFn,
         generator: torch.Generator,
         device: torch.device,
+        *,
+        planner: Any = None,
+        subgoal_sampler: Any = None,
     ) -> None:
-        self._low_level, self._reached = low_level, reached
-        self.sampler: SubgoalSampler | None = None
-        self.sequences: SequencePlanner | None = None
-        if config.planner == "sequence":
-            self.sequences = SequencePlanner(goal_dim, config.sequence, generator)
-        else:
-            self.sampler = make_sampler(config.subgoal_sampler, goal_dim, config, generator, device)
-        self.pool: NodePool | None = None
-        self._maps = config.planner == "graph" and config.unverified_cost > 1.0
-        self.transition_map: TransitionMap | None = None
-        self.edge_cutoff: EdgeCutoff | None = None
-        if config.planner == "graph" and config.calibrate:
-            self.edge_cutoff = EdgeCutoff(config.safe_edge)
-        self.stitched = BetweenTriplets.none(goal_dim)
-        self.experienced = 0
+        self.context = PlanningContext(config, goal_dim, model, reached, generator, device)
+        given = config.subgoal_sampler if subgoal_sampler is None else subgoal_sampler
 
-    def calibrated(self, config: HierarchicalEBMConfig) -> HierarchicalEBMConfig:
-        """The settings with ``safe_edge`` as learnt so far."""
-        if self.edge_cutoff is None:
-            return config
-        return replace(config, safe_edge=self.edge_cutoff.safe_edge)
+        def sampler() -> SubgoalSampler:
+            return make_sampler(given, goal_dim, config, generator, device)
 
-    def set_step_scale(self, step_scale: FloatArray) -> None:
-        """What :meth:`fit_scale` was given; tell it again before :meth:`load_arrays`."""
-        self._step_scale = step_scale
-        if self.transition_map is None and self._maps:
-            self.transition_map = TransitionMap(step_scale)
+        part = find_part("planner", planner or config.planner, Planner, PLANNERS)
+        self.planner = part if isinstance(part, Planner) else part.build(self.context, sampler)
+        self.planner.context = self.context
+        # Transitions that the transition map has seen.
+        self.mapped = 0
+        if self.planner.uses_graph and config.calibrate_cutoff:
+            self.context.edge_cutoff = EdgeCutoff(config.safe_edge)
 
-    def fit_scale(self, goal_range: tuple[FloatArray, FloatArray], step_scale: FloatArray) -> None:
-        """Fit the inputs' scaling, once, before training.
+    @property
+    def can_plan(self) -> bool:
+        """Whether there is enough experience to plan with."""
+        return self.context.pool is not None
 
-        Args:
-            goal_range: (goal_dim,) middle and half range of the goal space.
-            step_scale: (goal_dim,) how far one step at full speed goes.
-        """
-        self.set_step_scale(step_scale)
-        if isinstance(self.sampler, LearntSampler):
-            shift, scale, step = map(torch.from_numpy, (*goal_range, step_scale))
-            self.sampler.fit_scale(shift, scale, step)
+    def fit_scale(self, scales: InputScales) -> None:
+        """Take the scales of goals and the length of a step; called once, before training."""
+        self._set_scales(scales)
+        self.planner.fit_scale()
 
-    def edges(self, config: GraphConfig) -> EdgeRules:
-        """How places are joined, by these settings and the experience of now.
-
-        To be asked for anew after :meth:`load_arrays`, and not before the step's scale is known.
-        """
-        return EdgeRules(
-            self._low_level, config, self._step_scale, self._reached, self.transition_map
-        )
-
-    def make_planner(self, config: HierarchicalEBMConfig, learning: bool) -> ClosedLoopPlanner:
-        """A planner that draws from what is learnt here; one that is ``learning`` explores."""
-        if self.sequences is not None:
-            return SequenceSubgoalPlanner(
-                self._low_level, self.sequences, config, self._reached, learning
-            )
-        assert self.sampler is not None
-        edge_cutoff = self.edge_cutoff if learning else None
-        return SubgoalPlanner(self.edges(config), self.sampler, config, learning, edge_cutoff)
+    def _set_scales(self, scales: InputScales) -> None:
+        self.context.scales = scales
+        if self.planner.uses_graph and self.context.config.unverified_cost > 1.0:
+            self.context.transition_map = TransitionMap(scales.step)
 
     # ------------------------------------------------------------------- learning
 
     def learn(
         self,
-        config: HierarchicalEBMConfig,
         replay: EpisodeReplay,
         stored: int,
         rng: np.random.Generator,
         log: Log,
         true_steps: StepsFn | None = None,
     ) -> None:
-        """Redraw the pool, and train what plans with it.
+        """Draw the pool again, and train what plans with it.
 
         Args:
-            config: settings of now.
             replay: all experience.
             stored: transitions that were ever put into it.
             rng: source of the draws.
             log: told of every metric.
-            true_steps: the world's own distances, only to measure by.
+            true_steps: the environment's own distances, only to measure by.
         """
-        self.pool = NodePool.draw(replay, config.pool_size, rng)
-        if self.edge_cutoff is not None:
+        context = self.context
+        context.pool = NodePool.draw(replay, context.config.pool_size, rng)
+        if context.edge_cutoff is not None:
             # Never inwards: what is missed early on is missed at any distance.
-            self.edge_cutoff.refit(config.safe_edge, config.max_edge)
-            log({"graph/safe_edge": self.edge_cutoff.safe_edge})
-        config = self.calibrated(config)
-        if self.transition_map is not None:
+            context.edge_cutoff.refit(context.config.safe_edge, context.config.max_edge)
+            log({"graph/safe_edge": context.safe_edge})
+        if context.transition_map is not None:
             # A little more than what is new, for the trajectories that had not gone on yet.
-            new = stored - self.experienced + 16 * replay.n_envs
-            self.transition_map.add(replay, replay.newest_rows(new))
-            self.experienced = stored
-        if self.sequences is not None:
-            self._train_sequences(config, self.sequences, replay, rng, log)
-        if isinstance(self.sampler, LearntSampler):
-            self._train_sampler(config, self.sampler, replay, self.pool, rng, log)
-        if self.sampler is not None:
-            # Nothing that is learnt may depend on what is measured.
+            new = stored - self.mapped + 16 * replay.n_envs
+            context.transition_map.add(replay, replay.newest_rows(new))
+            self.mapped = stored
+        self.planner.learn(replay, rng, log)
+        if self.planner.uses_graph:
+            # Nothing that is learned may depend on what is measured.
             measuring = np.random.default_rng(stored)
-            edges = edges_between(self.edges(config), self.pool, measuring, true_steps=true_steps)
-            log(edge_calibration(edges, config))
-
-    def _train_sequences(
-        self,
-        config: HierarchicalEBMConfig,
-        sequences: SequencePlanner,
-        replay: EpisodeReplay,
-        rng: np.random.Generator,
-        log: Log,
-    ) -> None:
-        """Fit E(s_t, s_t+1) to transitions of the replay and to what was planned and missed."""
-        for _ in range(config.energy_gradient_steps):
-            pairs = sample_pairs(
-                replay, config.energy_batch_size, rng, max_steps=config.sequence.transition_steps
-            )
-            log(sequences.update(torch.from_numpy(pairs)))
-
-    def _train_sampler(
-        self,
-        config: HierarchicalEBMConfig,
-        sampler: LearntSampler,
-        replay: EpisodeReplay,
-        pool: NodePool,
-        rng: np.random.Generator,
-        log: Log,
-    ) -> None:
-        """Stitch new paths over the pool, and fit the sampler to what lies between."""
-        if sampler.learns_from_triplets:
-            fresh = stitched_between(pool, self.edges(config), rng)
-            self.stitched = newest_triplets(self.stitched, fresh, config.stitched_buffer)
-        data = BetweenData(replay, pool, self.stitched, config.stitched_share, rng)
-        for _ in range(config.energy_gradient_steps):
-            log(sampler.train(data))
+            sample = edges_between(context.edges, context.pool, measuring, true_steps=true_steps)
+            log(edge_calibration(sample, context.edges.config))
+        log(self.planner.stats.pop())
 
     # ---------------------------------------------------------------- persistence
 
-    def tensors(self) -> dict[str, Any]:
-        """The models as nested dicts of tensors."""
-        # The name of the sampler's state is that of the first sampler that learnt.
-        states = {}
-        if isinstance(self.sampler, LearntSampler):
-            states["energy"] = self.sampler.state_dict()
-        if self.sequences is not None:
-            states["sequences"] = self.sequences.state_dict()
-        return states
+    def state_dict(self) -> dict[str, Any]:
+        """The planner's models as nested dicts of tensors."""
+        return self.planner.state_dict()
 
-    def load_tensors(self, tensors: dict[str, Any]) -> None:
-        """Restore what :meth:`tensors` gave."""
-        if isinstance(self.sampler, LearntSampler):
-            self.sampler.load_state_dict(tensors["energy"])
-        if self.sequences is not None:
-            self.sequences.load_state_dict(tensors["sequences"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave, in place."""
+        self.planner.load_state_dict(state)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What else planning needs, as arrays by name."""
-        arrays = {}
-        if self.pool is not None:
-            arrays["pool/observation"] = self.pool.observation
-            arrays["pool/achieved_goal"] = self.pool.achieved_goal
-        if self.transition_map is not None:
-            arrays.update({f"map/{k}": v for k, v in self.transition_map.state_dict().items()})
-        if self.edge_cutoff is not None:
-            arrays.update({f"chased/{k}": v for k, v in self.edge_cutoff.state_dict().items()})
+        context, arrays = self.context, {}
+        if context.pool is not None:
+            arrays["pool/observation"] = context.pool.observation
+            arrays["pool/achieved_goal"] = context.pool.achieved_goal
+        if context.transition_map is not None:
+            arrays |= _under("transition_map", context.transition_map.state_dict())
+        if context.edge_cutoff is not None:
+            arrays |= _under("edge_cutoff", context.edge_cutoff.state_dict())
         return arrays
 
-    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`arrays` gave."""
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], scales: InputScales | None) -> None:
+        """Restore what :meth:`arrays` gave, and the scales if they were measured."""
+        context = self.context
+        if scales is not None:
+            self._set_scales(scales)
         if "pool/achieved_goal" in arrays:
-            self.pool = NodePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
-        if "map/landmarks" in arrays:
-            self.transition_map = TransitionMap(self._step_scale)
-            self.transition_map.load_state_dict(_below("map/", arrays))
-        if self.edge_cutoff is not None and "chased/outcomes" in arrays:
-            self.edge_cutoff.load_state_dict(_below("chased/", arrays))
+            context.pool = NodePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
+        # Settings may do without what the file has, or with what it has not.
+        if context.transition_map is not None and "transition_map/landmarks" in arrays:
+            context.transition_map.load_state_dict(_below("transition_map", arrays))
+        if context.edge_cutoff is not None and "edge_cutoff/outcomes" in arrays:
+            context.edge_cutoff.load_state_dict(_below("edge_cutoff", arrays))
+
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """What belongs into the file of the replay buffer, as arrays by name."""
+        return {"mapped": np.array(self.mapped), **self.planner.replay_arrays()}
+
+    def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`replay_arrays` gave."""
+        self.mapped = int(arrays["mapped"])
+        self.planner.load_replay_arrays(arrays)
 
 
-def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    start = f"{prefix}/"
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}

@@ -3,74 +3,63 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 
-from hierebm.planning.graph.edges import DistanceModel
-from hierebm.planning.graph.nodes import NodePool
+from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.plan import Plan
-from hierebm.planning.graph_planner import PlannerConfig, PlannerStats
+from hierebm.planning.planner import Log, Planner, PlanState
+from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequencePlanner
-from hierebm.types import FloatArray, ReachedFn
+from hierebm.replay import EpisodeReplay, sample_pairs
+from hierebm.types import FloatArray
+
+Self = TypeVar("Self", bound="SequenceSubgoalPlanner")
 
 
 @dataclass
-class SequencePlanState:
-    """One environment's sequence of planned states and how far along it we are."""
+class SequencePlanState(PlanState):
+    """A sequence of planned states and how far along it the agent is."""
 
-    goal: FloatArray
-    """(goal_dim,) the final goal."""
-    states: FloatArray
+    states: FloatArray = field(kw_only=True)
     """(T, goal_dim) planned states, the first where the plan began, the last the goal."""
-    energies: FloatArray
+    energies: FloatArray = field(kw_only=True)
     """(T - 1,) energy of each transition."""
-    rng: np.random.Generator
-    """Source of the draws of the next plan."""
-    next: int = 1
+    next: int = field(default=1, init=False)
     """Row of ``states`` that the low level chases."""
-    predicted: float = 0.0
-    """Steps that it should take."""
-    budget: int = 0
-    """Steps after which it counts as missed."""
-    elapsed: int = 0
-    """Steps spent on it."""
-
-    @property
-    def subgoal(self) -> FloatArray:
-        """(goal_dim,) what the low level chases now."""
-        result: FloatArray = self.states[self.next]
-        return result
 
 
-class SequenceSubgoalPlanner:
+class SequenceSubgoalPlanner(Planner):
     """Plans a sequence, hands out its states as subgoals, learns from those that were missed.
 
     A planned state that is not reached within its budget shows that the transition to it was not
     feasible: it becomes a negative of the transition energy (the active learning of Du, Lin &
-    Mordatch 2019, arXiv 1909.06878), and the rest is planned anew from where we are.
+    Mordatch 2019, arXiv 1909.06878), and the rest is planned again from the current state.
 
     Args:
-        model: the low level's distances, for the budgets.
-        sequences: the optimiser; trained by its owner.
-        config: ``budget_factor`` and ``budget_slack`` are used.
-        reached: whether an achieved goal counts as a goal.
-        learning: whether missed states become negatives.
+        context: what plans are made of.
+        sequences: the optimiser.
     """
 
-    def __init__(
-        self,
-        model: DistanceModel,
-        sequences: SequencePlanner,
-        config: PlannerConfig,
-        reached: ReachedFn,
-        learning: bool = True,
-    ) -> None:
-        self.model, self.sequences, self.config, self.reached = model, sequences, config, reached
-        self.learning = learning
-        self.pool: NodePool | None = None
-        self.stats = PlannerStats()
+    uses_graph: ClassVar[bool] = False
+
+    def __init__(self, context: PlanningContext, sequences: SequencePlanner) -> None:
+        super().__init__(context)
+        self.sequences = sequences
+
+    @classmethod
+    def build(
+        cls: type[Self], context: PlanningContext, make_sampler: Callable[[], SubgoalSampler]
+    ) -> Self:
+        """See :class:`Planner`."""
+        c = context.config.sequence
+        return cls(context, SequencePlanner(context.goal_dim, c, context.generator))
+
+    # ------------------------------------------------------------------- planning
 
     def begin(
         self,
@@ -78,12 +67,12 @@ class SequenceSubgoalPlanner:
         achieved_goal: FloatArray,
         goal: FloatArray,
         rng: np.random.Generator,
+        learning: bool = False,
         warm_start: FloatArray | None = None,
     ) -> SequencePlanState:
         """Plan from (obs_dim,), (goal_dim,) to the final goal (goal_dim,).
 
         Args:
-            rng: source of the chains' noise; the plan keeps it.
             warm_start: (T', goal_dim) what is left of the last plan.
         """
         started = time.perf_counter()
@@ -93,38 +82,36 @@ class SequenceSubgoalPlanner:
             generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
             warm_start=None if warm_start is None else torch.from_numpy(warm_start)[None],
         )
-        plan = SequencePlanState(goal, planned.states[0].numpy(), planned.energies[0].numpy(), rng)
-        self.stats.add(
-            graph__nodes=len(plan.states), graph__plan_ms=1e3 * (time.perf_counter() - started)
-        )
+        states, energies = planned.states[0].numpy(), planned.energies[0].numpy()
+        plan = SequencePlanState(goal, rng, learning, states=states, energies=energies)
+        milliseconds = 1e3 * (time.perf_counter() - started)
+        self._record(plan, {"graph/nodes": len(states), "graph/plan_ms": milliseconds})
         self._set_subgoal(plan, observation, achieved_goal)
         return plan
 
     def step(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> SequencePlanState:
-        """Follow the plan to where we are now: the subgoal is kept, advanced or planned anew."""
+        """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
         plan.elapsed += 1
         last = len(plan.states) - 1
         ahead = plan.states[plan.next :]
         here = np.repeat(achieved_goal[None], len(ahead), 0)
-        done = np.flatnonzero(self.reached(here, ahead))
-        if plan.next < last and done.size:
-            self.stats.add(
-                subgoal__reached_rate=1.0,
-                subgoal__distance_error=plan.elapsed - plan.predicted,
-            )
-            # A later state that is reached too saves the way through those before it.
-            plan.next = min(plan.next + int(done[-1]) + 1, last)
+        reached = np.flatnonzero(self.context.reached(here, ahead))
+        if plan.next < last and reached.size:
+            error = plan.elapsed - plan.predicted
+            self._record(plan, {"subgoal/reached_rate": 1.0, "subgoal/distance_error": error})
+            # A later state that is reached too saves the way over those before it.
+            plan.next = min(plan.next + int(reached[-1]) + 1, last)
             self._set_subgoal(plan, observation, achieved_goal)
         elif plan.elapsed >= plan.budget:
-            self.stats.add(subgoal__reached_rate=0.0)
-            if self.learning:
+            self._record(plan, {"subgoal/reached_rate": 0.0})
+            if plan.learning:
                 missed = np.stack([achieved_goal, plan.subgoal])
                 self.sequences.add_negatives(torch.from_numpy(missed)[None])
-            return self._from_here(plan, observation, achieved_goal)
+            return self._replan(plan, observation, achieved_goal)
         elif self._has_deviated(plan, achieved_goal):
-            return self._from_here(plan, observation, achieved_goal)
+            return self._replan(plan, observation, achieved_goal)
         return plan
 
     def _has_deviated(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
@@ -134,21 +121,24 @@ class SequenceSubgoalPlanner:
         )
         return bool(self.sequences.has_deviated(at, before, subgoal)[0])
 
-    def _from_here(
+    def _replan(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> SequencePlanState:
         """A new plan, warm-started with what is left of this one."""
         rest = np.concatenate([achieved_goal[None], plan.states[plan.next :]])
-        return self.begin(observation, achieved_goal, plan.goal, plan.rng, rest)
+        return self.begin(observation, achieved_goal, plan.goal, plan.rng, plan.learning, rest)
 
     def _set_subgoal(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> None:
-        plan.elapsed = 0
-        plan.predicted = float(
-            self.model.distance(observation[None], achieved_goal[None], plan.subgoal[None])[0]
+        subgoal: FloatArray = plan.states[plan.next]
+        predicted = self.context.model.distance(
+            observation[None], achieved_goal[None], subgoal[None]
         )
-        plan.budget = int(self.config.budget_factor * plan.predicted) + self.config.budget_slack
+        plan.chase(subgoal, float(predicted[0]))
+
+    def _record(self, plan: SequencePlanState, metrics: Mapping[str, float]) -> None:
+        (self.stats if plan.learning else self.stats_of_predict).add(metrics)
 
     def show(
         self,
@@ -157,17 +147,37 @@ class SequenceSubgoalPlanner:
         goal: FloatArray,
         rng: np.random.Generator,
     ) -> Plan:
-        """A fresh plan in the form that a person looks at; a state's energy is that of its step.
+        """See :class:`Planner`; a state's energy is that of the transition to it.
 
         Raises:
             RuntimeError: if there is no experience yet.
         """
-        if self.pool is None:
-            raise RuntimeError("there is no experience to plan with yet; call learn() first")
+        pool = self.context.experienced
         plan = self.begin(observation, achieved_goal, goal, rng)
         n = len(plan.states)
         edges = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
-        nodes = self.pool.nodes_at(plan.states[:-1])
-        distances = self.model.distance(nodes.observation, nodes.achieved_goal, plan.states[1:])
+        nodes = pool.nodes_at(plan.states[:-1])
+        distances = self.context.model.distance(
+            nodes.observation, nodes.achieved_goal, plan.states[1:]
+        )
         energies = np.concatenate([np.full(1, np.nan, np.float32), plan.energies])
         return Plan(plan.states, edges, distances, list(range(n)), energies)
+
+    # ------------------------------------------------------------------- learning
+
+    def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:
+        """Fit E(s_t, s_t+1) to transitions of the replay and to planned ones that were missed."""
+        c = self.context.config
+        for _ in range(c.energy_gradient_steps):
+            pairs = sample_pairs(
+                replay, c.energy_batch_size, rng, max_steps=c.sequence.transition_steps
+            )
+            log(self.sequences.update(torch.from_numpy(pairs)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`Planner`."""
+        return self.sequences.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Planner`."""
+        self.sequences.load_state_dict(dict(state))

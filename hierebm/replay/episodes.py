@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.types import BoolArray, FloatArray, IntArray
+from hierebm.types import BoolArray, FloatArray, GoalObservation, IntArray
+
+# Steps that are stored together, unless it is asked for before: many at once cost a fraction each.
+STORED_AT_ONCE = 128
 
 
 class StoredStep(NamedTuple):
@@ -32,6 +35,30 @@ class StoredStep(NamedTuple):
     """(n,) terminated or truncated: the next step is the first of a new episode."""
     valid: BoolArray
     """(n,) False where nothing happened and nothing is stored."""
+
+    @classmethod
+    def between(
+        cls,
+        before: GoalObservation,
+        goal: FloatArray,
+        action: FloatArray,
+        after: GoalObservation,
+        failure: BoolArray,
+        ended: BoolArray,
+        valid: BoolArray,
+    ) -> StoredStep:
+        """The step that led from one batch of observations to the next."""
+        return cls(
+            before.observation,
+            before.achieved_goal,
+            goal,
+            action,
+            after.observation,
+            after.achieved_goal,
+            failure,
+            ended,
+            valid,
+        )
 
 
 class EpisodeReplay:
@@ -86,6 +113,9 @@ class EpisodeReplay:
         # Absolute (never wrapping) time of each environment's newest state and of its episode.
         self.time = np.zeros(n_envs, np.int64)
         self.episode_start = np.zeros(n_envs, np.int64)
+        # Transitions that were ever added, those overwritten since among them.
+        self.n_added = 0
+        self._pending: list[StoredStep] = []
 
     @property
     def capacity(self) -> int:
@@ -102,44 +132,35 @@ class EpisodeReplay:
         """Bytes held by the arrays."""
         return sum(array.nbytes for array in self.state_dict().values())
 
-    def add(
-        self,
-        observation: FloatArray,
-        achieved_goal: FloatArray,
-        goal: FloatArray,
-        action: FloatArray,
-        next_observation: FloatArray,
-        next_achieved_goal: FloatArray,
-        failure: BoolArray,
-        ended: BoolArray,
-        valid: BoolArray | None = None,
-    ) -> None:
-        """Store one step of all environments; the arguments are those of :class:`StoredStep`."""
-        everywhere = np.ones(self.n_envs, np.bool_) if valid is None else valid
-        self.add_steps(
-            [
-                StoredStep(
-                    observation,
-                    achieved_goal,
-                    goal,
-                    action,
-                    next_observation,
-                    next_achieved_goal,
-                    failure,
-                    ended,
-                    everywhere,
-                )
-            ]
-        )
+    def append(self, step: StoredStep) -> None:
+        """Store one step of all environments at the next :meth:`flush`, or when many have come."""
+        self._pending.append(step)
+        self.n_added += int(np.count_nonzero(step.valid))
+        if len(self._pending) >= STORED_AT_ONCE:
+            self.flush()
 
-    def add_steps(self, steps: Sequence[StoredStep]) -> None:
-        """Store steps of all environments, in order: many at once cost a fraction each."""
+    def flush(self) -> None:
+        """Store the steps that were appended; until then the arrays lack them."""
+        self._write(self._pending)
+        self._pending.clear()
+
+    def add(self, *step: Any) -> None:
+        """Store one step of all environments at once; takes the fields of :class:`StoredStep`.
+
+        ``valid`` may be left out where all rows are.
+        """
+        if len(step) < len(StoredStep._fields):
+            step = (*step, np.ones(self.n_envs, np.bool_))
+        self.append(StoredStep(*step))
+        self.flush()
+
+    def _write(self, steps: Sequence[StoredStep]) -> None:
         # A step takes a slot, and the end of an episode one more; the next state needs its own.
         most = (self.n_slots - 1) // 2
         for start in range(0, len(steps), most):
-            self._add_steps(steps[start : start + most])
+            self._write_block(steps[start : start + most])
 
-    def _add_steps(self, steps: Sequence[StoredStep]) -> None:
+    def _write_block(self, steps: Sequence[StoredStep]) -> None:
         observation, achieved, goal, action, next_observation, next_achieved, *flags = (
             np.concatenate(parts) for parts in zip(*steps, strict=True)
         )
@@ -191,6 +212,7 @@ class EpisodeReplay:
 
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
+        self.flush()
         for env in np.flatnonzero(self.time > self.episode_start).tolist():
             end = int(self.time[env])
             self.time[env] += 1

@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from hierebm.replay.episodes import EpisodeReplay
 from hierebm.types import FloatArray, ReachedFn
 
-# The nearest of this many random states: in a world of any size, about a twentieth of it away.
-NEAREST_OF = 20
-
 
 @dataclass(frozen=True)
 class TransitionBatch:
@@ -38,15 +35,12 @@ def sample_transitions(
     *,
     future: float = 0.4,
     random: float = 0.25,
-    nearby: float = 0.0,
     horizon: float = 10.0,
 ) -> TransitionBatch:
-    """Draw ``n`` transitions and give each a goal from one of four sources.
+    """Draw ``n`` transitions and give each a goal from one of three sources.
 
     * a state that followed in the same episode, geometrically soon (share ``future``): *near*;
     * a random stored state (share ``random``): *far*;
-    * the nearest of a few random stored states (share ``nearby``): near as the crow flies, walls
-      between or not, which is what a graph asks about;
     * the goal that the low level was really chasing at that step (the rest): what the planner
       asks for, walls between included. Without this source a critic believes in short cuts.
 
@@ -57,17 +51,17 @@ def sample_transitions(
         n: number of transitions; the shares are rounded to whole rows.
         reached: says whether an achieved goal reaches a goal.
         rng: source of all randomness.
-        future, random, nearby: shares of the sources, in [0, 1] and together at most 1.
+        future, random: shares of the sources, in [0, 1] and together at most 1.
         horizon: mean number of steps to the future state, at least 1.
 
     Raises:
         ValueError: shares or a horizon out of range.
         RuntimeError: nothing was stored yet.
     """
-    if min(future, random, nearby) < 0.0 or future + random + nearby > 1.0 + 1e-9:
+    if min(future, random) < 0.0 or future + random > 1.0 + 1e-9:
         raise ValueError(
             "the shares of relabelled goals must not be negative nor sum to more than 1, got "
-            f"future={future}, random={random}, nearby={nearby}"
+            f"future={future}, random={random}"
         )
     if not horizon >= 1.0:
         raise ValueError(f"horizon must be at least 1 step, got {horizon}")
@@ -78,14 +72,10 @@ def sample_transitions(
 
     n_future = round(future * n)
     n_random = min(round(random * n), n - n_future)
-    n_nearby = min(round(nearby * n), n - n_future - n_random)
     ahead = rng.geometric(1.0 / horizon, size=n_future)
     ahead = np.minimum(ahead, replay.steps_left(rows[:n_future]))
     goal[:n_future] = replay.achieved_goal[replay.later(rows[:n_future], ahead)]
     goal[n_future : n_future + n_random] = replay.achieved_goal[replay.sample_rows(n_random, rng)]
-    if n_nearby:
-        near = slice(n_future + n_random, n_future + n_random + n_nearby)
-        goal[near] = _nearby(replay, achieved_goal[near], rng)
 
     return TransitionBatch(
         observation=observation,
@@ -97,13 +87,3 @@ def sample_transitions(
         reached=reached(next_achieved_goal, goal),
         failure=replay.failure[rows],
     )
-
-
-def _nearby(replay: EpisodeReplay, points: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """For each point (n, goal_dim), the nearest of ``NEAREST_OF`` random achieved goals."""
-    n = len(points)
-    rows = replay.sample_rows(n * NEAREST_OF, rng).reshape(n, NEAREST_OF)
-    candidates = replay.achieved_goal[rows]
-    nearest = np.square(candidates - points[:, None]).sum(-1).argmin(-1)
-    result: FloatArray = candidates[np.arange(n), nearest]
-    return result

@@ -11,7 +11,8 @@ from hierebm.planning.graph.edges import EdgeRules, GraphConfig
 from hierebm.planning.graph.nodes import NodePool
 from hierebm.types import FloatArray, StepsFn
 
-# An edge that truly takes more than twice the predicted steps, and this many more, is a wormhole.
+# An edge is underestimated if it truly takes more than twice the predicted steps and this many
+# more: a shortcut that is none, a "wormhole".
 SLACK = 6.0
 
 
@@ -20,16 +21,16 @@ class EdgeSample:
     """Pairs that a graph asks about, each array (n,)."""
 
     predicted: FloatArray
-    """Steps by the critics' word alone."""
+    """Steps as the low level predicts them."""
     used: FloatArray
     """Steps that a graph counts with."""
     verified: NDArray[np.bool_]
-    """Whether experience bears them out."""
+    """Whether experience verifies them."""
     true: NDArray[np.floating] | None
-    """Steps by the world's own word, where it has one."""
+    """True steps, where the environment tells them."""
 
     def underestimated(self, steps: FloatArray) -> NDArray[np.bool_]:
-        """(n,) whether the truth makes a mockery of ``steps`` (n,)."""
+        """(n,) whether the truth is far more than ``steps`` (n,)."""
         assert self.true is not None
         return np.asarray(self.true > 2.0 * steps + SLACK)
 
@@ -48,12 +49,12 @@ def edges_between(
         edges: the graph's.
         pool: stored states.
         rng: source of the draw.
-        true_steps: the world's own answer, where it has one.
+        true_steps: the environment's own answer, where it has one.
         n_nodes: how many states.
     """
     nodes = pool.random_nodes(n_nodes, rng)
     points = nodes.achieved_goal
-    i, j = edges.open_pairs(points, points)
+    i, j = edges.candidate_pairs(points, points)
     predicted = edges.model.distance(nodes.observation[i], points[i], points[j])
     used, verified = edges.check(points[i], points[j], predicted)
     true = None if true_steps is None else np.asarray(true_steps(points[i], points[j]))
@@ -64,11 +65,12 @@ def edge_calibration(edges: EdgeSample, config: GraphConfig) -> dict[str, float]
     """Metrics of edges; nothing is learnt from them.
 
     Returns:
-        ``graph/verified_rate``: share of the critics' edges (up to ``max_edge``) that experience
-        bears out. Where the truth is known also ``graph/underestimated_rate`` and, among verified
-        edges, ``graph/underestimated_rate_verified``; and the median of predicted minus true by band
-        of prediction: ``graph/error_to_SAFE`` up to ``safe_edge``, ``graph/error_to_MAX`` beyond.
-        Metrics without a single edge to speak of are left out.
+        ``graph/verified_rate``: share of the edges predicted up to ``max_edge`` that experience
+        verifies. Where the truth is known also ``graph/underestimated_rate``, the same among
+        verified edges as ``graph/underestimated_rate_verified``, and the median of predicted minus
+        true steps by band of prediction: ``graph/error_to_SAFE`` up to ``safe_edge``,
+        ``graph/error_to_MAX`` beyond.
+        Metrics without a single edge are left out.
     """
     believed = edges.predicted <= config.max_edge
     trusted = edges.verified & (edges.used <= config.max_edge)

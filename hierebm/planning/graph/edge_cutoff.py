@@ -1,4 +1,4 @@
-"""How far a subgoal may be: learnt from the subgoals that were reached and missed."""
+"""How far a subgoal may be: estimated from the subgoals that were reached and missed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy.special import expit
 
 # Outcomes remembered: the low level gets better, and what it missed long ago says little.
 REMEMBERED = 1000
-# Share of subgoals reached, exploration noise and all, up to which an edge counts as safe.
+# Share of subgoals reached, exploration noise included, up to which an edge counts as safe.
 RELIABLE = 0.95
 LOGIT = np.log(RELIABLE / (1.0 - RELIABLE))
-# What is believed before there are outcomes: that share at the configured steps, falling as steeply
-# as it did in five mazes (4 to 7). Precisions of both: without them, many near subgoals that were
-# reached would say that far ones are.
+# The prior before there are outcomes: that share at the configured steps, falling as steeply as it
+# did in five mazes (4 to 7). Precisions of both: without them, many near subgoals that were reached
+# would say that far ones are.
 SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
 
 
@@ -27,7 +27,7 @@ class EdgeCutoff:
     over the configured ones (Bishop 2006, section 4.3), on the last 1000 outcomes.
 
     Args:
-        safe_edge: predicted steps that count as safe as long as nothing is known.
+        safe_edge: predicted steps that count as safe before there are outcomes.
 
     Attributes:
         safe_edge: those that count as safe since the last :meth:`refit`.

@@ -1,4 +1,4 @@
-"""Which pairs of places are joined, how many steps apart they are, and what an edge costs."""
+"""Which pairs of nodes are joined, how many steps apart they are, and what an edge costs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from hierebm.types import FloatArray, IntArray, ReachedFn
+from hierebm.settings import Config, setting
+from hierebm.types import BoolArray, FloatArray, IntArray, ReachedFn
 
-# Distances are learnt: pairs this many times as far apart as full speed goes in ``max_edge`` steps
+# Distances are learned: pairs this many times as far apart as full speed goes in ``max_edge`` steps
 # are still asked about.
 MARGIN = 1.5
+# Edges considered out of each node: to its nearest nodes in goal space. Fewer make a plan a tenth
+# faster at most.
+NEIGHBOURS = 24
+# Steps added to the cost of every edge. A subgoal counts as reached at the border of its success
+# tolerance, the next edge is predicted from its centre, and a path over many near subgoals would
+# look shorter than it is: executed paths are 1.11 times the shortest without it, 1.07 with.
+HOP_COST = 2.0
 
 
 class DistanceModel(Protocol):
@@ -26,7 +34,7 @@ class DistanceModel(Protocol):
         goal: FloatArray,
         reduce: str = "max",
     ) -> FloatArray:
-        """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B,) predicted steps."""
+        """(n, obs_dim), (n, goal_dim), (n, goal_dim) -> (n,) predicted steps."""
 
 
 class EdgeVerifier(Protocol):
@@ -34,44 +42,44 @@ class EdgeVerifier(Protocol):
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """(n, goal_dim), (n, goal_dim), (n,) predicted steps -> (n,) steps, (n,) supported."""
-
-    def frontier(
-        self, point: FloatArray, candidate_radius: float, rng: np.random.Generator
-    ) -> tuple[FloatArray, float] | None:
-        """(goal_dim,) -> a place to explore at most ``reach`` steps away, and the steps to it."""
+    ) -> tuple[FloatArray, BoolArray]:
+        """(n, goal_dim), (n, goal_dim), (n,) predicted steps -> (n,) steps, (n,) is_verified."""
 
 
 @dataclass
-class GraphConfig:
-    """Which pairs of places become edges, and what an edge costs."""
+class GraphConfig(Config):
+    """The graph over subgoals."""
 
-    max_edge: float = 20.0
-    """Longest edge, in predicted steps."""
-    safe_edge: float = 8.0
-    """Predicted steps up to which an edge costs about its length; longer ones cost far more."""
-    hop_cost: float = 2.0
-    """Steps added to every edge: a subgoal counts as reached at its rim, the next edge is counted
-    from its centre, and a way over many near subgoals would look shorter than it is."""
-    unverified_cost: float = 50.0
-    """How many times more an edge costs that no experience bears out; 1 for no such check."""
-    neighbours: int = 24
-    """Edges considered out of each place: to its nearest places in goal space."""
+    max_edge: float = setting(20.0, "Longest edge, in predicted steps.", low=1)
+    safe_edge: float = setting(
+        8.0,
+        "Predicted steps up to which an edge costs about its length; longer ones cost far more.",
+        low=0,
+    )
+    unverified_cost: float = setting(
+        50.0,
+        "How many times more an edge costs that experience does not verify; 1 for no such check.",
+        low=1,
+    )
 
-    def cost(self, distance: FloatArray, verified: NDArray[np.bool_]) -> FloatArray:
-        """Convex edge cost d (1 + (d / safe_edge)^3) + hop_cost; infinite above ``max_edge``.
 
-        A shortest path seeks out underestimated edges. Long edges are the unreliable ones; this
-        prefers many safe ones without cutting a sparse graph apart.
+def edge_cost(distance: FloatArray, is_verified: BoolArray, config: GraphConfig) -> FloatArray:
+    """Convex edge cost d (1 + (d / safe_edge)^3) + hop cost; infinite above ``max_edge``.
 
-        Args:
-            distance: steps, of any shape.
-            supported: whether experience bears each edge out.
-        """
-        cost = distance * (1.0 + (distance / self.safe_edge) ** 3) + self.hop_cost
-        cost = np.where(verified, cost, self.unverified_cost * cost)
-        return np.where(distance <= self.max_edge, cost, np.inf).astype(np.float32)
+    A shortest path seeks out underestimated edges. Long edges are the unreliable ones; a convex
+    cost prefers many safe ones without cutting a sparse graph apart.
+
+    Args:
+        distance: steps, of any shape.
+        is_verified: whether experience verifies each edge.
+        config: ``safe_edge``, ``max_edge`` and ``unverified_cost`` are used.
+
+    Returns:
+        float32 costs of the same shape.
+    """
+    cost = distance * (1.0 + (distance / config.safe_edge) ** 3) + HOP_COST
+    cost = np.where(is_verified, cost, config.unverified_cost * cost)
+    return np.where(distance <= config.max_edge, cost, np.inf).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,17 +87,16 @@ class EdgeRules:
     """All that edges follow from; ``dataclasses.replace`` gives the same with another config."""
 
     model: DistanceModel
-    """Gives distances in steps."""
+    """Predicts distances in steps."""
     config: GraphConfig
     """Which pairs become edges, and what an edge costs."""
     step_scale: FloatArray
     """(goal_dim,) how far one step at full speed goes."""
     reached: ReachedFn
-    """Whether an achieved goal counts as a goal; an edge that leads to where we already are is
-    none."""
-    transition_map: EdgeVerifier | None = None
-    """Tells edges that trajectories bear out from those that only the critics do; None trusts the
-    critics."""
+    """Whether an achieved goal counts as a goal; nodes within each other's success tolerance are
+    not joined."""
+    verifier: EdgeVerifier | None = None
+    """Tells which edges trajectories verify; None trusts every predicted distance."""
 
     @property
     def candidate_radius(self) -> FloatArray:
@@ -97,58 +104,58 @@ class EdgeRules:
         within ``max_edge`` steps."""
         return np.asarray(MARGIN * self.config.max_edge * self.step_scale, np.float32)
 
-    def is_candidate(self, source: FloatArray, target: FloatArray) -> NDArray[np.bool_]:
-        """(n, goal_dim) each, or (goal_dim,) for one that is the same -> (n,)."""
+    def is_candidate(self, source: FloatArray, target: FloatArray) -> BoolArray:
+        """Pairs within the candidate radius: (n, goal_dim) each, or (goal_dim,) for one that is
+        the same -> (n,)."""
         near: NDArray[np.bool_] = (np.abs(target - source) <= self.candidate_radius).all(-1)
         return near
 
-    def pairs(self, source: FloatArray, target: FloatArray) -> tuple[IntArray, IntArray]:
-        """Pairs (i, j) worth asking about, those of a point with itself among them.
+    def candidate_pairs(self, source: FloatArray, target: FloatArray) -> tuple[IntArray, IntArray]:
+        """The pairs (i, j) worth asking about, without those of which j is reached at i.
 
         Args:
             source, target: (n, goal_dim), (m, goal_dim).
         """
-        return candidate_pairs(source, target, self.config.neighbours, self.candidate_radius)
-
-    def open_pairs(self, source: FloatArray, target: FloatArray) -> tuple[IntArray, IntArray]:
-        """The :meth:`pairs` (i, j) without those of which j is reached at i."""
-        i, j = self.pairs(source, target)
+        i, j = nearest_pairs(source, target, NEIGHBOURS, self.candidate_radius)
         keep = ~self.reached(source[i], target[j])
         return i[keep], j[keep]
 
-    def verify(
+    def evaluate(
         self, observation: FloatArray, source: FloatArray, target: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """Steps (n,) of edges between any points, and whether experience bears them out (n,).
+    ) -> tuple[FloatArray, BoolArray]:
+        """Steps (n,) of edges between any points, and whether experience verifies them (n,).
 
         Args:
             observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
             target: (n, goal_dim) where they end.
         """
-        return self.check(source, target, self.model.distance(observation, source, target))
+        return self.verify(source, target, self.model.distance(observation, source, target))
 
-    def check(
+    def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """What experience makes of (n,) predicted steps: as :meth:`judge`, once they are known."""
-        if self.transition_map is None:
+    ) -> tuple[FloatArray, BoolArray]:
+        """What experience makes of (n,) predicted steps: (n,) steps, (n,) is_verified."""
+        if self.verifier is None:
             return predicted, np.ones(len(predicted), np.bool_)
-        return self.transition_map.verify(source, target, predicted)
+        return self.verifier.verify(source, target, predicted)
+
+    def cost(self, distance: FloatArray, is_verified: BoolArray) -> FloatArray:
+        """:func:`edge_cost` under these rules."""
+        return edge_cost(distance, is_verified, self.config)
 
 
-def candidate_pairs(
-    source: FloatArray, target: FloatArray, neighbours: int, candidate_radius: FloatArray
+def nearest_pairs(
+    source: FloatArray, target: FloatArray, neighbours: int, radius: FloatArray
 ) -> tuple[IntArray, IntArray]:
-    """Pairs (i, j) that can matter: ``target[j]`` is near ``source[i]`` in goal space.
+    """Pairs (i, j) of which ``target[j]`` is near ``source[i]`` in goal space.
 
     Args:
         source, target: (n, goal_dim), (m, goal_dim).
-        neighbours: at most this many pairs for each source.
-        reach: (goal_dim,) how far the longest edge can go in each dimension; also the unit in
-            which nearness is measured.
+        neighbours: at most this many pairs for each source, besides one with itself.
+        radius: (goal_dim,) how far is near in each dimension; also the unit of nearness.
     """
     k = min(neighbours + 1, len(target))
-    distance, j = cKDTree(target / candidate_radius).query(source / candidate_radius, k=k, p=np.inf)
+    distance, j = cKDTree(target / radius).query(source / radius, k=k, p=np.inf)
     distance, j = distance.reshape(len(source), k), j.reshape(len(source), k)
     near = distance <= 1.0
     i = np.broadcast_to(np.arange(len(source))[:, None], j.shape)

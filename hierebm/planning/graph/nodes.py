@@ -1,9 +1,8 @@
-"""Places: points of the goal space with a state that stands for them."""
+"""Nodes: points of goal space, each with an observation that stands for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +11,21 @@ from scipy.spatial import cKDTree
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray
 
-# A place's observation is the mean over this many stored states around it: what differs between
+# A node's observation is the mean over this many stored states around it: what differs between
 # visits (velocity above all) averages out.
 NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """n places: (n, obs_dim) observations, (n, goal_dim) achieved goals, (n,) energies or NaN."""
+    """n nodes: (n, obs_dim) observations, (n, goal_dim) achieved goals, (n,) energies or NaN."""
 
     observation: FloatArray
     achieved_goal: FloatArray
     energy: FloatArray
     in_order: int = 0
-    """So many of them, the first, are a chain from start to goal: the way is believed to lead over
-    one after the other, however far apart they are."""
+    """This many of them, the first, are laid out from start to goal: the way leads over one after
+    the other, however far apart they are (see :class:`~.subgoal_graph.SubgoalGraph`)."""
 
     def __len__(self) -> int:
         return len(self.achieved_goal)
@@ -36,9 +35,9 @@ class Nodes:
 
 
 class NodePool:
-    """A snapshot of stored states that places are made of, with a k-d tree over goal space.
+    """A snapshot of stored states that nodes are made of, with a k-d tree over goal space.
 
-    Planning asks for distances *from* a place too, so that every point of goal space needs an
+    Planning asks for distances *from* a node too, so that every point of goal space needs an
     observation. It is the mean observation of the stored states nearest to it, except that
     components which merely repeat the achieved goal take the point itself.
 
@@ -68,7 +67,7 @@ class NodePool:
     def nodes_at(
         self, points: FloatArray, energy: FloatArray | None = None, in_order: int = 0
     ) -> Nodes:
-        """(n, goal_dim) points of goal space -> places there."""
+        """(n, goal_dim) points of goal space -> nodes there."""
         points = np.ascontiguousarray(points, np.float32)
         _, nearest = self._tree.query(points, k=min(NEIGHBOURS, len(self)))
         observation = self.observation[nearest.reshape(len(points), -1)].mean(1, dtype=np.float32)
@@ -92,15 +91,3 @@ class NodePool:
         _, rows = self._tree.query(points, k=k)
         result: FloatArray = self.achieved_goal[rows.reshape(len(points), k)]
         return result
-
-    def on_visited_ground(self, points: FloatArray) -> NDArray[np.bool_]:
-        """(n,) whether each point is as near to a stored state as those are to one another."""
-        distance, _ = self._tree.query(points)
-        result: NDArray[np.bool_] = distance <= self._spacing
-        return result
-
-    @cached_property
-    def _spacing(self) -> float:
-        """Median distance from a stored state to the nearest other one."""
-        distance, _ = self._tree.query(self.achieved_goal[:1000], k=2)
-        return float(np.median(distance[:, -1]))

@@ -1,4 +1,4 @@
-"""Pulling a path taut: its nodes were drawn before there was a path, so that it zigzags."""
+"""Path smoothing: nodes are drawn before there is a path, so that it zigzags."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hierebm.planning.graph.subgoal_graph import SubgoalGraph
 
 
 def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates: int = 4) -> None:
-    """Move the nodes of a path to where the way over them costs least, in place.
+    """Move the nodes of a path to where the path over them costs least, in place.
 
-    Every other node may give way to a stored state, with its neighbours held still; then the nodes
-    in between. Once is enough: a second round gained less than a hundredth of the length.
+    Every other node may be replaced by a stored state, with its neighbours held still; then the
+    nodes in between. Once is enough: a second round gained less than a hundredth of the length.
 
     Args:
         graph: whose nodes move; costs of new edges follow its own rules.

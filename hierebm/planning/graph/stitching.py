@@ -1,8 +1,8 @@
 """Stitched positives: shortest paths over replay states are trajectories between any two of them.
 
-Behaviour seldom goes straight from s to g, and never between states of different episodes. A graph
-over stored states, joined by the low level's distances, does both; its paths teach the
-between-energy E(w | s, g) where the way leads.
+Behaviour rarely goes straight from s to g, and never between states of different episodes. A graph
+over stored states, joined by the low level's distances, does both; its paths teach the energy
+E(w | s, g) where the way leads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hierebm.planning.graph.nodes import NodePool
 from hierebm.replay import BetweenTriplets
 from hierebm.types import FloatArray
 
-# Parts of a path are at least this many times halved.
+# Parts of a path are at least 2 to the minus this power of its length.
 SHORTEST_PART = 1.0
 
 
@@ -45,8 +45,8 @@ def stitched_between(
     """
     nodes = pool.random_nodes(n_nodes, rng)
     points = nodes.achieved_goal
-    i, j = edges.open_pairs(points, points)
-    cost = edges.config.cost(*edges.verify(nodes.observation[i], points[i], points[j]))
+    i, j = edges.candidate_pairs(points, points)
+    cost = edges.cost(*edges.evaluate(nodes.observation[i], points[i], points[j]))
     edge = np.isfinite(cost)
     graph = csr_array((cost[edge], (i[edge], j[edge])), shape=(len(points), len(points)))
 

@@ -1,4 +1,4 @@
-"""The subgoal graph: places joined by the low level's distances, and the shortest path through."""
+"""The subgoal graph: nodes joined by the low level's distances, and the shortest path."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.plan import Plan
 from hierebm.types import FloatArray, IntArray
 
-# Edges whose ends lie within this many steps of the ends of one that failed fail with it.
+# Edges whose ends lie within this many steps of the ends of one that failed are blocked with it.
 ALIKE = 2.0
-# What a leap over a part of the way that is not laid out yet costs: more than any edge that
-# experience supports.
+# What a placeholder edge over an unexpanded segment costs: more than any verified edge.
 PLACEHOLDER_COST = 1000.0
 
 
 class SubgoalGraph:
-    """Places as nodes 1..n, where we are as node 0, the goal as node n + 1.
+    """The start as node 0, n sampled nodes as 1..n, the goal as node n + 1.
 
-    The distances between places and to the goal are computed once; while a plan is followed only
+    The distances between nodes and to the goal are computed once; while a plan is followed only
     the row of the start changes (:meth:`move_start`).
 
     Args:
-        places: the n subgoal candidates.
+        nodes: the n subgoal candidates.
         goal: (goal_dim,).
         edges: which pairs are joined, how far apart they are, and what that costs.
-        failed: (from, to) of edges that were tried in vain, in other graphs of the same way too;
-            the list is shared and grows with :meth:`fail`.
+        failed: (from, to) of edges that failed, in earlier graphs for the same goal too; the list
+            is shared and grows with :meth:`block`.
     """
 
     def __init__(
@@ -52,19 +51,21 @@ class SubgoalGraph:
         self.blocked = np.zeros((n + 2, n + 2), np.bool_)
         self.unverified = np.zeros((n + 2, n + 2), np.bool_)
         targets = np.concatenate([nodes.achieved_goal, goal[None]])
-        i, j = edges.open_pairs(nodes.achieved_goal, targets)
-        # The goal is a target of every place within reach, however many places are nearer.
+        i, j = edges.candidate_pairs(nodes.achieved_goal, targets)
+        # The goal is a target of every node within the radius, however many nodes are nearer.
         to_goal = np.flatnonzero(edges.is_candidate(nodes.achieved_goal, goal))
         i = np.concatenate([i[j != n], to_goal])
         j = np.concatenate([j[j != n], np.full(len(to_goal), n)])
-        steps, verified = edges.verify(nodes.observation[i], nodes.achieved_goal[i], targets[j])
-        self.unverified[i + 1, j + 1] = ~verified
+        steps, is_verified = edges.evaluate(
+            nodes.observation[i], nodes.achieved_goal[i], targets[j]
+        )
+        self.unverified[i + 1, j + 1] = ~is_verified
         self.distance[i + 1, j + 1] = steps
         self._targets = targets
         self._block_failed()
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
-        """We are at a new state now: (obs_dim,), (goal_dim,); only the start's row changes."""
+        """Begin at another state, (obs_dim,) and (goal_dim,); only the start's row changes."""
         self.start, self.start_observation, targets = achieved_goal, observation, self._targets
         here = np.tile(achieved_goal, (len(targets), 1))
         near = self._rules.is_candidate(achieved_goal, targets)
@@ -72,10 +73,10 @@ class SubgoalGraph:
         near &= ~self._rules.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
         candidates = np.flatnonzero(near)
         self.distance[0] = np.inf
-        steps, verified = self._rules.verify(
+        steps, is_verified = self._rules.evaluate(
             np.tile(observation, (len(candidates), 1)), here[candidates], targets[candidates]
         )
-        self.unverified[0, candidates + 1] = ~verified
+        self.unverified[0, candidates + 1] = ~is_verified
         self.distance[0, candidates + 1] = steps
         self.blocked[0] = False
         for source, target in self.failed:
@@ -91,7 +92,7 @@ class SubgoalGraph:
             observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
             target: (n, goal_dim) where they end.
         """
-        cost = self._rules.config.cost(*self._rules.verify(observation, source, target))
+        cost = self._rules.cost(*self._rules.evaluate(observation, source, target))
         cost[self._rules.reached(source, target)] = np.inf
         for a, b in self.failed:
             alike = (np.abs(source - a) <= self._alike) & (np.abs(target - b) <= self._alike)
@@ -102,7 +103,7 @@ class SubgoalGraph:
         """Put the nodes of a path elsewhere; those that move keep only the path's own edges.
 
         Args:
-            path: nodes from 0 (the start) on; the last keeps its place.
+            path: nodes from 0 (the start) on; the last stays where it is.
             nodes: where those between the two are now.
         """
         inner = np.array(path[1:-1], np.int64)
@@ -116,12 +117,12 @@ class SubgoalGraph:
             matrix[moved] = matrix[:, moved] = nothing
         self._block_failed()
         i, j = np.array(path[:-1]), np.array(path[1:])
-        steps, verified = self._rules.verify(
+        steps, is_verified = self._rules.evaluate(
             np.concatenate([self.start_observation[None], nodes.observation]),
             np.concatenate([self.start[None], nodes.achieved_goal]),
             self._targets[j - 1],
         )
-        self.distance[i, j], self.unverified[i, j] = steps, ~verified
+        self.distance[i, j], self.unverified[i, j] = steps, ~is_verified
 
     def _block_failed(self) -> None:
         for source, target in self.failed:
@@ -134,28 +135,28 @@ class SubgoalGraph:
         )
         return result
 
-    def fail(self, source: FloatArray, target: FloatArray) -> None:
-        """The way from source (goal_dim,) to target was tried in vain: bar all edges like it."""
+    def block(self, source: FloatArray, target: FloatArray) -> None:
+        """The edge from source (goal_dim,) to target failed: block it and all edges like it."""
         self.failed.append((source, target))
         self.blocked[np.ix_(self._like(source), self._like(target))] = True
 
-    def release(self) -> None:
-        """Give everything that was barred another chance."""
+    def unblock(self) -> None:
+        """Give every blocked edge another chance."""
         self.failed.clear()
         self.blocked[:] = False
 
     @property
     def costs(self) -> FloatArray:
         """(n + 2, n + 2) edge costs, infinite where there is no edge."""
-        cost = self._rules.config.cost(self.distance, ~self.unverified)
+        cost = self._rules.cost(self.distance, ~self.unverified)
         result: FloatArray = np.where(self.blocked, np.float32(np.inf), cost)
         return result
 
     def shortest_path(self) -> list[int]:
         """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none.
 
-        Where the places are a chain, its next place can be leapt to without an edge. The path ends
-        where the first leap begins, and is [] if that is at the start.
+        Nodes that are laid out in order are joined by placeholder edges where there are no others.
+        The path ends where the first placeholder begins, and is [] if that is at the start.
         """
         costs = self.costs
         chain = np.array([*range(self.nodes.in_order + 1), self.goal_node])
@@ -186,7 +187,7 @@ class SubgoalGraph:
         return result
 
     def largest_component(self) -> int:
-        """Number of places in the largest strongly connected component."""
+        """Number of nodes in the largest strongly connected component."""
         edges = csr_array(np.isfinite(self.costs[1:-1, 1:-1]))
         _, labels = connected_components(edges, directed=True, connection="strong")
         return int(np.bincount(labels).max()) if len(labels) else 0

@@ -1,10 +1,10 @@
-"""What trajectories really joined: a check on the critics' distances that no wall can fool.
+"""The transition map: which landmarks trajectories joined, and in how many steps.
 
 A shortest path seeks out underestimated edges, and one short edge through a wall is enough to send
 the low level against it for ever. A stored trajectory never went through a wall. So stored states
 are mapped to landmarks, the fewest steps that any trajectory took between two landmarks become the
-weights of a graph, and an edge of the subgoal graph is *supported* when experience leads from its
-one end to the other in about as many steps as the critics say.
+weights of a graph, and an edge of the subgoal graph is *verified* when experience leads from its
+one end to the other in about as many steps as predicted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from hierebm.replay import EpisodeReplay
-from hierebm.types import FloatArray, IntArray
+from hierebm.types import BoolArray, FloatArray, IntArray
 
-# Landmarks are this many full-speed steps apart: less than any wall worth the name is thick.
+# Landmarks are this many full-speed steps apart: less than walls are thick.
 SPACING = 2.0
 # Trajectories are read at these distances, in steps: shorter ones would count the rounding to
 # landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
 STRIDES = (4, 8)
-# Experience slower than this many times the critics' word, plus the slack, does not support it.
+# Experience slower than this many times the predicted steps, plus the slack, does not verify them.
 SLOWNESS, SLACK = 1.5, 6.0
 
 
@@ -35,7 +35,7 @@ class TransitionMap:
     Args:
         step_scale: (goal_dim,) how far one step at full speed goes.
         limit: experience longer than this many steps counts as none.
-        max_landmarks: where the world is larger than that many landmarks, the rest is unsupported.
+        max_landmarks: the rest of a world that is larger than this many stays unverified.
     """
 
     def __init__(
@@ -84,31 +84,31 @@ class TransitionMap:
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """What becomes of the critics' word in the light of experience.
+    ) -> tuple[FloatArray, BoolArray]:
+        """Correct predicted steps by experience.
 
         Args:
             source, target: (n, goal_dim).
-            predicted: (n,) the critics' steps from source to target.
+            predicted: (n,) steps from source to target.
 
         Returns:
-            (n,) steps, fewer than predicted where trajectories were faster than the critics
-            believe, more where even the fastest took longer (by more than rounding to landmarks
-            at both ends explains), and (n,) whether experience bears them out at all.
+            (n,) steps, fewer than predicted where trajectories were faster, more where even the
+            fastest took longer (by more than rounding to landmarks at both ends explains), and
+            (n,) whether experience verifies the edge.
         """
         known = self.steps(source, target)
-        verified: NDArray[np.bool_] = known <= SLOWNESS * predicted + SLACK
-        least = np.where(verified, known - 2.0 * SPACING, 0.0)
-        return np.clip(predicted, least, known + SPACING).astype(np.float32), verified
+        is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
+        least = np.where(is_verified, known - 2.0 * SPACING, 0.0)
+        return np.clip(predicted, least, known + SPACING).astype(np.float32), is_verified
 
     def frontier(
-        self, point: FloatArray, candidate_radius: float, rng: np.random.Generator
+        self, point: FloatArray, max_steps: float, rng: np.random.Generator
     ) -> tuple[FloatArray, float] | None:
-        """A landmark drawn in inverse proportion to its visits, where the known world ends.
+        """A landmark of the frontier: drawn in inverse proportion to its visits.
 
         Args:
             point: (goal_dim,) where we are.
-            reach: landmarks at most this many experienced steps away.
+            max_steps: landmarks at most this many experienced steps away.
             rng: source of the draw.
 
         Returns:
@@ -117,13 +117,13 @@ class TransitionMap:
         if not len(self.landmarks):
             return None
         steps = self._between[self._nearest(self._scale(point[None]))[0]]
-        near = np.flatnonzero((steps <= candidate_radius) & (steps > 0))
+        near = np.flatnonzero((steps <= max_steps) & (steps > 0))
         if not near.size:
             return None
         chance = 1.0 / np.maximum(self.visits[near], 1)
         chosen = rng.choice(near, p=chance / chance.sum())
-        node: FloatArray = self.landmarks[chosen] * (SPACING * self.step_scale)
-        return node, float(steps[chosen])
+        landmark: FloatArray = self.landmarks[chosen] * (SPACING * self.step_scale)
+        return landmark, float(steps[chosen])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores the map from."""

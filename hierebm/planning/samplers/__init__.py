@@ -1,16 +1,19 @@
-"""Subgoal samplers: where the nodes of the graph between a state and a goal come from.
+"""Subgoal samplers: where the nodes of a graph come from.
 
-All of them answer the same question (:class:`SubgoalSampler`) and are made by name.
+In the order of reading: ``base`` (what a sampler is), ``ebm`` with ``between_energy`` and
+``recursive_bisection`` (the default), ``contrastive`` and ``cvae`` (learned, too), ``unlearned``
+(baselines), ``registry`` (all of them by name).
 """
 
-from hierebm.planning.samplers.base import LearntSampler, SubgoalSampler, farthest_points
-from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler, farthest_points
+from hierebm.planning.samplers.between_energy import BetweenEnergy
+from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.contrastive import ContrastiveSampler
 from hierebm.planning.samplers.cvae import CVAESampler
 from hierebm.planning.samplers.ebm import EBMSampler
 from hierebm.planning.samplers.pair_score import PairScore
 from hierebm.planning.samplers.registry import SAMPLERS, make_sampler
-from hierebm.planning.samplers.training_data import BetweenData
+from hierebm.planning.samplers.training_data import TrainingData
 from hierebm.planning.samplers.unlearned import (
     FarthestPointSampler,
     KMeansSampler,
@@ -20,7 +23,6 @@ from hierebm.planning.samplers.unlearned import (
 
 __all__ = [
     "SAMPLERS",
-    "BetweenData",
     "BetweenEnergy",
     "CVAESampler",
     "ContrastiveSampler",
@@ -28,10 +30,11 @@ __all__ = [
     "EnergyConfig",
     "FarthestPointSampler",
     "KMeansSampler",
-    "LearntSampler",
+    "LearnedSampler",
     "PairScore",
     "ReplaySampler",
     "SubgoalSampler",
+    "TrainingData",
     "UniformSampler",
     "farthest_points",
     "make_sampler",

@@ -1,45 +1,55 @@
-"""Subgoal samplers: queries (state, goal) in, places that may serve as subgoals out."""
+"""What the graph asks of a subgoal sampler: a query (state, goal) in, nodes out."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
-from hierebm.planning.samplers.training_data import BetweenData
+from hierebm.planning.samplers.config import EnergyConfig
+from hierebm.planning.samplers.training_data import TrainingData
+from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray, IntArray
+
+Self = TypeVar("Self", bound="SubgoalSampler")
+
+# Stored states that compete to be subgoals in a query.
+CANDIDATES = 1000
+# How many are drawn for each one that is kept when draws are spread out.
+OVERSAMPLING = 4
 
 
 class SubgoalSampler(ABC):
-    """Draws n places that may serve as subgoals on the way from a state to a goal."""
+    """Draws n nodes that may serve as subgoals on the way from a state to a goal.
 
-    @abstractmethod
-    def sample_batch(
-        self,
-        start: FloatArray,
-        goal: FloatArray,
-        n: int,
-        pool: NodePool,
-        rngs: Sequence[np.random.Generator],
-        edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
-        """(q, goal_dim), (q, goal_dim) -> q times n places (fewer only if the pool holds fewer).
+    To bring your own, define :meth:`sample` and hand the agent the class (it is made by
+    :meth:`build`) or an instance: ``subgoal_sampler=MySampler``.
+    """
+
+    @classmethod
+    def build(
+        cls: type[Self],
+        goal_dim: int,
+        config: EnergyConfig,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Make one when the spaces are known; by default without any argument.
 
         Args:
-            rngs: one source of draws for each query, so that an answer does not depend on what
-                else is asked.
-            edges: tells how far apart places are, and whether experience bears it out; samplers
-                that ask for no distances ignore it.
-
-        Raises:
-            ValueError: settings that need distances, without ``edges``.
+            goal_dim: length of a point of goal space.
+            config: all settings of the agent.
+            generator: source of initial parameters.
+            device: where networks live.
         """
+        return cls()
 
+    @abstractmethod
     def sample(
         self,
         start: FloatArray,
@@ -49,27 +59,39 @@ class SubgoalSampler(ABC):
         rng: np.random.Generator,
         edges: EdgeRules | None = None,
     ) -> Nodes:
-        """One query: (goal_dim,), (goal_dim,) -> n places; else as :meth:`sample_batch`."""
-        return self.sample_batch(start[None], goal[None], n, pool, [rng], edges)[0]
+        """(goal_dim,) start, (goal_dim,) goal -> n nodes (fewer only if the pool holds fewer).
+
+        Args:
+            pool: stored states; ``pool.nodes_at(points)`` makes nodes of points (n, goal_dim).
+            rng: source of all draws.
+            edges: tells how far apart nodes are, and whether experience verifies it; samplers that
+                ask for no distances ignore it.
+        """
 
 
-class LearntSampler(SubgoalSampler):
+class LearnedSampler(SubgoalSampler):
     """A sampler with a model that is trained while the agent explores."""
 
     learns_from_triplets: ClassVar[bool] = True
     """Whether ``train`` asks for triplets, so that paths have to be stitched for it."""
 
-    @abstractmethod
-    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
-        """Fit the inputs' scaling. Call it once, before training.
+    @classmethod
+    def build(
+        cls: type[Self],
+        goal_dim: int,
+        config: EnergyConfig,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """By default ``cls`` called with these arguments."""
+        return cls(goal_dim, config, generator, device)  # type: ignore[call-arg]
 
-        Args:
-            shift, scale: (goal_dim,) middle and half range of the goal space.
-            step_scale: (goal_dim,) how far one step at full speed goes.
-        """
+    @abstractmethod
+    def fit_scale(self, scales: InputScales) -> None:
+        """Take the scales of the goal space; called once, before training."""
 
     @abstractmethod
-    def train(self, data: BetweenData) -> dict[str, float]:
+    def train(self, data: TrainingData) -> dict[str, float]:
         """One gradient step on what it draws from ``data``; returns ``energy/*`` metrics."""
 
     @abstractmethod
@@ -77,7 +99,7 @@ class LearntSampler(SubgoalSampler):
         """Everything that the next gradient step and the next query depend on."""
 
     @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,24 @@ from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
-from hierebm.planning.samplers.base import LearntSampler, farthest_points
-from hierebm.planning.samplers.between_energy import EnergyConfig
+from hierebm.planning.samplers.base import OVERSAMPLING, LearnedSampler, farthest_points
+from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.pair_score import PairScore, PointFeatures
-from hierebm.planning.samplers.training_data import BetweenData
+from hierebm.planning.samplers.training_data import TrainingData
 from hierebm.replay import BetweenTriplets
+from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray
+
+# Length of the latent code.
+LATENT_DIM = 8
+# Mean number of steps from a state to what counts as connected with it.
+CONNECTIVITY_HORIZON = 4.0
 
 
 class BetweenVAE(nn.Module):
     """p(w | s, g) = integral N(w; mu(z, s, g), sigma^2) N(z; 0, I) dz, with encoder q(z | w, s, g).
 
-    Sohn et al. 2015. sigma is one step at full speed: places are wanted to within a step. A learnt
+    Sohn et al. 2015. sigma is one step at full speed: points are wanted to within a step. A learned
     sigma (Rybkin et al. 2021, arXiv 2006.13202) first grows to the width of the data, the code is
     then ignored for good, and all samples are the middle of the way.
     """
@@ -34,17 +40,17 @@ class BetweenVAE(nn.Module):
     def __init__(self, goal_dim: int, config: EnergyConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.features = PointFeatures(goal_dim, generator)
-        hidden, latent = [config.energy_width] * config.energy_depth, config.latent_dim
+        hidden, latent = [config.energy_width] * config.energy_depth, LATENT_DIM
         n = self.features.out_dim
         self.encoder = MLP(3 * n, hidden, 2 * latent, "silu", generator)
         self.decoder = MLP(latent + 2 * n, hidden, goal_dim, "silu", generator)
-        # In half ranges of the goal space, as are all places in here.
+        # In half ranges of the goal space, as are all points in here.
         self.register_buffer("sigma", torch.full((goal_dim,), 0.05))
 
-    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
-        """(goal_dim,) middle and half range of the goal space, and the length of a step."""
-        self.features.fit_scale(shift, scale, step_scale)
-        self.sigma.copy_(step_scale / scale)
+    def fit_scale(self, scales: InputScales) -> None:
+        """Take the scales of the goal space; called once, before training."""
+        self.features.fit_scale(scales)
+        self.sigma.copy_(torch.from_numpy(scales.step / scales.goal_scale))
 
     def loss(self, start: Tensor, goal: Tensor, between: Tensor, noise: Tensor) -> Tensor:
         """Negative evidence bound in nats, up to a constant: (n,) for (n, goal_dim) each.
@@ -74,21 +80,20 @@ class BetweenVAE(nn.Module):
         return torch.cat([self.features(start), self.features(goal)], dim=-1)
 
 
-class CVAESampler(LearntSampler):
+class CVAESampler(LearnedSampler):
     """Imagined states, those that connect to the others preferred.
 
     After Hallucinative Topological Memory (Liu et al. 2020, arXiv 2002.12336): a conditional VAE
-    proposes places, a contrastive score of pairs that follow one another within a few steps says
+    proposes points, a contrastive score of pairs that follow one another within a few steps says
     which of them are connected. Here the proposals are trained on the same triplets as the energy
     and conditioned on start and goal; the quarter with the weakest connection to any other is
     dropped, and the rest thinned as :class:`EBMSampler` does. Edges keep the low level's distances;
-    :class:`EdgeRules` take ``connectivity`` as ``experience`` where the score is to check them.
+    :class:`EdgeRules` take ``connectivity`` as ``verifier`` where the score is to check them.
 
     Args:
         goal_dim: length of s, g and w, all points of goal space.
         config: size of the networks, learning rate, latent code.
         generator: source of the initial weights.
-        oversampling: how many are imagined for each one that is kept.
     """
 
     def __init__(
@@ -97,33 +102,29 @@ class CVAESampler(LearntSampler):
         config: EnergyConfig,
         generator: torch.Generator,
         device: torch.device | str = "cpu",
-        oversampling: int = 4,
     ) -> None:
-        self.config, self.oversampling = config, oversampling
+        self.config = config
         self.device = torch.device(device)
         self.vae = BetweenVAE(goal_dim, config, generator).to(self.device)
         self.connectivity = PairScore(goal_dim, config, generator, device)
         self.optimizer = FlatAdam(flat_parameters(self.vae), lr=config.energy_lr)
 
     @torch.no_grad()
-    def sample_batch(
+    def sample(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         pool: NodePool,
-        rngs: Sequence[np.random.Generator],
+        rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
+    ) -> Nodes:
         """See :class:`SubgoalSampler`."""
-        shape = self.oversampling * n, self.config.latent_dim
-        z = np.stack([rng.standard_normal(shape, np.float32) for rng in rngs])
-        imagined = self.vae.decode(*(self._tensor(array) for array in (z, start, goal)))
-        result = []
-        for points in imagined.cpu().numpy():
-            connected = points[self._connected(points)]
-            result.append(pool.nodes_at(connected[farthest_points(connected, n, first=0)]))
-        return result
+        z = rng.standard_normal((OVERSAMPLING * n, LATENT_DIM), np.float32)
+        imagined = self.vae.decode(*(self._tensor(array[None]) for array in (z, start, goal)))
+        points: FloatArray = imagined[0].cpu().numpy()
+        connected = points[self._connected(points)]
+        return pool.nodes_at(connected[farthest_points(connected, n, first=0)])
 
     def _connected(self, points: FloatArray) -> FloatArray:
         """(m,) bool: all but the quarter of the points with the weakest best link to another."""
@@ -136,19 +137,17 @@ class CVAESampler(LearntSampler):
 
     # ------------------------------------------------------------------- learning
 
-    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
-        """See :class:`LearntSampler`."""
-        self.vae.fit_scale(shift, scale, step_scale)
-        self.connectivity.features.fit_scale(shift, scale, step_scale)
+    def fit_scale(self, scales: InputScales) -> None:
+        """See :class:`LearnedSampler`."""
+        self.vae.fit_scale(scales)
+        self.connectivity.features.fit_scale(scales)
 
-    def train(self, data: BetweenData) -> dict[str, float]:
+    def train(self, data: TrainingData) -> dict[str, float]:
         """One step of the evidence bound and one of the connectivity."""
         c = self.config
         triplets = data.triplets(c.energy_batch_size)
-        noise = data.rng.standard_normal((c.energy_batch_size, c.latent_dim), np.float32)
-        metrics = self.connectivity.update(
-            *data.futures(c.energy_batch_size, c.connectivity_horizon)
-        )
+        noise = data.rng.standard_normal((c.energy_batch_size, LATENT_DIM), np.float32)
+        metrics = self.connectivity.update(*data.futures(c.energy_batch_size, CONNECTIVITY_HORIZON))
         return {
             "energy/loss": self._update(triplets, noise),
             "energy/connectivity_loss": metrics["energy/loss"],
@@ -170,11 +169,11 @@ class CVAESampler(LearntSampler):
         return torch.as_tensor(array, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """See :class:`LearntSampler`."""
+        """See :class:`LearnedSampler`."""
         parts = ("vae", "connectivity", "optimizer")
         return {name: getattr(self, name).state_dict() for name in parts}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See :class:`LearntSampler`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See :class:`LearnedSampler`."""
         for name, part in state.items():
             getattr(self, name).load_state_dict(part)

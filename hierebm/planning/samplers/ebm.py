@@ -2,103 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
-from hierebm.planning.samplers.base import LearntSampler, farthest_points
+from hierebm.planning.samplers.base import (
+    CANDIDATES,
+    OVERSAMPLING,
+    LearnedSampler,
+    farthest_points,
+)
 from hierebm.planning.samplers.between_energy import BetweenEnergy
+from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.recursive_bisection import recursive_bisection
-from hierebm.planning.samplers.training_data import BetweenData
-from hierebm.types import FloatArray
+from hierebm.planning.samplers.training_data import TrainingData
+from hierebm.replay.scales import InputScales
+from hierebm.types import BoolArray, FloatArray
 
-# Hops of a chain may take this many times ``safe_edge``.
-HOP = 1.5
-# Parts of the way that experience does not support are halved down to this many steps. What still
-# leads nowhere would use up all nodes.
-SHORT = 4.0
+# Bisection stops at segments of at most this many times ``safe_edge``.
+LONGEST_HOP = 1.5
+# Segments that experience does not verify are bisected down to this many steps: one that leads
+# nowhere would use up all nodes.
+SHORTEST_UNVERIFIED = 4.0
 
 
-class EBMSampler(LearntSampler):
+class EBMSampler(LearnedSampler):
     """States of low energy E(w | s, g): likely to lie between start and goal.
 
-    First a chain is laid from start to goal (:func:`recursive_bisection`).
-    What is left of the n goes to candidates from the pool, resampled by exp(-E), on request refined
-    by a few Langevin steps (kept only where they stay on visited ground), and thinned by
-    farthest-point selection, because a graph gains nothing from two nodes at one place.
+    Candidates from the pool are resampled by exp(-E) and thinned by farthest-point selection,
+    because a graph gains nothing from two nodes that lie together. With ``config.bisection``, the
+    nodes are laid out by recursive bisection first, and only those left over are resampled.
 
     Args:
-        energy: the trained model; its config says how to sample.
-        oversampling: how many are resampled for each one that is kept.
+        goal_dim: length of a point of goal space.
+        config: settings of the energy.
+        generator: source of its initial parameters.
+        device: where its network lives.
     """
 
-    def __init__(self, energy: BetweenEnergy, oversampling: int = 4) -> None:
-        self.energy, self.oversampling = energy, oversampling
+    energy_class: ClassVar[type[BetweenEnergy]] = BetweenEnergy
+    """Override it for an energy of your own."""
 
-    def sample_batch(
+    def __init__(
+        self,
+        goal_dim: int,
+        config: EnergyConfig,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.energy = self.energy_class(goal_dim, config, generator, device)
+
+    def sample(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         pool: NodePool,
-        rngs: Sequence[np.random.Generator],
+        rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
-        """See :class:`SubgoalSampler`; without ``edges`` there is no chain.
+    ) -> Nodes:
+        """See :class:`SubgoalSampler`; without ``edges`` there is no bisection."""
+        m = min(len(pool), CANDIDATES)
+        n = min(n, m)
+        candidates = pool.achieved_goal[rng.choice(len(pool), size=m, replace=False)]
+        if edges is not None and self.config.bisection:
+            chain = self._bisect(start, goal, n, candidates, pool, edges, rng)
+        else:
+            chain = candidates[:0]
+        points = chain
+        if len(chain) < n:
+            points = self._spread(start, goal, n, candidates, chain, rng)
+        energies = self.energy.energy(points[None], start[None], goal[None])[0]
+        return pool.nodes_at(points, energies, in_order=len(chain))
 
-        Raises:
-            ValueError: a ``detour_weight`` without ``edges``.
-        """
-        if self.energy.config.detour_weight and edges is None:
-            raise ValueError(
-                "detour_weight needs distances: hand the sampler edges=EdgeRules(...), "
-                "or set detour_weight=0"
-            )
-        m = min(len(pool), self.energy.config.candidates)
-        rows = [rng.choice(len(pool), size=m, replace=False) for rng in rngs]
-        candidates = pool.achieved_goal[np.stack(rows)]
-        self._propose_straight(candidates, start, goal, rngs)
-        chosen, in_order = [], []
-        for i, rng in enumerate(rngs):
-            query = start[i], goal[i]
-            chain = self._chain(*query, min(n, m), candidates[i], pool, edges, rng)
-            spread = chain
-            if len(chain) < min(n, m):
-                spread = self._spread(*query, min(n, m), candidates[i], pool, edges, chain, rng)
-            chosen.append(spread)
-            in_order.append(len(chain))
-        energies = self.energy.energy(np.stack(chosen), start, goal)
-        return list(map(pool.nodes_at, chosen, energies, in_order))
-
-    def _chain(
+    def _bisect(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         candidates: FloatArray,
         pool: NodePool,
-        edges: EdgeRules | None,
+        edges: EdgeRules,
         rng: np.random.Generator,
     ) -> FloatArray:
-        """(at most n, goal_dim) candidates, from start to goal."""
-        if edges is None or not self.energy.config.bisection:
-            return candidates[:0]
+        """(at most n, goal_dim) candidates, in order from start to goal."""
 
-        def too_long(source: FloatArray, target: FloatArray) -> NDArray[np.bool_]:
+        def too_long(source: FloatArray, target: FloatArray) -> BoolArray:
             long = ~edges.is_candidate(source, target)
             near = np.flatnonzero(~long)
             if near.size:
                 here = pool.nodes_at(source[near])
-                steps, verified = edges.verify(here.observation, here.achieved_goal, target[near])
-                off = np.abs(target[near] - source[near]) > SHORT * edges.step_scale
-                long[near] = (~verified & off.any(-1)) | (steps > HOP * edges.config.safe_edge)
+                steps, is_verified = edges.evaluate(
+                    here.observation, here.achieved_goal, target[near]
+                )
+                apart = np.abs(target[near] - source[near]) > SHORTEST_UNVERIFIED * edges.step_scale
+                long[near] = (~is_verified & apart.any(-1)) | (
+                    steps > LONGEST_HOP * edges.config.safe_edge
+                )
             return long
 
         halfway = partial(self.energy.energy, half=True)
@@ -110,72 +116,32 @@ class EBMSampler(LearntSampler):
         goal: FloatArray,
         n: int,
         candidates: FloatArray,
-        pool: NodePool,
-        edges: EdgeRules | None,
         chain: FloatArray,
         rng: np.random.Generator,
     ) -> FloatArray:
         """(n, goal_dim): the chain and, far from it and from one another, draws from exp(-E)."""
         energies = self.energy.energy(candidates, start, goal)
-        if edges is not None and self.energy.config.detour_weight:
-            energies = energies + self._detour(candidates, start, goal, pool, edges)
         generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
-        drawn = self.energy.draw(energies, self.oversampling * n, generator)
-        points = candidates[drawn]
-        if self.energy.config.langevin_steps:
-            refined = self.energy.refine(points, start, goal, generator)
-            # A refined point far from everything visited may be inside a wall.
-            ground = pool.on_visited_ground(refined)
-            points = np.where(ground[:, None], refined, points)
-        points = np.concatenate([chain, points])
+        drawn = self.energy.draw(energies, OVERSAMPLING * n, generator)
+        points = np.concatenate([chain, candidates[drawn]])
         return points[farthest_points(points, n, first=range(max(len(chain), 1)))]
-
-    def _propose_straight(
-        self,
-        candidates: FloatArray,
-        start: FloatArray,
-        goal: FloatArray,
-        rngs: Sequence[np.random.Generator],
-    ) -> None:
-        """Replace the first of the candidates (q, m, goal_dim) by points of the straight lines."""
-        k = round(self.energy.config.straight_candidates * candidates.shape[1])
-        if k:
-            along = np.stack([rng.random((k, 1), dtype=np.float32) for rng in rngs])
-            candidates[:, :k] = start[:, None] + along * (goal - start)[:, None]
-
-    def _detour(
-        self,
-        candidates: FloatArray,
-        start: FloatArray,
-        goal: FloatArray,
-        pool: NodePool,
-        edges: EdgeRules,
-    ) -> FloatArray:
-        """(m,) nats for the way from start to goal through each of the candidates."""
-        here, via = pool.nodes_at(start[None]), pool.nodes_at(candidates)
-        starts, goals = (np.tile(end, (len(candidates), 1)) for end in (start, goal))
-        observations = np.tile(here.observation, (len(candidates), 1))
-        to = edges.model.distance(observations, starts, via.achieved_goal)
-        onwards = edges.model.distance(via.observation, via.achieved_goal, goals)
-        nats: FloatArray = self.energy.config.detour_weight * (to + onwards)
-        return nats
 
     # ------------------------------------------------------------------- learning
 
-    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
-        """See :class:`LearntSampler`."""
-        self.energy.fit_scale(shift, scale, step_scale)
+    def fit_scale(self, scales: InputScales) -> None:
+        """See :class:`LearnedSampler`."""
+        self.energy.fit_scale(scales)
 
-    def train(self, data: BetweenData) -> dict[str, float]:
-        """One step of InfoNCE against places of the pool."""
-        c = self.energy.config
+    def train(self, data: TrainingData) -> dict[str, float]:
+        """One step of InfoNCE against states of the pool."""
+        c = self.config
         triplets = data.triplets(c.energy_batch_size, halfway=0.5)
-        return self.energy.update(triplets, data.nodes(c.energy_batch_size, c.energy_negatives))
+        return self.energy.update(triplets, data.states(c.energy_batch_size, c.energy_negatives))
 
     def state_dict(self) -> dict[str, Any]:
-        """See :class:`LearntSampler`."""
+        """See :class:`LearnedSampler`."""
         return self.energy.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See :class:`LearntSampler`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See :class:`LearnedSampler`."""
         self.energy.load_state_dict(state)

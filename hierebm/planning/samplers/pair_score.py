@@ -1,7 +1,8 @@
-"""f(a, b) = log p(b follows a) / p(b), learnt by telling what follows from what does not."""
+"""f(a, b) = log p(b follows a) / p(b), learned by telling what follows from what does not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP, RandomFourierFeatures
-from hierebm.planning.samplers.between_energy import EnergyConfig
+from hierebm.planning.samplers.config import EnergyConfig
+from hierebm.replay.scales import LEAST_STEP, InputScales
 from hierebm.types import FloatArray
 
 # Frequencies of one radian per eight steps and their neighbours, as the between-energy's.
 STEPS_PER_RADIAN, OCTAVES, FREQUENCIES = 8.0, (0.5, 1.0, 2.0), 64
+# Length of phi and psi.
+REPRESENTATION = 32
 
 
 class PointFeatures(nn.Module):
@@ -34,11 +38,14 @@ class PointFeatures(nn.Module):
         for name in ("scale", "unit"):
             self.register_buffer(name, torch.ones(goal_dim))
 
-    def fit_scale(self, shift: Tensor, scale: Tensor, step_scale: Tensor) -> None:
-        """(goal_dim,) middle and half range of the goal space, and the length of a step."""
+    def fit_scale(self, scales: InputScales) -> None:
+        """Take the scales of the goal space; called once, before training."""
+        shift, scale, step = map(
+            torch.from_numpy, (scales.goal_shift, scales.goal_scale, scales.step)
+        )
         self.shift.copy_(shift)
         self.scale.copy_(scale)
-        self.unit.copy_(STEPS_PER_RADIAN * torch.maximum(step_scale, 0.01 * scale))
+        self.unit.copy_(STEPS_PER_RADIAN * torch.maximum(step, LEAST_STEP * scale))
 
     def forward(self, points: Tensor) -> Tensor:
         """(..., goal_dim) -> (..., out_dim)."""
@@ -70,7 +77,7 @@ class PairScore:
         self.device = torch.device(device)
         self.features = PointFeatures(goal_dim, generator).to(self.device)
         hidden = [config.energy_width] * config.energy_depth
-        sizes = self.features.out_dim, hidden, config.contrastive_dim, "silu", generator
+        sizes = self.features.out_dim, hidden, REPRESENTATION, "silu", generator
         self.encoders = nn.ModuleList([MLP(*sizes), MLP(*sizes)]).to(self.device)
         self.optimizer = FlatAdam(flat_parameters(self.encoders), lr=config.energy_lr)
         # Running value that 95% of the pairs that follow one another score above.
@@ -105,7 +112,7 @@ class PairScore:
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
     ) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """Judge edges as experience does, for a planner that is not learning any more.
+        """Verify edges as experience does, for a planner that no longer learns.
 
         Returns:
             (n,) the predicted steps as they are, and (n,) whether the score is above what 95% of
@@ -128,7 +135,7 @@ class PairScore:
             "threshold": self.threshold,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place."""
         for name in ("features", "encoders", "optimizer"):
             getattr(self, name).load_state_dict(state[name])

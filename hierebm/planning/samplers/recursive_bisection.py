@@ -1,4 +1,4 @@
-"""Laying a chain of subgoals by halving: what lies between, then what lies between that."""
+"""Recursive bisection: a point half the way, points half the way to that, and so on."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from hierebm.types import FloatArray
 
-# A segment's middle is drawn among this many points, those most nearly as far from its one end as
-# from the other: the energy knows the way round, but it is the crow that makes sure that every half
-# is shorter than the whole.
+# A segment's middle is drawn among this many points, those of most equal Euclidean distance to its
+# two ends: the energy knows the way round a wall, the distance makes sure that every half is
+# shorter than the whole.
 BALANCED = 256
-# Points nearer than this to an end, as a share of the segment, halve nothing.
+# Points nearer than this to an end, as a share of the segment, are no middle.
 NEAR = 0.1
 
 SegmentEnergy = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 """(k, m, goal_dim) points, (k, goal_dim) starts, (k, goal_dim) goals -> (k, m) energies of being
 half the way."""
 TooLong = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
-"""(k, goal_dim), (k, goal_dim) -> (k,) whether a segment is to be halved."""
+"""(k, goal_dim), (k, goal_dim) -> (k,) whether a segment is to be bisected."""
 
 
 def recursive_bisection(
@@ -32,21 +32,21 @@ def recursive_bisection(
     too_long: TooLong,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Points on the way from start to goal, in order: few hops to begin with, leaps further on.
+    """Points on the way from start to goal, in order: first short hops, then unexpanded segments.
 
     Independent draws from E(w | s, g) leave gaps: to cover a way of k hops takes about k log k of
-    them, and two draws may lie on two different ways. Here the way is halved by a point drawn from
-    exp(-E), its halves by others. The first part is halved until it can be walked, and only then
-    the others, the first first: log k points are enough to set out, and where the hops end the rest
-    of the way is halved in the same manner. What is left of the n makes hops of the leaps.
+    them, and two draws may lie on two different ways. Here the way is bisected by a point drawn
+    from exp(-E), its halves by others. The first segment is bisected until it is short enough, and
+    only then the others, in order: log k points are enough to set out, and where the hops end the
+    rest of the way is bisected by the next plan. What is left of the n expands further segments.
 
     Args:
         start, goal: (goal_dim,).
         n: points at most.
         points: (m, goal_dim) to choose from.
         energy: of being half the way, for many segments at once.
-        too_long: tells which segments are to be halved.
-        rng: source of the draws. A middle that leads astray is another one the next time.
+        too_long: tells which segments are to be bisected.
+        rng: source of the draws: after a miss, another middle is drawn.
 
     Returns:
         (at most n, goal_dim).

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from hierebm.parts import find_part
 from hierebm.planning.samplers.base import SubgoalSampler
-from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
+from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.contrastive import ContrastiveSampler
 from hierebm.planning.samplers.cvae import CVAESampler
 from hierebm.planning.samplers.ebm import EBMSampler
@@ -16,41 +19,37 @@ from hierebm.planning.samplers.unlearned import (
     UniformSampler,
 )
 
-PLAIN: dict[str, type[SubgoalSampler]] = {
+SAMPLERS: dict[str, type[SubgoalSampler]] = {
+    "ebm": EBMSampler,
+    "contrastive": ContrastiveSampler,
+    "cvae": CVAESampler,
     "replay": ReplaySampler,
     "farthest": FarthestPointSampler,
     "kmeans": KMeansSampler,
     "uniform": UniformSampler,
 }
-SAMPLERS = ("ebm", "contrastive", "cvae", *PLAIN)
-"""Names of all samplers; the first three learn."""
 
 
 def make_sampler(
-    name: str,
+    given: Any,
     goal_dim: int,
     config: EnergyConfig,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> SubgoalSampler:
-    """The sampler called ``name``, untrained.
+    """A sampler by name or class, untrained; an instance is taken as it is.
 
     Args:
-        name: one of ``SAMPLERS``.
+        given: one of ``SAMPLERS``, a :class:`SubgoalSampler`, or a class of them.
         goal_dim: length of a point of goal space.
         config: settings of those that learn.
-        generator: source of their initial weights.
+        generator: source of their initial parameters.
         device: where their networks live.
 
     Raises:
-        ValueError: another name.
+        ValueError, TypeError: anything else.
     """
-    if name in PLAIN:
-        return PLAIN[name]()
-    if name == "ebm":
-        return EBMSampler(BetweenEnergy(goal_dim, config, generator, device))
-    if name == "contrastive":
-        return ContrastiveSampler(goal_dim, config, generator, device)
-    if name == "cvae":
-        return CVAESampler(goal_dim, config, generator, device)
-    raise ValueError(f"subgoal_sampler must be one of {', '.join(SAMPLERS)}, got {name!r}")
+    part = find_part("subgoal_sampler", given, SubgoalSampler, SAMPLERS)
+    if isinstance(part, SubgoalSampler):
+        return part
+    return part.build(goal_dim, config, generator, device)

@@ -1,4 +1,4 @@
-"""What subgoal samplers learn from: ways between states, stored places, pairs of one trajectory."""
+"""What subgoal samplers learn from: triplets, stored states, pairs of one trajectory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hierebm.types import FloatArray
 
 
 @dataclass
-class BetweenData:
+class TrainingData:
     """Draws of everything that a sampler may learn from; nothing is drawn that is not asked for.
 
     Args:
         replay: trajectories.
         pool: stored states.
         stitched: triplets from shortest paths over stored states; may be empty.
-        stitched_share: share of triplets taken from those (none while there are none).
+        stitched_share: share of triplets taken from those (none where there are none).
         rng: source of all draws.
     """
 
@@ -51,8 +51,8 @@ class BetweenData:
             np.concatenate([self.stitched.half[rows], raw.half]),
         )
 
-    def nodes(self, *shape: int) -> FloatArray:
-        """(*shape, goal_dim) points of the pool, uniformly."""
+    def states(self, *shape: int) -> FloatArray:
+        """(*shape, goal_dim) achieved goals of the pool, uniformly."""
         rows = self.rng.integers(len(self.pool), size=shape)
         result: FloatArray = self.pool.achieved_goal[rows]
         return result

@@ -1,8 +1,6 @@
-"""Samplers that do not learn: the baselines, whose nodes ignore where start and goal are."""
+"""Samplers that do not learn: baselines whose nodes ignore where start and goal are."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -19,35 +17,35 @@ class ReplaySampler(SubgoalSampler):
     Search on the replay buffer (Eysenbach et al. 2019, arXiv 1906.05253).
     """
 
-    def sample_batch(
+    def sample(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         pool: NodePool,
-        rngs: Sequence[np.random.Generator],
+        rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
+    ) -> Nodes:
         """See :class:`SubgoalSampler`."""
-        return [pool.random_nodes(n, rng) for rng in rngs]
+        return pool.random_nodes(n, rng)
 
 
 class FarthestPointSampler(SubgoalSampler):
     """Stored states spread evenly over everything visited, wherever start and goal are."""
 
-    def sample_batch(
+    def sample(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         pool: NodePool,
-        rngs: Sequence[np.random.Generator],
+        rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
+    ) -> Nodes:
         """See :class:`SubgoalSampler`."""
         points = pool.achieved_goal
-        rows = [farthest_points(points, n, first=int(rng.integers(len(pool)))) for rng in rngs]
-        return [pool.nodes_at(points[r]) for r in rows]
+        rows = farthest_points(points, n, first=int(rng.integers(len(pool))))
+        return pool.nodes_at(points[rows])
 
 
 class UniformSampler(SubgoalSampler):
@@ -56,20 +54,18 @@ class UniformSampler(SubgoalSampler):
     What is left of the idea without any experience: the floor that other samplers have to beat.
     """
 
-    def sample_batch(
+    def sample(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         pool: NodePool,
-        rngs: Sequence[np.random.Generator],
+        rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
+    ) -> Nodes:
         """See :class:`SubgoalSampler`."""
         low, high = pool.achieved_goal.min(0), pool.achieved_goal.max(0)
-        return [
-            pool.nodes_at(rng.uniform(low, high, (n, len(low))).astype(np.float32)) for rng in rngs
-        ]
+        return pool.nodes_at(rng.uniform(low, high, (n, len(low))).astype(np.float32))
 
 
 class KMeansSampler(SubgoalSampler):
@@ -86,20 +82,20 @@ class KMeansSampler(SubgoalSampler):
         self.iterations = iterations
         self._cached: tuple[NodePool, int, Nodes] | None = None
 
-    def sample_batch(
+    def sample(
         self,
         start: FloatArray,
         goal: FloatArray,
         n: int,
         pool: NodePool,
-        rngs: Sequence[np.random.Generator],
+        rng: np.random.Generator,
         edges: EdgeRules | None = None,
-    ) -> list[Nodes]:
+    ) -> Nodes:
         """See :class:`SubgoalSampler`."""
         if self._cached is None or self._cached[0] is not pool or self._cached[1] != n:
             rows = medoids(pool.achieved_goal, n, self.iterations, np.random.default_rng(0))
             self._cached = pool, n, pool.nodes_at(pool.achieved_goal[rows])
-        return [self._cached[2]] * len(rngs)
+        return self._cached[2]
 
 
 def medoids(points: FloatArray, n: int, iterations: int, rng: np.random.Generator) -> IntArray:

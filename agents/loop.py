@@ -1,0 +1,140 @@
+"""The loop of ``learn``: act, store, tell the callbacks, train."""
+
+from __future__ import annotations
+
+import time
+
+from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.persistence import SavedAgent
+from hierebm.callbacks import BaseCallback
+from hierebm.control.exploration import RandomWalk
+from hierebm.goal_env.adapter import GoalEnv, StepResult
+from hierebm.planning.following import PlanFollower
+from hierebm.replay.episodes import StoredStep
+from hierebm.types import FloatArray, GoalObservation
+
+
+class LearningLoop:
+    """Acts in an environment with an agent that learns; goes on where the last call stopped.
+
+    Args:
+        agent: whose low and high level act and learn.
+        env: where.
+    """
+
+    def __init__(self, agent: SavedAgent, env: GoalEnv) -> None:
+        self.agent, self.env = agent, env
+        self._episodes = EpisodeStatistics()
+        self._clock = (time.perf_counter(), 0)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with a reset of the environment the next time."""
+        self._observation: GoalObservation | None = None
+
+    def run(self, target: int, callbacks: BaseCallback | None, log_interval: int | None) -> None:
+        """Act and learn until the agent has taken ``target`` steps or a callback stops it."""
+        agent = self.agent
+        if self._observation is None:
+            self._observation = self._reset()
+        self._clock, logged = (time.perf_counter(), agent.num_timesteps), agent.num_episodes
+        if callbacks is not None:
+            callbacks.on_rollout_start()
+        while agent.num_timesteps < target:
+            before = self._observation
+            goal = self._goals(before)
+            action = self._explore(before, goal)
+            step = self.env.step(action)
+            self._store(before, goal, action, step)
+            self._observation = step.current
+            if self._follower is not None:
+                self._follower.advance(step.current, step.ended, step.valid)
+            agent.num_timesteps += step.n_valid
+            agent.num_episodes += self._episodes.count(step)
+            if callbacks is not None and not self._tell(callbacks, action, step):
+                break
+            agent.train()
+            if callbacks is not None:
+                callbacks.on_rollout_start()
+            if log_interval is not None and agent.num_episodes - logged >= log_interval:
+                logged = agent.num_episodes
+                self.dump_logs()
+        if callbacks is not None:
+            callbacks.on_rollout_end()
+        self.dump_logs()
+
+    def _reset(self) -> GoalObservation:
+        """Begin an episode in every environment."""
+        agent, n = self.agent, self.env.n_envs
+        observation = self.env.reset(seed=int(agent.rng.integers(2**31)))
+        agent.replay_buffer.close_episodes()
+        self._random_walk = RandomWalk(n, self.env.spaces.action_dim, agent.rng)
+        self._follower: PlanFollower | None = None
+        if agent.high_level is not None:
+            self._follower = PlanFollower(
+                agent.high_level.planner,
+                None,
+                n,
+                lambda: agent.rng,
+                learning=True,
+                direct_share=agent.config.direct_episodes,
+            )
+        self._episodes.begin(n)
+        self.env.check_sparse(observation.achieved_goal, observation.desired_goal)
+        return observation
+
+    def _goals(self, observation: GoalObservation) -> FloatArray:
+        """(n, goal_dim) what the low level chases: subgoals of the plans, or the final goals."""
+        high_level = self.agent.high_level
+        if self._follower is None or high_level is None or not high_level.can_plan:
+            return observation.desired_goal
+        return self._follower.subgoals(observation)
+
+    def _explore(self, observation: GoalObservation, goal: FloatArray) -> FloatArray:
+        """(n, action_dim) exploring actions in [-1, 1]."""
+        agent = self.agent
+        if agent.scales is None:
+            return self._random_walk.step()
+        action = agent.low_level.act(observation.observation, observation.achieved_goal, goal)
+        action = agent.noise.add(action)
+        if self._follower is not None and any(walking := self._follower.random_walk):
+            action[walking] = self._random_walk.step()[walking]
+        return action
+
+    def _store(
+        self, before: GoalObservation, goal: FloatArray, action: FloatArray, step: StepResult
+    ) -> None:
+        self.agent.replay_buffer.append(
+            StoredStep.between(
+                before,
+                goal,
+                action,
+                step.reached_state,
+                step.failure,
+                step.ended,
+                step.valid,
+            )
+        )
+
+    def _tell(self, callbacks: BaseCallback, action: FloatArray, step: StepResult) -> bool:
+        """Whether the callbacks want to go on after this step."""
+        self.agent.replay_buffer.flush()
+        outcome = {"rewards": step.reward, "dones": step.ended, "infos": step.infos}
+        callbacks.update_locals({"actions": action, **outcome, "self": self.agent})
+        if not callbacks.on_step():
+            return False
+        callbacks.on_rollout_end()
+        return True
+
+    def dump_logs(self) -> None:
+        """Write a row of the log now."""
+        agent, (started, started_at) = self.agent, self._clock
+        elapsed = max(time.perf_counter() - started, 1e-9)
+        for key, value in self._episodes.means().items():
+            agent.logger.record(key, value)
+        agent.logger.record("time/episodes", agent.num_episodes)
+        agent.logger.record("time/fps", int((agent.num_timesteps - started_at) / elapsed))
+        agent.logger.record("time/time_elapsed", round(elapsed, 1))
+        agent.logger.record("time/total_timesteps", agent.num_timesteps)
+        agent.logger.record("train/n_updates", agent.n_updates)
+        agent.logger.dump(agent.num_timesteps)

@@ -1,0 +1,86 @@
+"""What an agent asks of its low level: a goal-conditioned policy that knows distances in steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from hierebm.replay.hindsight import TransitionBatch
+from hierebm.replay.scales import InputScales
+from hierebm.types import FloatArray
+
+Self = TypeVar("Self", bound="LowLevel")
+
+
+class LowLevel(ABC):
+    """A policy for goals that are near, and how many steps each goal is away.
+
+    All arrays are float32 rows: observation (n, obs_dim), achieved goal and goal (n, goal_dim),
+    action (n, action_dim) in [-1, 1]; the agent scales actions to the environment's bounds.
+
+    To bring your own, define :meth:`act` and :meth:`distance`, and :meth:`update` if it learns.
+    Hand the agent the class (``low_level=MyLowLevel``; it is made by :meth:`build`) or an instance.
+    """
+
+    trainable: ClassVar[bool] | bool = True
+    """False for a frozen policy: the agent then trains only its high level."""
+
+    @classmethod
+    def build(
+        cls: type[Self],
+        obs_dim: int,
+        goal_dim: int,
+        action_dim: int,
+        config: Any,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> Self:
+        """Make one when the spaces are known; by default ``cls`` called with these arguments.
+
+        Args:
+            config: all settings of the agent.
+            generator: source of initial parameters.
+            device: where networks live.
+        """
+        return cls(obs_dim, goal_dim, action_dim, config, generator, device)  # type: ignore[call-arg]
+
+    @abstractmethod
+    def act(
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+    ) -> FloatArray:
+        """(n, action_dim) actions in [-1, 1], without exploration noise."""
+
+    @abstractmethod
+    def distance(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        reduce: str = "max",
+    ) -> FloatArray:
+        """(n,) predicted steps to each goal under this policy, at least 1.
+
+        Args:
+            reduce: over an ensemble of critics: "max" (what planning trusts) or "mean".
+        """
+
+    def update(self, batch: TransitionBatch) -> dict[str, float]:
+        """One gradient step on relabelled transitions; returns ``train/*`` metrics.
+
+        Raises:
+            TypeError: for a low level that does not learn.
+        """
+        raise TypeError(f"{type(self).__name__} does not learn: set trainable = False")
+
+    def fit_scale(self, scales: InputScales) -> None:  # noqa: B027
+        """Take the scales of inputs; called once, before the first update."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update and query depend on, as nested dicts of tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Restore what :meth:`state_dict` gave, in place."""

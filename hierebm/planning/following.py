@@ -1,0 +1,93 @@
+"""Following the plans of several environments side by side: in learning and in predict alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hierebm.planning.planner import Planner
+from hierebm.types import BoolArray, FloatArray, GoalObservation
+
+
+class PlanFollower:
+    """The plans of n environments, and which episodes go without one.
+
+    Args:
+        planner: makes the plans and follows them.
+        plans: one for each environment, None where there is none yet; None for no plans at all.
+        n: number of environments.
+        rng: gives the source of the draws of a new plan, and of ``direct_share``.
+        learning: given to the planner.
+        direct_share: share of episodes in which the final goal is chased all the way.
+
+    Raises:
+        ValueError: plans of another number of environments.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        plans: Sequence[Any] | None,
+        n: int,
+        rng: Callable[[], np.random.Generator],
+        *,
+        learning: bool,
+        direct_share: float = 0.0,
+    ) -> None:
+        self.planner, self.rng = planner, rng
+        self.plans = [None] * n if plans is None else list(plans)
+        if len(self.plans) != n:
+            raise ValueError(
+                f"the state is that of {len(self.plans)} environment(s), the observation of {n}: "
+                "hand back what the last predict on these environments returned, or None"
+            )
+        self.learning, self.direct_share = learning, direct_share
+        self._direct = np.zeros(n, np.bool_)
+        if learning:
+            self._direct = rng().random(n) < direct_share
+
+    def advance(
+        self, observation: GoalObservation, ended: BoolArray, valid: BoolArray | None = None
+    ) -> None:
+        """The environments are one step later, or begin another episode.
+
+        Args:
+            observation: the current one, of n rows.
+            ended: (n,) the episode that a plan was made for is over.
+            valid: (n,) False where nothing happened; default: everywhere something did.
+        """
+        rows = range(len(self.plans)) if valid is None else np.flatnonzero(valid).tolist()
+        for i in rows:
+            plan = self.plans[i]
+            if ended[i]:
+                self.plans[i] = None
+                if self.learning:
+                    self._direct[i] = self.rng().random() < self.direct_share
+            elif plan is not None and np.array_equal(plan.goal, observation.desired_goal[i]):
+                self.plans[i] = self.planner.step(
+                    plan, observation.observation[i], observation.achieved_goal[i]
+                )
+
+    def subgoals(self, observation: GoalObservation) -> FloatArray:
+        """(n, goal_dim) what to chase now; plans are made where there are none for the goal."""
+        goals = observation.desired_goal.copy()
+        for i in np.flatnonzero(~self._direct).tolist():
+            plan = self.plans[i]
+            if plan is None or not np.array_equal(plan.goal, observation.desired_goal[i]):
+                row = observation[i]
+                plan = self.plans[i] = self.planner.begin(
+                    row.observation,
+                    row.achieved_goal,
+                    row.desired_goal,
+                    self.rng(),
+                    self.learning,
+                )
+            goals[i] = plan.subgoal
+        return goals
+
+    @property
+    def random_walk(self) -> Sequence[bool]:
+        """Whether each plan asks for random actions instead of its subgoal, n of them."""
+        return [plan is not None and plan.random_walk for plan in self.plans]

@@ -1,0 +1,169 @@
+"""What the high level asks of a planner: plans that are followed step by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierebm.planning.context import PlanningContext
+from hierebm.planning.graph.plan import Plan
+from hierebm.planning.samplers.base import SubgoalSampler
+from hierebm.replay import EpisodeReplay
+from hierebm.types import FloatArray
+
+Self = TypeVar("Self", bound="Planner")
+Log = Callable[[dict[str, float]], None]
+"""Told of metrics."""
+
+# A subgoal is missed after this many times its predicted steps, plus the slack.
+BUDGET_FACTOR, BUDGET_SLACK = 2.0, 4
+
+
+@dataclass
+class PlanState:
+    """One environment's plan; the ``state`` that ``predict`` hands back and forth.
+
+    Planners add what they need.
+    """
+
+    goal: FloatArray
+    """(goal_dim,) the final goal that the plan leads to."""
+    rng: np.random.Generator
+    """Source of the draws if the plan has to be made again."""
+    learning: bool
+    """Whether the plan may explore, and what becomes of it is learned from and logged."""
+    subgoal: FloatArray = field(init=False)
+    """(goal_dim,) what the low level chases now."""
+    random_walk: bool = field(default=False, init=False)
+    """Take random actions instead of chasing the subgoal."""
+    predicted: float = field(default=0.0, init=False)
+    """Steps that the current subgoal should take."""
+    budget: int = field(default=0, init=False)
+    """Steps after which it counts as missed."""
+    elapsed: int = field(default=0, init=False)
+    """Steps spent on it."""
+
+    def chase(self, subgoal: FloatArray, predicted: float) -> None:
+        """Chase another subgoal (goal_dim,) that should take ``predicted`` steps."""
+        self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0
+        self.budget = int(BUDGET_FACTOR * predicted) + BUDGET_SLACK
+
+
+@dataclass
+class PlannerStats:
+    """Means since the last :meth:`pop`, by TensorBoard key."""
+
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Sum and count by key: a planner may predict for ever without being asked."""
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take one value of each metric into its mean."""
+        for key, value in metrics.items():
+            total, count = self.sums.get(key, (0.0, 0))
+            self.sums[key] = (total + float(value), count + 1)
+
+    def pop(self) -> dict[str, float]:
+        """The means, and start over."""
+        means = {key: total / count for key, (total, count) in self.sums.items()}
+        self.sums.clear()
+        return means
+
+
+class Planner(ABC):
+    """Finds subgoals on the way to a goal, and decides when to plan again.
+
+    To bring your own, define :meth:`begin` and :meth:`step` and hand the agent the class (it is
+    made by :meth:`build`) or an instance: ``planner=MyPlanner``. A planner that learns defines
+    :meth:`learn` and the two ``state_dict`` methods, too.
+
+    Args:
+        context: what plans are made of; the high level sets it where an instance comes without.
+    """
+
+    uses_graph: ClassVar[bool] = True
+    """Whether the high level keeps a transition map and an edge cutoff for it."""
+    context: PlanningContext
+    """What plans are made of; its fields change while the agent learns."""
+
+    def __init__(self, context: PlanningContext | None = None) -> None:
+        if context is not None:
+            self.context = context
+        self.stats = PlannerStats()
+        """Of plans made while learning."""
+        self.stats_of_predict = PlannerStats()
+        """Of the others; read by benchmarks."""
+
+    @classmethod
+    def build(
+        cls: type[Self], context: PlanningContext, make_sampler: Callable[[], SubgoalSampler]
+    ) -> Self:
+        """Make one when the spaces are known.
+
+        Args:
+            context: see the class.
+            make_sampler: makes the subgoal sampler that the agent was given, once.
+        """
+        return cls(context)
+
+    @abstractmethod
+    def begin(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
+        learning: bool = False,
+    ) -> Any:
+        """A plan, usually a :class:`PlanState`, with its ``goal`` and first ``subgoal``.
+
+        Args:
+            observation, achieved_goal: (obs_dim,), (goal_dim,) the current state.
+            goal: (goal_dim,) the final goal.
+            rng: source of the draws; the plan keeps it.
+            learning: see :class:`PlanState`.
+        """
+
+    @abstractmethod
+    def step(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> Any:
+        """The plan one environment step later: its subgoal is kept, advanced, or replaced."""
+
+    def show(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
+    ) -> Plan:
+        """A fresh plan for a person to look at; by default start, subgoal and goal."""
+        plan = self.begin(observation, achieved_goal, goal, rng)
+        nodes = np.stack([achieved_goal, plan.subgoal, goal])
+        nothing = np.full(3, np.nan, np.float32)
+        edges = np.array([[0, 1], [1, 2]])
+        return Plan(nodes, edges, np.full(2, np.nan, np.float32), [0, 1, 2], nothing)
+
+    # ------------------------------------------------- for planners that learn
+
+    def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:  # noqa: B027
+        """Train what plans are drawn from; called once a round, after the context was renewed."""
+
+    def fit_scale(self) -> None:  # noqa: B027
+        """Take ``context.scales``; called once, before the first round."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`learn` and :meth:`begin` depend on, as nested dicts of tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Restore what :meth:`state_dict` gave, in place."""
+
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """What belongs into the file of the replay buffer, as arrays by name."""
+        return {}
+
+    def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:  # noqa: B027
+        """Restore what :meth:`replay_arrays` gave."""
