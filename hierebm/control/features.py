@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.nn.modules import RandomFourierFeatures
+from hierebm.nn.scratch import aligned
 from hierebm.replay.episodes import FloatArray
 
 # Positions are measured in units of this many top-speed steps before the Fourier features, so
@@ -150,6 +151,6 @@ class FeatureWriter:
             pair = np.concatenate([achieved_goal - self._goal_shift, offset], axis=1)
             pair /= np.concatenate([unit, unit])
             # torch's product: NumPy's may wake a second thread.
-            phase = torch.mm(torch.from_numpy(pair), self._frequencies).numpy()
+            phase = torch.mm(aligned(torch.from_numpy(pair)), self._frequencies).numpy()
             np.sin(phase, out=sine)
             np.cos(phase, out=cosine)
