@@ -124,20 +124,11 @@ class SavedAgent(ABC):
         """
         if self.spaces is None:
             raise RuntimeError("nothing to save: the agent has seen no environment yet")
-        tensors = {"low_level": self.low_level.state_dict()}
-        arrays: dict[str, NDArray[Any]] = {"noise": self.noise.state()}
-        if self.scales is not None:
-            arrays |= {f"scales/{name}": getattr(self.scales, name) for name in _SCALES}
-        if self.high_level is not None:
-            tensors["high_level"] = self.high_level.state_dict()
-            arrays |= self.high_level.arrays()
-        if (tolerance := self._success_tolerance()) is not None:
-            arrays["success_tolerance"] = tolerance
         save_checkpoint(
             path,
             config=asdict(self.config),
-            tensors={**tensors, "generator": self.generator.get_state()},
-            arrays=arrays,
+            tensors={**self._tensors(), "generator": self.generator.get_state()},
+            arrays=self._arrays(),
             meta={
                 "agent": type(self).__name__,
                 "env": None if self.env is None else env_to_json(self.env.env),
@@ -149,6 +140,22 @@ class SavedAgent(ABC):
                 "action_space": space_to_json(self.spaces.action_space),
             },
         )
+
+    def _tensors(self) -> dict[str, Any]:
+        """Networks and optimisers, as nested dicts of tensors."""
+        tensors = {"low_level": self.low_level.state_dict()}
+        if self.high_level is not None:
+            tensors["high_level"] = self.high_level.state_dict()
+        return tensors
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """What else the agent depends on, as arrays by name."""
+        arrays: dict[str, NDArray[Any]] = {"noise": self.noise.state()}
+        if self.scales is not None:
+            arrays |= {f"scales/{name}": getattr(self.scales, name) for name in _SCALES}
+        if (tolerance := self._success_tolerance()) is not None:
+            arrays["success_tolerance"] = tolerance
+        return arrays if self.high_level is None else arrays | self.high_level.arrays()
 
     def _success_tolerance(self) -> FloatArray | None:
         if self.env is None or self.scales is None:

@@ -58,3 +58,13 @@ class LineGoal(gym.Env[dict[str, Any], np.ndarray]):
             raise ValueError("one at a time, please")
         near = np.abs(achieved - desired).max(-1) <= 0.1
         return near.astype(np.float64) - (0.0 if self.pays_one else 1.0)
+
+
+def lying_at(values: np.ndarray, offset: int) -> np.ndarray:
+    """A contiguous copy that begins ``offset`` elements behind the start of a cache line."""
+    size = values.dtype.itemsize
+    memory = np.empty(values.nbytes + 64 + offset * size, np.uint8)
+    start = -memory.ctypes.data % 64 + offset * size
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.nn.layers import RandomFourierFeatures
+from hierebm.nn.scratch import aligned
 from hierebm.replay.scales import LEAST_STEP, InputScales
 from hierebm.types import FloatArray
 
@@ -138,6 +139,6 @@ class FeatureWriter:
             pair = np.concatenate([achieved_goal - self._goal_shift, offset], axis=1)
             pair /= np.concatenate([unit, unit])
             # torch's product: NumPy's may wake a second thread.
-            phase = torch.mm(torch.from_numpy(pair), self._frequencies).numpy()
+            phase = torch.mm(aligned(torch.from_numpy(pair)), self._frequencies).numpy()
             np.sin(phase, out=sine)
             np.cos(phase, out=cosine)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hierebm.nn.scratch import aligned
+
 # Rows per chunk. At width 128 and depth 3 the buffers of 512 rows take 2 MB.
 CHUNK_ROWS = 512
 
@@ -230,7 +232,8 @@ class BoundEnergy:
             difference, relative = anchor_features(y, anchors, net.inverse_std)
             difference = difference.expand(b, k, *difference.shape[-2:]).flatten(0, 1)
             relative = relative.expand(b, k, relative.shape[-1]).flatten(0, 1)
-        y = y.expand(b, k, y.shape[-1]).reshape(n, y.shape[-1])
+        # The caller's y may be NumPy's memory, which begins anywhere.
+        y = aligned(y.expand(b, k, y.shape[-1]).reshape(n, y.shape[-1]))
         hidden = buffer("hidden", width)
         pre = [buffer(f"a{i}", width) for i in range(len(net.weights) + 1)]
         _affine(pre[0], first_bias, y, net.y_weight, b, k)

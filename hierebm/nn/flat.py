@@ -19,6 +19,9 @@ def flat_parameters(module: nn.Module) -> Tensor:
     undo it, and clear gradients with ``FlatAdam.zero_grad`` (in place): ``module.zero_grad()``
     would drop the views. :func:`is_flat` tells whether they are intact.
 
+    Both tensors begin at a cache line and the places within follow from the shapes alone, so that
+    products with the parameters round alike in every process.
+
     Returns:
         (P,) tensor that needs no gradient itself, with ``.grad`` a zeroed (P,) tensor.
 

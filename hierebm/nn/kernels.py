@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
-from hierebm.nn.scratch import Scratch
+from hierebm.nn.scratch import Scratch, aligned, padded
 
 # The overloads themselves: looking them up on every call costs as much as the arithmetic.
 _relu_grad = torch.ops.aten.threshold_backward.grad_input
@@ -134,6 +134,10 @@ class DenseKernel:
     ``state_dict`` and an optimiser on its flat tensor all see the same memory. Buffers grow to the
     largest batch seen; what ``forward`` and ``backward`` return lives in them until the next call.
 
+    The same numbers give the same bits, wherever input and output gradient lie, whatever the
+    buffers were used for before, and in any process, on one machine with one version of torch. A
+    row among other rows, or more of them, is only the same to rounding.
+
     An ensemble is worked through member by member: a member's weights and activations stay in the
     second-level cache from its first product to its last, which is faster than batched products.
 
@@ -206,9 +210,11 @@ class DenseKernel:
         small network, and queries come in batches of many sizes.
         """
         *hidden, out = self._widths
+        # Places within the memory follow from this batch alone, each at the start of a cache line.
+        sizes, outputs = [padded(batch * w) for w in hidden], self.n_members * batch * out
         if batch > self._capacity:
             self._capacity = batch
-            per_member, like = sum(hidden) * batch, self._like
+            per_member, like = sum(sizes), self._like
             if self._forward_only:
                 # z, and h if it needs a place of its own; one member's overwrites another's.
                 window = self._scratch.window(per_member * (1 + self._keep_z), like)
@@ -221,25 +227,21 @@ class DenseKernel:
                     torch.empty_like(self._z_memory) if self._keep_z else self._z_memory
                 )
                 self._delta_memory = self._scratch.window(per_member, like)
-            self._out_memory = like.new_empty(2, self.n_members * batch * out)
-            self._ones_memory = like.new_ones(1, batch)
+            self._out_memory = like.new_empty(outputs), like.new_empty(outputs)
+            self._ones_memory = like.new_ones(batch)
 
         def per_layer(memory: Tensor) -> list[Tensor]:
-            used = memory[: sum(hidden) * batch]
-            return [
-                part.view(batch, w)
-                for part, w in zip(used.split([batch * w for w in hidden]), hidden, strict=True)
-            ]
+            parts = memory[: sum(sizes)].split(sizes)
+            return [part[: batch * w].view(batch, w) for part, w in zip(parts, hidden, strict=True)]
 
         self._batch = batch
         self._output, self.output_grad = (
-            m[: self.n_members * batch * out].view(self.n_members, batch, out)
-            for m in self._out_memory
+            m[:outputs].view(self.n_members, batch, out) for m in self._out_memory
         )
-        delta = per_layer(self._delta_memory)
+        ones, delta = self._ones_memory[:batch].view(1, batch), per_layer(self._delta_memory)
         for e, member in enumerate(self._members):
             z, h = per_layer(self._z_memory[e]), per_layer(self._h_memory[e])
-            member.use([*z, self._output[e]], h, delta, self._ones_memory[:, :batch])
+            member.use([*z, self._output[e]], h, delta, ones)
 
     output_grad: Tensor
     """(E, B, out) buffer to write dL/d(output) of the last ``forward`` into."""
@@ -247,7 +249,7 @@ class DenseKernel:
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (E, B, out) for ``x`` (B, in), shared, or (E, B, in).
 
-        ``x`` is kept by reference for ``backward`` and must not change in between.
+        ``x`` may be kept by reference for ``backward`` and must not change in between.
 
         Raises:
             ValueError: if ``x`` has another shape.
@@ -259,7 +261,7 @@ class DenseKernel:
                 f"input must be (B, {self.in_dim}) or ({self.n_members}, B, {self.in_dim}), "
                 f"got {tuple(x.shape)}"
             )
-        self._input_shared = x.dim() == 2
+        self._input_shared, x = x.dim() == 2, aligned(x)
         if x.shape[-2] != self._batch:
             self._resize(x.shape[-2])
         for e, member in enumerate(self._members):
@@ -295,7 +297,7 @@ class DenseKernel:
             raise ValueError("this kernel shares its scratch and kept nothing to go backward with")
         if self._batch < 0:
             raise ValueError("nothing to go backward from: call forward(x) first")
-        grad = self.output_grad if grad is None else grad
+        grad = self.output_grad if grad is None else aligned(grad)
         grad_inputs = []
         for e, member in enumerate(self._members):
             delta = member.backward(grad[e], parameters)

@@ -1,9 +1,30 @@
-"""Memory shared by kernels that take turns."""
+"""Memory whose place decides no rounding, and memory shared by kernels that take turns.
+
+Products and dot products round by where their operands begin within a cache line: the library adds
+up in another order from an odd address. Hence what kernels read and write begins at a multiple of
+64 bytes, whatever was allocated before. Torch's own allocations do; windows of them may not.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+CACHE_LINE = 64  # bytes
+# Elements; numbers of two bytes or more fill whole cache lines.
+_STEP = 32
+
+
+def padded(size: int) -> int:
+    """The smallest number of elements from ``size`` up whose end may be another window's start."""
+    return -(-size // _STEP) * _STEP
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """``tensor`` itself if it is contiguous and begins at a cache line, else a copy that does."""
+    if tensor.is_contiguous() and tensor.data_ptr() % CACHE_LINE == 0:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 class Scratch:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import hierebm
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import evaluate
+from tests.agents import resuming
 from tests.toys import LineGoal
 
 # Small enough for a test, still every part in use.
@@ -95,6 +98,32 @@ def test_a_run_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
         a.learn(gym.make("PointMassGoal-v0"), 200, reset_num_timesteps=False)
         assert a.num_timesteps == 500
     assert _same(agent, other)
+
+
+def test_a_run_resumes_bit_for_bit_in_a_fresh_process(tmp_path: Path) -> None:
+    """There, no buffer is as large yet as in the old process, and memory lies elsewhere."""
+    # Sizes that fill no cache line: with the others, all that is used begins at one by chance.
+    odd = {"hidden_sizes": (31, 27), "batch_size": 29, "max_distance": 13}
+    went_on, arguments = {}, []
+    for kind in KINDS:
+        (folder := tmp_path / kind).mkdir()
+        agent = _agent(kind, **odd).learn("PointMassGoal-v0", 300)
+        # Queries larger than any of learning.
+        venv = gym.make_vec("PointMassGoal-v0", num_envs=5)
+        agent.predict(venv.reset(seed=0)[0])
+        pool = agent.replay_buffer
+        rows = pool.sample_rows(777, np.random.default_rng(0))
+        agent.low_level.distance(*(x[rows] for x in (pool.observation, *[pool.achieved_goal] * 2)))
+        resuming.save(agent, folder)
+        went_on[kind] = resuming.go_on(agent)
+        arguments.append(f"{type(agent).__name__}={folder}")
+    command = [sys.executable, "-m", "tests.agents.resuming", *arguments]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    for kind, expected in went_on.items():
+        later = torch.load(tmp_path / kind / "later.pt")
+        assert later.keys() == expected.keys()
+        differing = [key for key in expected if not torch.equal(later[key], expected[key])]
+        assert not differing, f"{kind}: {len(differing)} of {len(expected)} differ: {differing}"
 
 
 def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import sequence
@@ -38,6 +38,7 @@ def test_the_explorer_stays_out_of_walls_and_is_repeatable() -> None:
     assert not np.array_equal(paths, explore("u", 8000, np.random.default_rng(4)))
 
 
+@settings(deadline=None)
 @given(k=st.integers(1, 8), seed=st.integers(0, 2**31))
 def test_pairs_are_at_most_k_apart_in_one_path(k: int, seed: int) -> None:
     paths = np.stack(np.meshgrid(np.arange(5.0), np.arange(12.0), indexing="ij"), axis=-1)
@@ -107,9 +108,9 @@ def test_the_same_seed_measures_the_same() -> None:
 
 
 def test_every_part_of_the_optimiser_can_be_changed() -> None:
-    for name, settings in sequence.PARTS.items():
-        case = Case("open", 4_000, 21, name, tuple(settings.items()))
+    for name, chosen in sequence.PARTS.items():
+        case = Case("open", 4_000, 21, name, tuple(chosen.items()))
         planner, _ = fit(case, seed=0)
-        assert all(getattr(planner.config, key) == value for key, value in settings.items())
+        assert all(getattr(planner.config, key) == value for key, value in chosen.items())
         # Its own plans are kept as negatives where they are asked for, and only there.
         assert bool(planner.model.imagined.size) == (name == "imagined negatives")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.subgoals import measure
@@ -45,6 +45,7 @@ def test_wilson_interval_is_the_textbook_one() -> None:
     assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 200))
 def test_wilson_interval_holds_the_rate_and_solves_its_equation(successes: int, more: int) -> None:
     trials = successes + more
@@ -70,6 +71,7 @@ def test_interpolated_is_linear_in_logarithms_and_nan_outside() -> None:
     assert math.isnan(interpolated(math.inf, [8, 32], [10, 40]))
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 3.0), st.floats(0.5, 20.0))
 def test_the_exponent_of_a_power_law_is_found(exponent: float, factor: float) -> None:
     sides = [32.0, 65.0, 130.0]
@@ -155,8 +157,8 @@ def test_an_agent_is_trained_once_and_attempts_tasks_with_every_part_exchanged(
 
 def test_every_remedy_can_be_switched_off() -> None:
     config = HierarchicalEBMAgent().config
-    for remedy, settings in (AT_HAND | ANEW).items():
-        changed = [k for k, v in settings.items() if k == "planner" or getattr(config, k) != v]
+    for remedy, chosen in (AT_HAND | ANEW).items():
+        changed = [k for k, v in chosen.items() if k == "planner" or getattr(config, k) != v]
         assert changed or remedy == "nothing"
     assert all(hasattr(measure, s["planner"]) for s in AT_HAND.values() if "planner" in s)
 

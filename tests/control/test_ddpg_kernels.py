@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
 from hierebm.control.features import FeatureWriter, GoalFeatures
 from hierebm.nn.precision import bf16_products
 from hierebm.replay import TransitionBatch
+from tests.toys import lying_at
 
 OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 3
 
@@ -146,6 +148,32 @@ def test_seeded_updates_repeat_bit_for_bit() -> None:
     for batch in batches(5):
         assert first.update(batch) == second.update(batch)
     assert torch.equal(parameters(first), parameters(second))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("offset", [1, 3, 4, 5, 16])
+def test_neither_earlier_queries_nor_the_place_of_arrays_change_a_bit(
+    name: str, offset: int, kernels: bool
+) -> None:
+    # Widths that fill no cache line: with others, all that is used begins at one by chance.
+    widths = tuple(width - 1 for width in CONFIGS[name].hidden_sizes)
+    config = dataclasses.replace(CONFIGS[name], hidden_sizes=widths)
+    fresh, used = make(config, kernels), make(config, kernels)
+
+    def query(agent: DistanceDDPG, batch: TransitionBatch) -> list[np.ndarray]:
+        arrays = batch.observation, batch.achieved_goal, batch.goal
+        return [agent.act(*arrays), agent.distance(*arrays, reduce="none")]
+
+    for rows in (3, 301):
+        query(used, batches(1, rows=rows)[0])
+    for rows in (29, 2, 1, 33):
+        (batch,) = batches(1, rows=rows, seed=rows)
+        elsewhere = TransitionBatch(**{k: lying_at(v, offset) for k, v in vars(batch).items()})
+        assert fresh.update(batch) == used.update(elsewhere), rows
+        for expected, got in zip(query(fresh, batch), query(used, elsewhere), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert torch.equal(parameters(fresh), parameters(used))
 
 
 def test_the_two_updates_may_take_turns_on_one_agent() -> None:

@@ -22,6 +22,7 @@ from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import ContrastiveBatch, batch_energies, get_objective
 from hierebm.energy.protocol import SamplingError
 from hierebm.energy.resampling import importance_resample
+from tests.toys import lying_at
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -136,6 +137,26 @@ def test_energies_and_gradients_of_any_shape_are_those_of_float64_autograd(
         torch.testing.assert_close(grad.double(), exact[1], **tight)
     with torch.no_grad():
         assert torch.equal(model(y, x, z), energy)
+
+
+@pytest.mark.parametrize("activation", ["silu", "tanh", "softplus", "relu"])
+@pytest.mark.parametrize("offset", [1, 3, 4, 5, 16])
+def test_energies_depend_neither_on_earlier_ones_nor_on_where_y_lies(activation, offset):
+    g = torch.Generator().manual_seed(0)
+    fresh, used = (
+        EnergyMLP(
+            3, 7, width=21, depth=3, activation=activation, fourier_features=5, anchors=2,
+            generator=torch.Generator().manual_seed(1),
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    used.energy_and_grad(torch.randn(700, 3, generator=g), torch.randn(7, generator=g))
+    for shape in ((1, 3), (37, 3), (5, 9, 3)):
+        y, x = torch.randn(shape, generator=g), torch.randn(*shape[:-2], 1, 7, generator=g)
+        elsewhere = (torch.from_numpy(lying_at(t.numpy(), offset)) for t in (y, x))
+        both = fresh.energy_and_grad(y, x), used.energy_and_grad(*elsewhere)
+        for expected, got in zip(*both, strict=True):
+            assert torch.equal(got, expected)
 
 
 def test_one_candidate_under_many_conditions_broadcasts():

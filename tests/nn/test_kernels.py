@@ -14,7 +14,8 @@ from hierebm.nn.flat import flat_parameters
 from hierebm.nn.kernels import DenseKernel
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.nn.losses import cross_entropy_, expected_value_, squared_error_
-from hierebm.nn.scratch import Scratch
+from hierebm.nn.scratch import CACHE_LINE, Scratch, aligned, padded
+from tests.toys import lying_at
 
 dims = st.integers(1, 12)
 hidden_layers = st.lists(dims, max_size=3)
@@ -139,7 +140,7 @@ def test_input_may_be_a_window_of_a_wider_buffer() -> None:
             out = kernel.forward(x).clone()
             grad_x = kernel.backward(grad, input_columns=slice(None))
             results.append(torch.cat([out.reshape(-1), grad_x.reshape(-1), flat.grad]))
-        torch.testing.assert_close(results[0], results[1])
+        assert torch.equal(results[0], results[1])
 
 
 def test_kernel_and_module_share_their_memory() -> None:
@@ -206,6 +207,91 @@ def test_kernels_that_share_scratch_take_turns(
             assert torch.equal(a, b)
     with pytest.raises(ValueError, match="scratch"):
         shared[2].backward(grad, parameters=False, input_columns=slice(0, 1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    n_members=members,
+    n_in=dims,
+    hidden=st.lists(st.sampled_from([1, 2, 7, 8, 9, 16, 33]), max_size=3),
+    n_out=dims,
+    activation=activations,
+    batch=st.integers(1, 40),
+    per_member=st.booleans(),
+    before=st.lists(st.integers(1, 80), max_size=3),
+    beside=st.booleans(),
+    offset=st.sampled_from([0, 1, 3, 4, 5, 16]),
+    wider=st.sampled_from([0, 1, 16]),
+    double=st.booleans(),
+    seed=seeds,
+)
+def test_the_same_numbers_give_the_same_bits_wherever_they_lie(
+    n_members: int | None,
+    n_in: int,
+    hidden: list[int],
+    n_out: int,
+    activation: str,
+    batch: int,
+    per_member: bool,
+    before: list[int],
+    beside: bool,
+    offset: int,
+    wider: int,
+    double: bool,
+    seed: int,
+) -> None:
+    """Whatever the buffers were used for before and whoever else works in them."""
+    dtype = torch.float64 if double else torch.float32
+    network, other = (
+        make(n_members, n_in, hidden, n_out, activation, seed + i).to(dtype) for i in range(2)
+    )
+    flat = flat_parameters(network)
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(rows: int) -> tuple[Tensor, Tensor]:
+        shape = (n_members or 1, rows, n_in) if per_member else (rows, n_in)
+        x = torch.randn(shape, generator=generator, dtype=dtype)
+        return x, torch.randn(n_members or 1, rows, n_out, generator=generator, dtype=dtype)
+
+    def passes(kernel: DenseKernel, target: DenseKernel, x: Tensor, grad: Tensor) -> list[Tensor]:
+        value, output = target.forward(x).clone(), kernel.forward(x).clone()
+        grad_x = kernel.backward(grad, input_columns=slice(n_in // 2, n_in))
+        assert grad_x is not None
+        gradient = flat.grad.clone()
+        kernel.output_grad.copy_(grad)
+        kernel.backward()
+        assert torch.equal(flat.grad, gradient)
+        return [value, output, grad_x, gradient]
+
+    x, grad = draw(batch)
+    fresh = DenseKernel(network), DenseKernel(other, trainable=False)
+    expected = passes(*fresh, x, grad)
+
+    scratch = Scratch() if beside else None
+    used = [
+        DenseKernel(network, scratch=scratch),
+        DenseKernel(other, trainable=False, scratch=scratch),
+    ]
+    for rows in before:
+        passes(*used, *draw(rows))
+    wide = torch.zeros(*x.shape[:-1], n_in + wider, dtype=dtype)
+    wide[..., :n_in] = x
+    x = torch.from_numpy(lying_at(wide.numpy(), offset))[..., :n_in]
+    grad = torch.from_numpy(lying_at(grad.numpy(), offset))
+    for got, wanted in zip(passes(*used, x, grad), expected, strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_memory_begins_at_a_cache_line(dtype: torch.dtype) -> None:
+    for n in (1, 5, 16, 33, 1000):
+        network = make(None, n, [3], 1, "relu", 0).to(dtype)
+        flat = flat_parameters(network)
+        scratch = Scratch().window(padded(n) + 1, flat)
+        parts = flat, flat.grad, scratch, scratch[padded(n) :]
+        copy = aligned(flat[1:])
+        assert not any(part.data_ptr() % CACHE_LINE for part in (*parts, copy))
+        assert torch.equal(copy, flat[1:]) and aligned(flat) is flat
 
 
 @pytest.mark.parametrize("hidden", [[], [8], [8, 8]])
