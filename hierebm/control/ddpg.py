@@ -86,11 +86,6 @@ class DDPGConfig(Config):
         low=0,
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.hidden_sizes:
-            raise ValueError("hidden_sizes must be at least one width, got ()")
-
 
 class DistanceDDPG(LowLevel):
     """Actor, critic ensemble and their targets.

@@ -474,7 +474,7 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         ({"action_noise": -1}, ValueError, "action_noise"),
         ({"action_noise": float("nan")}, TypeError, "action_noise must be a number"),
         ({"tau": 2.0}, ValueError, "tau must be between 0 and 1"),
-        ({"kernels": "yes"}, TypeError, "kernels must be None or True or False"),
+        ({"bisection": "yes"}, TypeError, "bisection must be True or False"),
         ({"critic": 3}, TypeError, "critic must be a string"),
         ({"hidden_sizes": 64}, TypeError, "hidden_sizes must be a tuple of numbers"),
         ({"hidden_sizes": ()}, ValueError, "hidden_sizes"),
