@@ -21,11 +21,11 @@ from torch import Tensor
 
 from benchmarks.energy.libraries import LIBRARIES
 from benchmarks.energy.rows import Row, line, medians, row
+from hierebm.energy.default_sampler import SamplerConfig, draw
 from hierebm.energy.mcmc import langevin
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import sample_latents
 from hierebm.energy.proposals import UniformProposal
-from hierebm.energy.sampling import SamplerConfig, draw
 from hierebm.energy.toys.conditional_densities import ConditionalRing, TwoBranches
 from hierebm.energy.toys.densities import ToyDensity, toy_density
 from hierebm.energy.toys.gallery import SAMPLERS, branch_shares, draw_toy, infer_branch

@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hierebm.energy.diversity import gather
 from hierebm.energy.mcmc import mala
 from hierebm.energy.networks import bind
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.protocol import EnergyModel, SamplingError
-from hierebm.energy.resampling import importance_resample
+from hierebm.energy.resampling import gather, importance_resample
 
 
 def anneal(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierebm.energy.bounds import reflect
-from hierebm.energy.diversity import farthest_point, gather, kmeans_plus_plus
 from hierebm.energy.losses import (
     binary_nce,
     contrastive_divergence,
@@ -20,8 +20,9 @@ from hierebm.energy.losses import (
 from hierebm.energy.mcmc import annealed_langevin, descent, langevin, mala
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import ContrastiveBatch, batch_energies, get_objective
+from hierebm.energy.point_selection import farthest_points, kmeans_plus_plus
 from hierebm.energy.protocol import SamplingError
-from hierebm.energy.resampling import importance_resample
+from hierebm.energy.resampling import gather, importance_resample
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -465,33 +466,34 @@ def test_samplers_repeat_with_the_same_generator_and_keep_the_input():
 # ---------------------------------------------------------------------- diversity
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(m=st.integers(2, 25), seed=st.integers(0, 100), data=st.data())
 def test_spread_indices_are_distinct_even_among_duplicates(m, seed, data):
     n = data.draw(st.integers(1, m))
-    points = torch.randint(0, 3, (2, m, 2), generator=seeded(seed)).float()
-    for choose in (farthest_point, kmeans_plus_plus):
-        idx = choose(points, n, seeded(seed))
-        assert all(len(set(row)) == n for row in idx.tolist())
+    rng = np.random.default_rng(seed)
+    points, first = rng.integers(0, 3, (m, 2)).astype(np.float32), int(rng.integers(m))
+    for idx in (farthest_points(points, n, first), kmeans_plus_plus(points, n, first, rng)):
+        assert len(set(idx.tolist())) == n and idx[0] == first
 
 
-def test_farthest_point_is_greedy_and_respects_first():
-    points = torch.tensor([[[0.0], [1.0], [4.0], [10.0]]])
-    first = torch.tensor([[[0.0]]])
-    assert farthest_point(points, 3, first=first).tolist() == [[3, 2, 1]]
-    scaled = torch.tensor([[[0.0, 0.0], [0.0, 5.0], [1.0, 0.0]]])
-    idx = farthest_point(scaled, 1, first=torch.zeros(1, 1, 2), scale=torch.tensor([0.1, 10.0]))
-    assert idx.tolist() == [[2]]
-    for n in (0, 5):
-        with pytest.raises(ValueError, match=f"n={n} of 4"):
-            farthest_point(points, n)
+def test_farthest_points_are_greedy_and_begin_with_those_given():
+    points = np.array([[0.0], [1.0], [4.0], [10.0]], np.float32)
+    assert farthest_points(points, 4, first=0).tolist() == [0, 3, 2, 1]
+    assert farthest_points(points, 3, first=[1, 3]).tolist() == [1, 3, 2]
+    assert farthest_points(points, 1, first=range(3)).tolist() == [0]
+    assert sorted(farthest_points(points, 5, first=2).tolist()) == [0, 1, 2, 3]
+    unscaled = np.array([[0.0, 0.0], [0.0, 5.0], [1.0, 0.0]])
+    assert farthest_points(unscaled, 2, first=0).tolist() == [0, 1]
+    assert farthest_points(unscaled / [0.1, 10.0], 2, first=0).tolist() == [0, 2]
+    with pytest.raises(ValueError, match="n=0 of 4"):
+        farthest_points(points, 0, first=0)
 
 
 def test_kmeans_plus_plus_draws_in_proportion_to_the_squared_distance():
-    points = torch.tensor([[[0.0], [1.0], [2.0], [3.0]]]).expand(8000, 4, 1)
-    chosen = kmeans_plus_plus(points, 1, seeded(), first=torch.zeros(8000, 1, 1)).flatten()
-    seen = torch.bincount(chosen, minlength=4) / 8000
-    torch.testing.assert_close(seen, torch.tensor([0.0, 1.0, 4.0, 9.0]) / 14, atol=0.02, rtol=0)
+    points, rng = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32), np.random.default_rng(0)
+    chosen = [kmeans_plus_plus(points, 2, 0, rng)[1] for _ in range(8000)]
+    seen = np.bincount(chosen, minlength=4) / 8000
+    np.testing.assert_allclose(seen, np.array([0.0, 1.0, 4.0, 9.0]) / 14, atol=0.02)
 
 
 def test_gather_serves_shared_and_separate_candidates():

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from hierebm.energy.annealing import _Bridge, _next_step
 from hierebm.energy.bounds import inside, reflect
+from hierebm.energy.default_sampler import METHODS, SamplerConfig, draw
 from hierebm.energy.mcmc import annealed_langevin, descent, langevin, mala, metropolis
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.proposals import GaussianProposal, ReplayProposal, UniformProposal
 from hierebm.energy.protocol import SamplingError, autograd_energy_and_grad
 from hierebm.energy.resampling import importance_resample
-from hierebm.energy.sampling import METHODS, SamplerConfig, draw
 from hierebm.energy.training import EnergyConfig, fit_energy
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from hierebm.energy.default_sampler import METHODS, SamplerConfig, draw
 from hierebm.energy.losses import info_nce
 from hierebm.energy.negatives import (
     HardNegatives,
@@ -28,7 +29,6 @@ from hierebm.energy.objectives import (
 )
 from hierebm.energy.proposals import GaussianProposal, ReplayProposal, UniformProposal
 from hierebm.energy.protocol import SamplingError
-from hierebm.energy.sampling import METHODS, SamplerConfig, draw
 from hierebm.energy.toys.conditional_densities import AccelerateBrake, ConditionalRing, TwoBranches
 from hierebm.energy.toys.densities import toy_density
 from hierebm.energy.toys.metrics import log_density_fit, sample_metrics

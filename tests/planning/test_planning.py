@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.planning.graph.diagnostics import edge_calibration, edges_between
 from hierebm.planning.graph.edges import EdgeRules, GraphConfig, candidate_pairs
 from hierebm.planning.graph.nodes import NodePool, Nodes
@@ -16,7 +17,7 @@ from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.stitching import along_polyline, stitched_between
 from hierebm.planning.graph.subgoal_graph import SubgoalGraph
 from hierebm.planning.graph_planner import PlannerConfig, SubgoalPlanner
-from hierebm.planning.samplers import EBMSampler, ReplaySampler, farthest_points
+from hierebm.planning.samplers import EBMSampler, ReplaySampler
 from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.samplers.recursive_bisection import TooLong, recursive_bisection
 from hierebm.replay import BetweenTriplets

@@ -14,11 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from hierebm.energy.default_sampler import SamplerConfig, draw
 from hierebm.energy.mcmc import descent
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import sample_latents
 from hierebm.energy.proposals import UniformProposal
-from hierebm.energy.sampling import SamplerConfig, draw
 from hierebm.energy.toys.conditional_densities import TwoBranches
 from hierebm.energy.toys.densities import ToyDensity, toy_density
 from hierebm.energy.toys.metrics import sample_metrics

@@ -3,7 +3,7 @@
 All of them answer the same question (:class:`SubgoalSampler`) and are made by name.
 """
 
-from hierebm.planning.samplers.base import LearntSampler, SubgoalSampler, farthest_points
+from hierebm.planning.samplers.base import LearntSampler, SubgoalSampler
 from hierebm.planning.samplers.between_energy import BetweenEnergy, EnergyConfig
 from hierebm.planning.samplers.contrastive import ContrastiveSampler
 from hierebm.planning.samplers.cvae import CVAESampler
@@ -33,6 +33,5 @@ __all__ = [
     "ReplaySampler",
     "SubgoalSampler",
     "UniformSampler",
-    "farthest_points",
     "make_sampler",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.samplers.training_data import BetweenData
-from hierebm.types import FloatArray, IntArray
+from hierebm.types import FloatArray
 
 
 class SubgoalSampler(ABC):
@@ -79,21 +79,3 @@ class LearntSampler(SubgoalSampler):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place."""
-
-
-def farthest_points(points: FloatArray, n: int, first: int | Sequence[int]) -> IntArray:
-    """Indices of n points, each the farthest from those before it (Gonzalez 1985).
-
-    Args:
-        points: (m, dim).
-        n: how many, at most m.
-        first: index, or indices, to begin with.
-    """
-    n, given = min(n, len(points)), np.atleast_1d(np.asarray(first, np.int64))[:n]
-    chosen = np.empty(n, np.int64)
-    chosen[: len(given)] = given
-    gap = np.square(points[:, None] - points[given]).sum(-1).min(1)
-    for k in range(len(given), n):
-        chosen[k] = int(gap.argmax())
-        np.minimum(gap, np.square(points - points[chosen[k]]).sum(-1), out=gap)
-    return chosen

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.energy.resampling import importance_resample
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
-from hierebm.planning.samplers.base import LearntSampler, farthest_points
+from hierebm.planning.samplers.base import LearntSampler
 from hierebm.planning.samplers.between_energy import EnergyConfig
 from hierebm.planning.samplers.pair_score import PairScore
 from hierebm.planning.samplers.training_data import BetweenData

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
-from hierebm.planning.samplers.base import LearntSampler, farthest_points
+from hierebm.planning.samplers.base import LearntSampler
 from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.planning.samplers.recursive_bisection import recursive_bisection
 from hierebm.planning.samplers.training_data import BetweenData

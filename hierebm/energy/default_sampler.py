@@ -15,21 +15,23 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hierebm.energy.annealing import anneal
 from hierebm.energy.bounds import inside
-from hierebm.energy.diversity import SPREADERS, gather
 from hierebm.energy.mcmc import annealed_langevin, descent, langevin, mala, metropolis
 from hierebm.energy.networks import EnergyMLP
+from hierebm.energy.point_selection import farthest_points, kmeans_plus_plus
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.protocol import EnergyModel, SamplingError
-from hierebm.energy.resampling import importance_resample
+from hierebm.energy.resampling import gather, importance_resample
 
 Method = Literal["auto", "resample", "smc", "mala", "langevin", "annealed", "descent"]
 METHODS: tuple[str, ...] = get_args(Method)
-# Candidates without a say in their number: enough for an effective sample size and a scale.
+Diversity = Literal["farthest", "kmeans++"]
+# Candidates where the caller gives no number: enough for an effective sample size and a scale.
 LEAST_CANDIDATES = 512
 
 
@@ -73,14 +75,15 @@ class SamplerConfig:
     moves: int = 4
     stage_ess: float = 0.5
     max_stages: int = 60
-    diversity: Literal["farthest", "kmeans++"] | None = None
+    diversity: Diversity | None = None
     oversample: int = 4
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method {self.method!r} is none of {METHODS}")
-        if self.diversity is not None and self.diversity not in SPREADERS:
-            raise ValueError(f"diversity {self.diversity!r} is none of {sorted(SPREADERS)} or None")
+        if self.diversity not in (None, *get_args(Diversity)):
+            known = get_args(Diversity)
+            raise ValueError(f"diversity {self.diversity!r} is none of {known} or None")
         if not self.temperature > 0:
             raise ValueError(
                 f"temperature must be positive, got {self.temperature}; method='descent' is the "
@@ -242,12 +245,21 @@ def _spread_out(
     config: SamplerConfig,
     generator: torch.Generator | None,
 ) -> Draws:
-    assert config.diversity is not None
+    """See ``SamplerConfig.diversity``."""
     plain = replace(config, diversity=None)
     draws = draw(
         energy, n * config.oversample, proposal, x=x, z=z, config=plain, generator=generator
     )
-    idx = SPREADERS[config.diversity](draws.y, n, generator)
+    points, device = draws.y.cpu().numpy(), draws.y.device
+    first = torch.randint(points.shape[1], (len(points),), generator=generator, device=device)
+    pairs = list(zip(points, first.tolist(), strict=True))
+    if config.diversity == "farthest":
+        chosen = [farthest_points(p, n, start) for p, start in pairs]
+    else:
+        seed = torch.randint(2**62, (), generator=generator, device=device)
+        rng = np.random.default_rng(int(seed))
+        chosen = [kmeans_plus_plus(p, n, start, rng) for p, start in pairs]
+    idx = torch.as_tensor(np.stack(chosen), device=device)
     return Draws(
         gather(draws.y, idx), draws.energy.gather(1, idx), draws.ess, draws.method, draws.stages
     )
