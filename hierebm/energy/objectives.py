@@ -20,6 +20,7 @@ from hierebm.energy.losses import (
     binary_nce,
     contrastive_divergence,
     info_nce,
+    info_nce_rows,
     margin_ranking,
 )
 
@@ -167,15 +168,12 @@ def latent_info_nce(
     y_neg = batch.y_neg.expand(len(batch.y_pos), *batch.y_neg.shape[1:])
     together = torch.cat([batch.y_pos[:, None], y_neg], dim=1)
     energy = model(together[:, :, None], x, z)  # (B, 1 + K, M)
-    logits = -energy
-    if batch.log_q_neg is not None and batch.log_q_pos is not None:
-        log_q_neg = batch.log_q_neg.expand(y_neg.shape[:2])
-        logits = logits - torch.cat([batch.log_q_pos[:, None], log_q_neg], dim=1)[..., None]
+    energy_pos, energy_neg = energy[:, 0], energy[:, 1:].transpose(1, 2)  # (B, M), (B, M, K)
     if batch.mask is not None:
-        keep = batch.mask.expand(y_neg.shape[:2])
-        first = torch.ones_like(keep[:, :1])
-        logits = logits.masked_fill(~torch.cat([first, keep], dim=1)[..., None], -math.inf)
-    per_latent = logits[:, 0] - torch.logsumexp(logits, dim=1)
+        energy_neg = energy_neg.masked_fill(~batch.mask[:, None], math.inf)
+    log_q_neg = None if batch.log_q_neg is None else batch.log_q_neg[:, None]
+    log_q_pos = None if batch.log_q_pos is None else batch.log_q_pos[:, None]
+    per_latent = -info_nce_rows(energy_pos, energy_neg, log_q_neg, log_q_pos)
     t = latent_temperature
     free = t * (torch.logsumexp(per_latent / t, dim=-1) - math.log(latents))
     q = torch.softmax(per_latent / t, dim=-1)
