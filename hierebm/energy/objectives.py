@@ -1,7 +1,8 @@
 """Training objectives by name: ``objective(model, ContrastiveBatch) -> (loss, metrics)``.
 
-The contrastive losses need energies only; score matching and latent variables need the network
-itself and are defined here. ``OBJECTIVES`` brings all of them under one interface.
+An objective is a loss with the forward pass that it needs. Those of ``losses`` need the energies of
+positives and negatives, computed here in one pass; score matching and latent variables need the
+network itself and are defined here. ``OBJECTIVES`` lists all of them.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Objective:
 
     Attributes:
         name: for error messages and tables.
-        loss: one of the contrastive functions above, or a function (model, batch, **options).
+        loss: one of the functions of ``losses``, or a function (model, batch, **options).
         contrastive: whether ``loss`` takes energies (True) or the model and the batch (False).
         options: keyword arguments handed to ``loss``.
     """
@@ -96,13 +97,25 @@ def denoising_score_matching(
     sigma: float = 0.05,
     generator: torch.Generator | None = None,
 ) -> Loss:
-    """Denoising score matching: the gradient at a noised point leads back to the data.
+    """Denoising score matching: the gradient at a noised point points back to the data.
 
         L = 1/2 E | sigma dE/dy(y + sigma e) - e |^2,     e ~ N(0, I)
 
     Vincent 2011 ("A connection between score matching and denoising autoencoders"), scaled by
-    sigma^2. The optimum is the energy of the data *blurred by sigma* (in units of y), and local:
-    the relative weight of separated modes is not learnt. Needs second derivatives (autograd).
+    sigma^2. The optimum is the energy of the data *blurred by sigma*, and local: the relative
+    weight of separated modes is not learnt. Needs second derivatives (autograd).
+
+    Args:
+        model: the energy.
+        batch: positives; their negatives are not used.
+        sigma: standard deviation of the noise, in units of y.
+        generator: source of the noise, on the device of the batch.
+
+    Returns:
+        Mean loss (scalar, differentiable) and metrics: ``loss`` and ``energy_pos`` (mean).
+
+    Raises:
+        ValueError: sigma <= 0.
     """
     if not sigma > 0:
         raise ValueError(f"sigma must be positive, got {sigma}")
