@@ -5,7 +5,7 @@ Every figure is trained from scratch when it is drawn; nothing is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ ENERGY_MAP = "magma_r"
 DATA, SAMPLE, START, GOAL, GREY = "#1b6ca8", "#d1495b", "#2e7d32", "#c62828", "#6b7280"
 
 
-def main(out_dir: str | Path, quick: bool = False) -> list[Path]:
-    """Draw every figure into out_dir; returns the files written.
+def main(out_dir: str | Path, quick: bool = False) -> Iterator[Path]:
+    """Draw every figure into out_dir; yields each file when it is written.
 
     Args:
         out_dir: created where it does not exist.
@@ -56,14 +56,11 @@ def main(out_dir: str | Path, quick: bool = False) -> list[Path]:
         "between_valley": between_valley,
         "latent_branches": latent_branches,
     }
-    written = []
     for name, make in figures.items():
         path = out / f"energy_{name}.png"
         figure = make(part)
         figure.savefig(path, dpi=130)
-        print(f"wrote {path}", flush=True)
-        written.append(path)
-    return written
+        yield path
 
 
 # ---------------------------------------------------------------------- figures
