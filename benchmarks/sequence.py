@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierebm.energy.toys.recipes import processor_ms
+from benchmarks.timing import processor_ms
 from hierebm.envs.layouts import Layout, get_layout
 from hierebm.planning.sequence import SequenceConfig, SequencePlanner
 from hierebm.types import FloatArray

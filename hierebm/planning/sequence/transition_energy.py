@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hierebm.energy.losses import info_nce_rows
 from hierebm.nn.layers import MLP, RandomFourierFeatures
 
 WAYPOINTS = (0.0, 0.5, 1.0)
@@ -227,15 +228,11 @@ def info_nce_transitions(
     Returns:
         Scalar loss and the (B,) estimates of log Z.
     """
-    logits = torch.cat(
-        [(-positive - log_q_positive).unsqueeze(1), -negative - log_q_negative], dim=1
-    )
-    total = torch.logsumexp(logits, 1)
+    rows = info_nce_rows(positive, negative, log_q_negative, log_q_positive)
     # The positive is one more draw in the estimate: without it log Z would be noisier, and the
     # same term is already in the softmax.
-    log_z = total - math.log(logits.shape[1])
-    loss = (total - logits[:, 0]).mean() + normaliser_weight * log_z.square().mean()
-    return loss, log_z
+    log_z = rows - positive - log_q_positive - math.log(1 + negative.shape[1])
+    return rows.mean() + normaliser_weight * log_z.square().mean(), log_z
 
 
 def squared_energy_loss(positive: Tensor, negative: Tensor) -> Tensor:

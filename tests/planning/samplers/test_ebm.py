@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import torch
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.graph.stitching import stitched_between
@@ -14,7 +15,6 @@ from hierebm.planning.samplers import (
     EBMSampler,
     EnergyConfig,
     ReplaySampler,
-    farthest_points,
 )
 from hierebm.replay import BetweenTriplets
 from tests.planning.world import (

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierebm import HierarchicalEBMAgent
+from hierebm.energy.point_selection import kmeans_medoids
 from hierebm.planning.graph.edges import EdgeRules, GraphConfig
 from hierebm.planning.graph.nodes import NodePool
 from hierebm.planning.samplers import (
@@ -22,7 +23,6 @@ from hierebm.planning.samplers import (
     TrainingData,
     make_sampler,
 )
-from hierebm.planning.samplers.unlearned import medoids
 from hierebm.replay import BetweenTriplets, EpisodeReplay
 from hierebm.replay.scales import InputScales
 
@@ -186,7 +186,7 @@ def test_medoids_are_points_and_lloyd_does_not_spread_worse_than_its_start(
     points = np.random.default_rng(seed).normal(size=(m, 2)).astype(np.float32)
 
     def spread(iterations: int) -> float:
-        rows = medoids(points, n, iterations, np.random.default_rng(seed))
+        rows = kmeans_medoids(points, n, iterations, np.random.default_rng(seed))
         assert len(np.unique(rows)) == len(rows) <= min(n, m) and (rows < m).all()
         gaps = np.square(points[:, None] - points[rows][None]).sum(-1).min(1)
         return float(gaps.sum())
@@ -199,7 +199,7 @@ def test_k_means_centres_find_the_clusters() -> None:
     rng = np.random.default_rng(0)
     middles = np.array([[0, 0], [5, 0], [0, 5], [5, 5]], np.float32)
     points = (middles[:, None] + 0.3 * rng.normal(size=(4, 100, 2))).reshape(-1, 2)
-    rows = medoids(points.astype(np.float32), 4, 20, rng)
+    rows = kmeans_medoids(points.astype(np.float32), 4, 20, rng)
     gaps = np.linalg.norm(points[rows][:, None] - middles, axis=-1)
     assert sorted(gaps.argmin(1).tolist()) == [0, 1, 2, 3] and gaps.min(1).max() < 0.25
 

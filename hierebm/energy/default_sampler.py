@@ -1,12 +1,13 @@
-"""The default sampler: resample candidates where that suffices, anneal where it starves.
+"""The default sampler: resample candidates where that suffices, anneal where it does not.
 
 Candidates drawn from a proposal q and resampled by their importance weights are cheap, exact as
-their number grows, and blind to barriers; but the share of useful candidates falls exponentially
-with the dimension. So the effective sample size is *measured*. Where it suffices, the draws are
-resampled candidates, moved apart by a Metropolis step. Where it does not, the same candidates
-become the first population of a tempered sequential Monte Carlo sampler (``annealing``): resample
-only as far towards the target as the effective sample size allows, move by MALA, repeat. With
-enough effective samples the first stage already reaches the target, so the two are one algorithm.
+their number grows, and not stopped by barriers; but the share of useful candidates falls
+exponentially with the dimension. So the effective sample size is *measured*. Where it suffices, the
+draws are resampled candidates, moved apart by a Metropolis step. Where it does not, the same
+candidates become the first population of a tempered sequential Monte Carlo sampler (``annealing``):
+resample only as far towards the target as the effective sample size allows, move by MALA, repeat.
+With enough effective samples the first stage already reaches the target, so the two are one
+algorithm. Other samplers are run on request (``SamplerConfig.method``).
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hierebm.energy.annealing import anneal
 from hierebm.energy.bounds import inside
-from hierebm.energy.diversity import SPREADERS, gather
 from hierebm.energy.mcmc import annealed_langevin, descent, langevin, mala, metropolis
 from hierebm.energy.networks import EnergyMLP
+from hierebm.energy.point_selection import farthest_points, kmeans_plus_plus
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.protocol import EnergyModel, SamplingError
-from hierebm.energy.resampling import importance_resample
+from hierebm.energy.resampling import gather, importance_resample
 
 Method = Literal["auto", "resample", "smc", "mala", "langevin", "annealed", "descent"]
 METHODS: tuple[str, ...] = get_args(Method)
-# Candidates without a say in their number: enough for an effective sample size and a scale.
+Diversity = Literal["farthest", "kmeans++"]
+# Candidates where the caller gives no number: enough for an effective sample size and a scale.
 LEAST_CANDIDATES = 512
 
 
@@ -45,9 +48,9 @@ class SamplerConfig:
             draw and at least 512.
         min_ess: "auto" accepts plain resampling when the effective sample size is at least
             ``min_ess * n`` for the condition (and at least 2).
-        refine_steps: Metropolis steps after resampling: they part duplicates and let draws leave
-            the grid of the candidates. None are made where the proposal's density is not known:
-            the target then is q exp(-E / T), and they would leave it.
+        refine_steps: Metropolis steps after resampling: they move duplicates apart and let draws
+            take values that no candidate has. None are made where the proposal's density is not
+            known: the target then is q exp(-E / T), and they would not keep it.
         temperature: T > 0 of exp(-E / T).
         step_size: of the chains and of the refinement, in squared units of y; None takes
             (0.02 candidate std)^2 and adapts where the method does.
@@ -73,14 +76,15 @@ class SamplerConfig:
     moves: int = 4
     stage_ess: float = 0.5
     max_stages: int = 60
-    diversity: Literal["farthest", "kmeans++"] | None = None
+    diversity: Diversity | None = None
     oversample: int = 4
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method {self.method!r} is none of {METHODS}")
-        if self.diversity is not None and self.diversity not in SPREADERS:
-            raise ValueError(f"diversity {self.diversity!r} is none of {sorted(SPREADERS)} or None")
+        if self.diversity not in (None, *get_args(Diversity)):
+            known = get_args(Diversity)
+            raise ValueError(f"diversity {self.diversity!r} is none of {known} or None")
         if not self.temperature > 0:
             raise ValueError(
                 f"temperature must be positive, got {self.temperature}; method='descent' is the "
@@ -100,7 +104,7 @@ class Draws:
         y: (B, n, y_dim).
         energy: (B, n).
         ess: (B,) effective sample size of the candidates under the full target; nan for chains.
-        method: "resample", "smc", ... : what was done in the end.
+        method: "resample", "smc" or the name of the chains: which of them was run.
         stages: temperatures used (1 for plain resampling).
     """
 
@@ -125,8 +129,8 @@ def draw(
     """Draw n samples of exp(-E / T) for each condition.
 
     Args:
-        energy: the model, -log p up to a constant (for ``ReplayProposal``: the log ratio; chains
-            know nothing of the proposal's density and draw from exp(-E / T) all the same).
+        energy: the model, -log p up to a constant; for ``ReplayProposal`` the log ratio to its
+            states. Chains ignore the proposal's density and draw from exp(-E / T) in both cases.
         n: samples of each condition, at least 1.
         proposal: source of candidates and of the chains' starts.
         x: (B, x_dim) conditions, or None for B = 1.
@@ -138,7 +142,8 @@ def draw(
         Draws.
 
     Raises:
-        SamplingError: an energy that is not finite, or annealing that does not arrive.
+        SamplingError: an energy that is not finite, or annealing that does not reach the target
+            within ``max_stages``.
         ValueError: n < 1, or "smc" with a proposal whose density is not known.
     """
     config = config or SamplerConfig()
@@ -164,8 +169,8 @@ def draw(
     log_q = torch.zeros_like(e) if log_q is None else log_q.expand_as(e)
     idx, ess = importance_resample(e / config.temperature + log_q, n, generator)
     enough = bool((ess >= max(2.0, config.min_ess * n)).all())
-    starved = config.method == "auto" and not enough and proposal.density != "unknown"
-    if config.method == "smc" or starved:
+    too_few = config.method == "auto" and not enough and proposal.density != "unknown"
+    if config.method == "smc" or too_few:
         y = y.expand(batch, -1, -1)
         y, e, stages = anneal(
             energy, y, e, log_q, proposal, x, z,
@@ -242,12 +247,21 @@ def _spread_out(
     config: SamplerConfig,
     generator: torch.Generator | None,
 ) -> Draws:
-    assert config.diversity is not None
+    """See ``SamplerConfig.diversity``."""
     plain = replace(config, diversity=None)
     draws = draw(
         energy, n * config.oversample, proposal, x=x, z=z, config=plain, generator=generator
     )
-    idx = SPREADERS[config.diversity](draws.y, n, generator)
+    points, device = draws.y.cpu().numpy(), draws.y.device
+    first = torch.randint(points.shape[1], (len(points),), generator=generator, device=device)
+    pairs = list(zip(points, first.tolist(), strict=True))
+    if config.diversity == "farthest":
+        chosen = [farthest_points(p, n, start) for p, start in pairs]
+    else:
+        seed = torch.randint(2**62, (), generator=generator, device=device)
+        rng = np.random.default_rng(int(seed))
+        chosen = [kmeans_plus_plus(p, n, start, rng) for p, start in pairs]
+    idx = torch.as_tensor(np.stack(chosen), device=device)
     return Draws(
         gather(draws.y, idx), draws.energy.gather(1, idx), draws.ess, draws.method, draws.stages
     )
