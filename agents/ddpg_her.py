@@ -132,7 +132,7 @@ class DDPGHERAgent(GoalAgent):
         return ExplorationNoise(c.action_noise, c.random_actions, self.rng, block=1).add(action)
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
-        after = step.reached_state
+        after = step.next_state
         self._new_steps.append(
             StoredStep(
                 before.observation,

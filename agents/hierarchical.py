@@ -139,7 +139,7 @@ class HierarchicalEBMAgent(DDPGHERAgent):
 
     def _store(self, before: GoalObservation, action: FloatArray, step: StepResult) -> None:
         super()._store(before, action, step)
-        after = step.reached_state
+        after = step.next_state
         for env in np.flatnonzero(step.valid):
             if step.ended[env]:
                 self._plans[env] = None

@@ -29,8 +29,9 @@ from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
+from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
-from hierebm.plotting.pictures import draw_agent, make_env, save_figure
+from hierebm.plotting.pictures import draw_agent, save_figure
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
 EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
@@ -307,10 +308,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
     )
     _check_fits(observation_space, env.observation_space, "observation_space", env_id)
     _check_fits(action_space, env.action_space, "action_space", env_id)
-    stored, given = (
-        GoalSpaces(observation_space, action_space),
-        GoalSpaces(env.observation_space, env.action_space),
-    )
+    stored, given = GoalSpaces(observation_space, action_space), GoalSpaces.of(env)
     same = (
         stored.observation_space == given.observation_space
         and stored.action_space == given.action_space

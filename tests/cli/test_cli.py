@@ -1,9 +1,10 @@
+"""The hierebm command: what it is given, what it leaves behind, how it explains itself."""
+
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +14,6 @@ import hierebm
 from hierebm.cli.commands import format_rows, parse_settings, parse_value
 from hierebm.cli.names import AGENTS
 from hierebm.cli.parser import build_parser, main
-from hierebm.plotting.pictures import run_episode
 
 TINY = ["--total-timesteps", "260", "--seed", "0", "--no-progress-bar"]
 SETTINGS = {
@@ -329,24 +329,3 @@ def test_gallery_hands_over(tmp_path, capsys, monkeypatch):
     assert main(["gallery", "--out", str(tmp_path), "--quick"]) == 0
     assert asked == [(tmp_path, True)]
     assert f"wrote {tmp_path / 'spiral.png'}" in capsys.readouterr().out
-
-
-def test_episode_collects_the_subgoals_that_were_chased():
-    env = gym.make("PointMassGoal-v0")
-    observation, _ = env.reset(seed=0, options={"start": (-1.0, 0.0), "goal": (1.0, 0.0)})
-    half = np.array([0.0, 0.0], np.float32)
-
-    class Agent:
-        def predict(self, observation, state, episode_start, deterministic):
-            assert episode_start[0] == (state is None)
-            goal = observation["desired_goal"][0]
-            here = observation["achieved_goal"][0]
-            subgoal = half if here[0] < 0 else goal
-            velocity = observation["observation"][0, 2:]
-            action = np.clip(4 * (subgoal - here) - 4 * velocity + 0.2, -1, 1).astype(np.float32)
-            return action[None], [SimpleNamespace(subgoal=subgoal)]
-
-    nodes, subgoals, success = run_episode(Agent(), env, observation)
-    np.testing.assert_allclose(nodes[0], [-1, 0])
-    np.testing.assert_allclose(subgoals, [half])
-    assert success and np.linalg.norm(nodes[-1] - [1, 0]) <= 0.3
