@@ -23,7 +23,8 @@ from hierebm.callbacks import (
     EvalCallback,
     PlanFigureCallback,
 )
-from hierebm.checkpoint.format import read_meta, space_from_json
+from hierebm.checkpoint.format import read_meta
+from hierebm.checkpoint.state import space_from_json
 from hierebm.cli.names import AGENTS, ENV_ID
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
@@ -300,8 +301,8 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
             raise
         # Nothing that a file names is imported.
         raise ValueError(
-            f"the agent was trained in {env_id}, which nobody has registered: name the module that "
-            f"does with --env MODULE:{env_id}"
+            f"the agent was trained in {env_id}, which is not registered: name the module that "
+            f"registers it with --env MODULE:{env_id}"
         ) from error
     observation_space, action_space = (
         space_from_json(meta[key]) for key in ("observation_space", "action_space")

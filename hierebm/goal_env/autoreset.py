@@ -191,6 +191,7 @@ class AutoresetEnv:
             reward = np.asarray(reward, np.float64)
             terminated = np.asarray(terminated, np.bool_)
             truncated = np.asarray(truncated, np.bool_)
+            ended = terminated | truncated
             infos = Infos(info, self.n_envs)
         else:
             observation, reward, terminated, truncated, info = self.env.step(actions[0])
@@ -198,10 +199,12 @@ class AutoresetEnv:
             reward = np.asarray(reward, np.float64).reshape(-1)
             if len(reward) != 1:
                 raise ValueError(f"the environment returned {len(reward)} rewards for one step")
-            terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
+            ended = self._everywhere if terminated or truncated else self._nowhere
+            terminated = self._everywhere if terminated else self._nowhere
+            truncated = self._everywhere if truncated else self._nowhere
             infos = Infos(dict(info))
-        current, ended, final = returned, terminated | truncated, None
-        valid, n_valid, first = self._everywhere, self.n_envs, ended
+        current, final, first = returned, None, ended
+        valid, n_valid = self._everywhere, self.n_envs
         if self._resetting is not None:
             first, valid = self._resetting, ~self._resetting
             n_valid = int(np.count_nonzero(valid))
