@@ -119,7 +119,9 @@ class EnvStep:
 
     @property
     def next_observation(self) -> Any:
-        """Batched true next observation, also where the episode ended; ``current`` if all go on.
+        """Batched true next observation, also where the episode ended.
+
+        The same object as ``current`` unless an episode was reset in this step.
 
         Raises:
             ValueError: if the environment does not give the last observation of an episode.
@@ -311,7 +313,7 @@ def _success(infos: Mapping[str, Any], n: int) -> tuple[BoolArray, BoolArray]:
         if key in infos:
             given = np.asarray(infos[key], np.bool_)
             if given.ndim > 1:
-                given = given.reshape(n, -1).any(1)
+                given = np.any(given.reshape(n, -1), axis=1)
             mask = infos.get(f"_{key}", True)
             success |= given & mask
             reported |= mask

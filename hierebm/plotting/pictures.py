@@ -63,7 +63,7 @@ class Rollout:
     Attributes:
         trajectory: (T + 1, goal_dim) achieved goals.
         goal: (goal_dim,).
-        subgoals: (M, goal_dim) what was chased on the way, in order; None without any.
+        subgoals: (M, goal_dim) what was pursued on the way, in order; None without any.
         success: whether the env reported success in the last step.
     """
 
