@@ -79,14 +79,18 @@ class Infos(Sequence[dict[str, Any]]):
             reported = np.where(self._ended, final_reported, reported)
         return success, reported
 
-    def final_observation(self, i: int) -> Any:
-        """The last observation of environment i's episode, which ended in ``SAME_STEP`` mode.
+    def final_observations(self) -> dict[int, Any]:
+        """In ``SAME_STEP`` mode: environment -> last observation of the episode that ended there.
 
         Raises:
             ValueError: if the environment does not give it.
         """
-        final = _row({"": self._infos.get("final_obs")}, i, len(self))[""]
-        if final is None:
+        if self._ended is None:
+            return {}
+        final_obs = {"": self._infos.get("final_obs")}
+        rows = np.flatnonzero(self._ended).tolist()
+        final = {i: _row(final_obs, i, len(self))[""] for i in rows}
+        if any(observation is None for observation in final.values()):
             raise ValueError(
                 "the vector environment resets in the same step (autoreset mode SAME_STEP), but "
                 "its infos have no final_obs: the last observation of the episode is lost. Let it "
@@ -115,7 +119,6 @@ class EnvStep:
     """``current`` is the first observation of an episode."""
     infos: Infos
     _returned: Any
-    _final: BoolArray | None
 
     @property
     def next_observation(self) -> Any:
@@ -126,10 +129,8 @@ class EnvStep:
         Raises:
             ValueError: if the environment does not give the last observation of an episode.
         """
-        if self._final is None:
-            return self._returned
-        rows = np.flatnonzero(self._final).tolist()
-        return _replaced(self._returned, {i: self.infos.final_observation(i) for i in rows})
+        final = self.infos.final_observations()
+        return _replaced(self._returned, final) if final else self._returned
 
 
 class AutoresetEnv:
@@ -205,7 +206,7 @@ class AutoresetEnv:
             terminated = self._everywhere if terminated else self._nowhere
             truncated = self._everywhere if truncated else self._nowhere
             infos = Infos(dict(info))
-        current, final, first = returned, None, ended
+        current, first = returned, ended
         valid, n_valid = self._everywhere, self.n_envs
         if self._resetting is not None:
             first, valid = self._resetting, ~self._resetting
@@ -218,7 +219,7 @@ class AutoresetEnv:
             if self.mode is AutoresetMode.NEXT_STEP:
                 self._resetting = ended
             elif self.mode is AutoresetMode.SAME_STEP:
-                infos, final = Infos(info, self.n_envs, ended), ended
+                infos = Infos(info, self.n_envs, ended)
             else:
                 # A reset may write into the memory of the step before it.
                 returned = _replaced(returned, {})
@@ -234,7 +235,6 @@ class AutoresetEnv:
             first,
             infos,
             returned,
-            final,
         )
 
     def _reset_rows(self, returned: Any, ended: BoolArray) -> Any:
@@ -308,13 +308,20 @@ def _has_rows(values: Any, n: int) -> bool:
 
 
 def _success(infos: Mapping[str, Any], n: int) -> tuple[BoolArray, BoolArray]:
-    success, reported = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    success = reported = None
     for key in SUCCESS_KEYS:
-        if key in infos:
-            given = np.asarray(infos[key], np.bool_)
-            if given.ndim > 1:
-                given = np.any(given.reshape(n, -1), axis=1)
-            mask = infos.get(f"_{key}", True)
-            success |= given & mask
-            reported |= mask
+        if key not in infos:
+            continue
+        given = np.asarray(infos[key], np.bool_)
+        if given.shape != (n,):
+            given = np.any(given.reshape(n, -1), axis=1) if given.ndim else np.full(n, given)
+        if f"_{key}" in infos:
+            mask = np.asarray(infos[f"_{key}"], np.bool_)
+            given = given & mask
+        else:
+            mask = np.ones(n, np.bool_)
+        success = given if success is None else success | given
+        reported = mask if reported is None else reported | mask
+    if success is None or reported is None:
+        return np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     return success, reported
