@@ -95,8 +95,9 @@ def env_to_json(env: Any) -> dict[str, Any] | None:
         return None
 
 
-# How many, how stepped and how shown is the business of whoever makes an env again.
-_NOT_THE_WORLD = (
+# Of how many envs there are, how they are stepped and how they are rendered: chosen again whenever
+# an env is made.
+_NOT_OF_THE_WORLD = (
     "num_envs",
     "vectorization_mode",
     "vector_kwargs",
@@ -108,7 +109,7 @@ _NOT_THE_WORLD = (
 
 def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
     """What the world of an env, or of each env of a vector, was made with by its id."""
-    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_THE_WORLD}
+    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_OF_THE_WORLD}
 
 
 def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:
@@ -163,24 +164,3 @@ def set_numpy_generator_state(generator: np.random.Generator, state: Mapping[str
         generator.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CheckpointError(f"the stored random state is damaged ({error!r})") from error
-
-
-def torch_generator_state(generator: Any) -> np.ndarray:
-    """State of a ``torch.Generator`` as a uint8 array, for ``arrays``."""
-    return generator.get_state().numpy().copy()
-
-
-def set_torch_generator_state(generator: Any, state: np.ndarray) -> None:
-    """Put a ``torch.Generator`` into the state that :func:`torch_generator_state` returned.
-
-    Raises:
-        CheckpointError: the state is damaged or of another kind of device.
-    """
-    import torch
-
-    try:
-        if state.dtype != np.uint8:
-            raise TypeError(f"bytes expected, got {state.dtype}")
-        generator.set_state(torch.from_numpy(state.copy()))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the stored random state is damaged ({error})") from error

@@ -23,14 +23,16 @@ from hierebm.callbacks import (
     EvalCallback,
     PlanFigureCallback,
 )
-from hierebm.checkpoint.format import read_meta, space_from_json
+from hierebm.checkpoint.format import read_meta
+from hierebm.checkpoint.state import space_from_json
 from hierebm.cli.names import AGENTS, ENV_ID
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
+from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
-from hierebm.plotting.pictures import draw_agent, make_env, save_figure
+from hierebm.plotting.pictures import draw_agent, save_figure
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
 EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
@@ -299,18 +301,15 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
             raise
         # Nothing that a file names is imported.
         raise ValueError(
-            f"the agent was trained in {env_id}, which nobody has registered: name the module that "
-            f"does with --env MODULE:{env_id}"
+            f"the agent was trained in {env_id}, which is not registered: name the module that "
+            f"registers it with --env MODULE:{env_id}"
         ) from error
     observation_space, action_space = (
         space_from_json(meta[key]) for key in ("observation_space", "action_space")
     )
     _check_fits(observation_space, env.observation_space, "observation_space", env_id)
     _check_fits(action_space, env.action_space, "action_space", env_id)
-    stored, given = (
-        GoalSpaces(observation_space, action_space),
-        GoalSpaces(env.observation_space, env.action_space),
-    )
+    stored, given = GoalSpaces(observation_space, action_space), GoalSpaces.of(env)
     same = (
         stored.observation_space == given.observation_space
         and stored.action_space == given.action_space
