@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import dataclasses
-import inspect
 import json
-import re
-import textwrap
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +29,7 @@ from hierebm.files import atomic_write, check_writable, checkpoint_path
 from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.plotting.pictures import draw_agent, save_figure
+from hierebm.settings import setting_rows
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
 EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
@@ -182,52 +179,14 @@ def gallery(args: argparse.Namespace) -> None:
 
 
 def settings(args: argparse.Namespace) -> None:
-    """Print the fields of an agent's config with their meanings."""
-    print(format_rows([["setting", "default", "meaning"], *setting_rows(
-        _agent_class(AGENTS[args.agent]).config_class()
-    )]))  # fmt: skip
-
-
-def setting_rows(config: Any, prefix: str = "") -> list[list[str]]:
-    """(name, default, meaning) of every field of a config dataclass; groups are flattened."""
-    rows = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            rows += setting_rows(value, f"{prefix}{field.name}.")
-        else:
-            meaning = field_docs(type(config)).get(field.name, "")
-            rows.append([prefix + field.name, json.dumps(value), meaning])
-    return rows
-
-
-def field_docs(config_class: type) -> dict[str, str]:
-    """What is said about each field of a dataclass and its bases.
-
-    Either as a string below the field, or in the ``Attributes`` section of the class's docstring.
-    """
-    docs: dict[str, str] = {}
-    for base in reversed(config_class.__mro__[:-1]):
-        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
-        for names, text in re.findall(
-            r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE
-        ):
-            docs.update(dict.fromkeys(names.split(", "), text))
-        try:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except OSError:
-            # Installed without sources: names and defaults are still worth printing.
-            continue
-        assert isinstance(tree, ast.ClassDef)
-        for statement, below in zip(tree.body, tree.body[1:], strict=False):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
-            ):
-                docs[statement.target.id] = str(below.value.value)
-    return {name: " ".join(text.split()) for name, text in docs.items()}
+    """Print the settings of an agent with their defaults and meanings, group by group."""
+    rows = list(setting_rows(_agent_class(AGENTS[args.agent]).config_class()))
+    header = ["setting", "default", "meaning"]
+    table = format_rows([header, *([r.name, json.dumps(r.default), r.meaning] for r in rows)])
+    head, rule, *lines = table.splitlines()
+    print(f"{head}\n{rule}")
+    for group, of_group in groupby(zip(rows, lines, strict=True), key=lambda pair: pair[0].group):
+        print(f"\n{group}", *(line for _, line in of_group), sep="\n")
 
 
 def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:

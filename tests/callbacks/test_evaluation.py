@@ -162,7 +162,6 @@ def test_watching_a_real_agent_does_not_change_what_it_learns(tmp_path):
             n_subgoals=8,
             energy_train_freq=60,
             energy_gradient_steps=2,
-            candidates=50,
             pool_size=100,
         )
         agent.learn(gym.make("PointMassGoal-v0"), 260, callback=watch.get("callback"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import hierebm
+from hierebm import DDPGHERConfig, HierarchicalEBMConfig
 from hierebm.cli.commands import format_rows, parse_settings, parse_value
 from hierebm.cli.names import AGENTS
 from hierebm.cli.parser import main
@@ -23,7 +25,6 @@ SETTINGS = {
     "n_subgoals": "8",
     "energy_train_freq": "60",
     "energy_gradient_steps": "2",
-    "candidates": "50",
     "pool_size": "100",
 }
 
@@ -75,15 +76,19 @@ def test_settings_are_listed(agent, capsys):
     assert main(["settings", "--agent", agent]) == 0
     header, _, *lines = capsys.readouterr().out.splitlines()
     second, third = header.index("default"), header.index("meaning")
-    listed = {}
-    for line in lines:
-        name, value, meaning = line[:second], line[second:third], line[third:]
-        listed[name.strip()] = json.loads(value)
-        # Wherever it is defined, every setting says what it does.
-        assert len(meaning) > 5, name
-    assert listed["batch_size"] == 256
-    assert ("n_subgoals" in listed) == (agent == "hierarchical")
-    assert ("sequence.width" in listed) == (agent == "hierarchical")
+    listed, groups = {}, []
+    for before, line in pairwise(lines):
+        if not before:
+            groups.append(line)
+        elif line:
+            name, value, meaning = line[:second], line[second:third], line[third:]
+            listed[name.strip()] = json.loads(value)
+            assert len(meaning) > 5, name
+    config = (HierarchicalEBMConfig if agent == "hierarchical" else DDPGHERConfig)()
+    flat = {k: v for k, v in config.to_dict().items() if not isinstance(v, dict)}
+    assert {k: v for k, v in listed.items() if "." not in k} == json.loads(json.dumps(flat))
+    assert groups[0] == "Networks and updates of the low level"
+    assert ("sequence.transition_steps" in listed) == (agent == "hierarchical")
 
 
 def test_train_leaves_everything_it_was_asked_for(trained):
