@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.timing import processor_ms
 from hierebm.envs.layouts import Layout, get_layout
-from hierebm.planning.sequence import SequenceConfig, SequencePlanner
+from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
 from hierebm.types import FloatArray
 
 WALKERS, STEERERS, EPISODE = 20, 20, 100
@@ -154,11 +154,11 @@ def draw_pairs(paths: FloatArray, n: int, k: int, rng: np.random.Generator) -> T
     return torch.from_numpy(np.stack([paths[episode, t], paths[episode, t + j]], axis=1))
 
 
-def fit(case: Case, seed: int) -> tuple[SequencePlanner, float]:
+def fit(case: Case, seed: int) -> tuple[SequenceOptimizer, float]:
     """A trained planner with the settings of the case; seconds that the updates took."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     paths = explore(case.layout, case.env_steps, rng)
-    planner = SequencePlanner(2, SequenceConfig(**dict(case.settings)), generator)
+    planner = SequenceOptimizer(2, SequenceConfig(**dict(case.settings)), generator)
     started = time.process_time()
     for update in range(case.updates):
         planner.update(draw_pairs(paths, BATCH, planner.config.transition_steps, rng))
@@ -214,7 +214,7 @@ def judge(states: FloatArray, layout: Layout) -> Judgement:
 
 
 def measure(
-    planner: SequencePlanner, layout: Layout, start: FloatArray, goal: FloatArray
+    planner: SequenceOptimizer, layout: Layout, start: FloatArray, goal: FloatArray
 ) -> tuple[Row, list[FloatArray]]:
     """What the plans from start to goal, (n, 2) each, are like; the plans themselves."""
     a, b = torch.from_numpy(start), torch.from_numpy(goal)

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class SequenceConfig:
-    """Settings of SequencePlanner. "Unit" is the rms length of a transition per axis.
+    """Settings of SequenceOptimizer. "Unit" is the rms length of a transition per axis.
 
     Attributes:
         transition_steps: k, the number of environment steps between planned states; the caller

@@ -30,7 +30,7 @@ from hierebm.planning.sequence.chains import (
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.planning.sequence.transition_model import TransitionModel
 
-__all__ = ["SequenceConfig", "SequencePlan", "SequencePlanner"]
+__all__ = ["SequenceConfig", "SequenceOptimizer", "SequencePlan"]
 
 
 @dataclass
@@ -50,7 +50,7 @@ class SequencePlan:
     n_states: Tensor
 
 
-class SequencePlanner:
+class SequenceOptimizer:
     """Learns E(s, s') online and plans sequences of states with it.
 
     Args:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hierebm.planning.sequence import SequenceConfig, SequencePlanner
+from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
 from hierebm.planning.sequence.chains import (
     bending,
     least_costs,
@@ -56,21 +56,21 @@ def random_transitions(n: int, wall: bool, g: torch.Generator) -> Tensor:
     return torch.cat(kept)[:n]
 
 
-def trained(wall: bool, updates: int, **settings_: object) -> SequencePlanner:
+def trained(wall: bool, updates: int, **settings_: object) -> SequenceOptimizer:
     config = SequenceConfig(width=64, n_features=32, **settings_)  # type: ignore[arg-type]
-    planner, g = SequencePlanner(2, config, seeded()), seeded(1)
+    planner, g = SequenceOptimizer(2, config, seeded()), seeded(1)
     for _ in range(updates):
         planner.update(random_transitions(128, wall, g))
     return planner
 
 
 @pytest.fixture(scope="module")
-def open_planner() -> SequencePlanner:
+def open_planner() -> SequenceOptimizer:
     return trained(False, 250)
 
 
 @pytest.fixture(scope="module")
-def wall_planner() -> SequencePlanner:
+def wall_planner() -> SequenceOptimizer:
     return trained(True, 500)
 
 
@@ -137,7 +137,7 @@ def test_the_objectives_prefer_low_energy_for_transitions() -> None:
     torch.testing.assert_close(log_z, before - 2)
 
 
-def test_info_nce_learns_the_log_density_of_a_random_walk(open_planner: SequencePlanner) -> None:
+def test_info_nce_learns_the_log_density_of_a_random_walk(open_planner: SequenceOptimizer) -> None:
     g, unit = seeded(3), open_planner.model.unit
     s = torch.rand(500, 2, generator=g) * 2 - 1
     step = 0.35 * torch.randn(500, 2, generator=g)
@@ -151,7 +151,7 @@ def test_info_nce_learns_the_log_density_of_a_random_walk(open_planner: Sequence
     assert float(torch.corrcoef(torch.stack([energy, exact]))[0, 1]) > 0.9
 
 
-def test_the_wall_has_high_energy(wall_planner: SequencePlanner) -> None:
+def test_the_wall_has_high_energy(wall_planner: SequenceOptimizer) -> None:
     y = torch.linspace(-1.5, 0.0, 20)
     left, right = (torch.stack([torch.full_like(y, x), y], -1) for x in (-0.35, 0.35))
     with torch.no_grad():
@@ -263,7 +263,7 @@ def test_the_preconditioner_inverts_the_stiffness() -> None:
 # ------------------------------------------------------------------ plans
 
 
-def test_plans_on_the_open_plane_are_straight_and_even(open_planner: SequencePlanner) -> None:
+def test_plans_on_the_open_plane_are_straight_and_even(open_planner: SequenceOptimizer) -> None:
     g = seeded(5)
     start, goal = torch.rand(2, 60, 2, generator=g) * 3.6 - 1.8
     far = (goal - start).norm(dim=-1) > 1.0
@@ -284,7 +284,7 @@ def test_plans_on_the_open_plane_are_straight_and_even(open_planner: SequencePla
     assert float((spread.sqrt() / mean).median()) < 0.3
 
 
-def test_longer_ways_get_more_states(open_planner: SequencePlanner) -> None:
+def test_longer_ways_get_more_states(open_planner: SequenceOptimizer) -> None:
     start = torch.tensor([[-1.5, -1.5]]).repeat(8, 1)
     near, far = start + 0.4, start + 3.0
     n_near = open_planner.plan(start, near, generator=seeded()).n_states
@@ -293,7 +293,7 @@ def test_longer_ways_get_more_states(open_planner: SequencePlanner) -> None:
 
 
 @pytest.mark.parametrize("n_states", [2, 3, 6, 40])
-def test_the_number_of_states_can_be_given(open_planner: SequencePlanner, n_states: int) -> None:
+def test_the_number_of_states_can_be_given(open_planner: SequenceOptimizer, n_states: int) -> None:
     start, goal = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.5]])
     plan = open_planner.plan(start, goal, n_states=n_states, generator=seeded())
     assert plan.states.shape == (1, n_states, 2) and int(plan.n_states) == n_states
@@ -309,7 +309,7 @@ def blocked_share(states: Tensor) -> float:
     return float(deep.float().mean())
 
 
-def test_plans_go_round_the_wall(wall_planner: SequencePlanner) -> None:
+def test_plans_go_round_the_wall(wall_planner: SequenceOptimizer) -> None:
     g = seeded(6)
     y = torch.rand(30, 2, generator=g) * 1.5 - 1.8
     start = torch.stack([torch.full((30,), -1.2), y[:, 0]], -1)
@@ -326,10 +326,10 @@ def test_plans_go_round_the_wall(wall_planner: SequencePlanner) -> None:
     assert float((travelled / shortest).median()) < 1.15
 
 
-def test_a_warm_start_brings_its_way_round_along(wall_planner: SequencePlanner) -> None:
+def test_a_warm_start_brings_its_way_round_along(wall_planner: SequenceOptimizer) -> None:
     start, goal = torch.tensor([[-1.2, -1.2]]), torch.tensor([[1.2, -1.2]])
     good = wall_planner.plan(start, goal, generator=seeded())
-    blind = SequencePlanner(
+    blind = SequenceOptimizer(
         2,
         SequenceConfig(width=64, n_features=32, lattice_states=0, noise=0.0, langevin_steps=3),
         seeded(),
@@ -341,7 +341,7 @@ def test_a_warm_start_brings_its_way_round_along(wall_planner: SequencePlanner) 
     assert float(warm.states[..., 1].max()) > WALL_TOP - 0.15
 
 
-def test_planning_changes_nothing(open_planner: SequencePlanner) -> None:
+def test_planning_changes_nothing(open_planner: SequenceOptimizer) -> None:
     start, goal = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.5]])
     before = open_planner.generator.get_state()
     first = open_planner.plan(start, goal, generator=seeded(1))
@@ -359,7 +359,7 @@ def test_a_restored_planner_goes_on_bit_for_bit() -> None:
     file = io.BytesIO()
     torch.save(planner.state_dict(), file)
     file.seek(0)
-    copy = SequencePlanner(2, planner.config, seeded(77))
+    copy = SequenceOptimizer(2, planner.config, seeded(77))
     copy.load_state_dict(torch.load(file, weights_only=True))
     copy.generator.set_state(planner.generator.get_state())
     pairs = random_transitions(64, False, seeded(8))
@@ -370,12 +370,12 @@ def test_a_restored_planner_goes_on_bit_for_bit() -> None:
 
 
 def test_an_untrained_planner_plans_straight_lines() -> None:
-    planner = SequencePlanner(3, None, seeded())
+    planner = SequenceOptimizer(3, None, seeded())
     plan = planner.plan(torch.zeros(2, 3), torch.ones(2, 3), generator=seeded())
     assert torch.isfinite(plan.states).all() and plan.states.shape[0] == 2
 
 
-def test_both_objectives_train(open_planner: SequencePlanner) -> None:
+def test_both_objectives_train(open_planner: SequenceOptimizer) -> None:
     planner = trained(False, 120, objective="squared")
     s = torch.zeros(64, 2)
     near, far = s + 0.2, s + 1.6
@@ -383,7 +383,7 @@ def test_both_objectives_train(open_planner: SequencePlanner) -> None:
         assert planner.model.energy(s, near).mean() < planner.model.energy(s, far).mean() - 0.3
 
 
-def test_leaving_the_planned_way_is_noticed(open_planner: SequencePlanner) -> None:
+def test_leaving_the_planned_way_is_noticed(open_planner: SequenceOptimizer) -> None:
     unit = float(open_planner.model.unit.mean())
     before, subgoal = torch.zeros(3, 2), torch.tensor([[1.0, 0.0]]).repeat(3, 1)
     position = torch.tensor([[0.5, 0.1 * unit], [0.5, 2.0 * unit], [-2.0 * unit, 0.0]])
@@ -406,12 +406,12 @@ def test_bad_settings_are_named(field: str, value: object) -> None:
         SequenceConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_bad_input_is_named(open_planner: SequencePlanner) -> None:
+def test_bad_input_is_named(open_planner: SequenceOptimizer) -> None:
     with pytest.raises(ValueError, match="start and goal"):
         open_planner.plan(torch.zeros(1, 3), torch.zeros(1, 3))
     with pytest.raises(ValueError, match="n_states"):
         open_planner.plan(torch.zeros(1, 2), torch.ones(1, 2), n_states=1)
-    planner = SequencePlanner(2, None, seeded())
+    planner = SequenceOptimizer(2, None, seeded())
     pairs = random_transitions(16, False, seeded())
     planner.update(pairs)
     with pytest.raises(FloatingPointError, match=r"infonce.*update 1"):
