@@ -51,8 +51,8 @@ def test_sampled_sequences_have_the_probability_of_their_energy() -> None:
     # The shorter query is padded, and its single inner state drawn by both its costs.
     assert (drawn[1, :, 1] == -1).all()
     p = torch.softmax(-(first[1] + last[1]) / temperature, 0)
-    share = torch.bincount(drawn[1, :, 0], minlength=m) / 20000
-    torch.testing.assert_close(share, p, atol=0.015, rtol=0)
+    shares = torch.bincount(drawn[1, :, 0], minlength=m) / 20000
+    torch.testing.assert_close(shares, p, atol=0.015, rtol=0)
 
 
 def test_sequences_that_do_not_exist_are_not_invented() -> None:
