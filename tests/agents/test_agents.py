@@ -47,7 +47,7 @@ SMALL_PLANNING: dict[str, Any] = {
     "energy_gradient_steps": 5,
     "pool_size": 200,
     "n_subgoals": 8,
-    "sequence": {"width": 16, "chains": 4, "langevin_steps": 3, "lattice_states": 32},
+    "sequence": {"chains": 4, "langevin_steps": 3, "lattice_states": 32},
 }
 KINDS = {
     "flat": (DDPGHERAgent, SMALL),

@@ -58,8 +58,8 @@ def test_values_from_the_command_line(text, value):
 
 
 def test_settings_of_groups_are_collected():
-    pairs = [("tau", "0.1"), ("sequence.width", "8"), ("sequence.depth", "1")]
-    assert parse_settings(pairs) == {"tau": 0.1, "sequence": {"width": 8, "depth": 1}}
+    pairs = [("tau", "0.1"), ("sequence.chains", "8"), ("sequence.levels", "1")]
+    assert parse_settings(pairs) == {"tau": 0.1, "sequence": {"chains": 8, "levels": 1}}
 
 
 def test_table_lines_up():
