@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hierebm.control.ddpg import DDPGConfig
 from hierebm.planning.graph_planner import PlannerConfig
-from hierebm.planning.samplers.between_energy import EnergyConfig
+from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.settings import overridden, setting
 

@@ -101,7 +101,7 @@ def _torchebm(
     losses, samplers = import_module("torchebm.losses"), import_module("torchebm.samplers")
     base: Any = import_module("torchebm.core").BaseModel
 
-    class Energy(base):
+    class Energy(base):  # type: ignore[misc]
         """Its samplers ask its own base class for gradients."""
 
         def __init__(self) -> None:

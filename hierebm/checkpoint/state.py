@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from hierebm.errors import CheckpointError
 
 
-def space_to_json(space: spaces.Space) -> dict[str, Any]:
+def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """A Gymnasium space as JSON-serialisable values: Box, Discrete, MultiBinary, Dict of these.
 
     Raises:
@@ -36,7 +36,7 @@ def space_to_json(space: spaces.Space) -> dict[str, Any]:
     raise TypeError(f"spaces of type {type(space).__name__} cannot be stored in a checkpoint")
 
 
-def space_from_json(value: Mapping[str, Any]) -> spaces.Space:
+def space_from_json(value: Mapping[str, Any]) -> spaces.Space[Any]:
     """The space that :func:`space_to_json` described.
 
     Raises:
@@ -112,7 +112,7 @@ def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
     return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_OF_THE_WORLD}
 
 
-def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:
+def check_same_space(stored: spaces.Space[Any], given: spaces.Space[Any], what: str) -> None:
     """Refuse an env that an agent was not made for.
 
     Args:
