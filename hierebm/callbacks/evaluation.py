@@ -104,9 +104,9 @@ class EvalCallback(EventCallback):
                 "eval_env is the env that the agent learns in: an evaluation would cut its episode "
                 "short; make a second one, e.g. gymnasium.make(env.spec)"
             )
-        evaluated, learnt = GoalSpaces.of(self.eval_env), GoalSpaces.of(self.training_env)
+        evaluated, learned = GoalSpaces.of(self.eval_env), GoalSpaces.of(self.training_env)
         for name in ("obs_dim", "goal_dim", "action_dim"):
-            theirs, ours = getattr(evaluated, name), getattr(learnt, name)
+            theirs, ours = getattr(evaluated, name), getattr(learned, name)
             if theirs != ours:
                 raise ValueError(
                     f"the agent cannot act in eval_env: its {name} is {theirs}, that of the "

@@ -73,7 +73,7 @@ def train(args: argparse.Namespace) -> None:
     if args.tensorboard_log is not None:
         print(f"look at it with: tensorboard --logdir {args.tensorboard_log}")
     if args.episodes:
-        # A seed beside the training's: other tasks than those that were learnt on.
+        # A seed beside the training's: other tasks than those that were learned on.
         result = evaluate_agent(
             agent, args.env, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs
         )

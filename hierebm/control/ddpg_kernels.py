@@ -114,7 +114,7 @@ class FastDistanceDDPG(DistanceDDPG):
         critic_loss = self._critic_gradient(outputs, target)
         self._critics_kernel.backward()
         self.critic_optimizer.step()
-        # Already here: the parameters are still in the cache, and nobody asks the target again.
+        # Already here: the parameters are still in the cache, and the target is not asked again.
         polyak_(self._flat_critics_target, self._flat_critics, self.config.tau)
 
         # From here on the action columns hold the actor's own choice.

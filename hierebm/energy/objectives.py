@@ -103,7 +103,7 @@ def denoising_score_matching(
 
     Vincent 2011 ("A connection between score matching and denoising autoencoders"), scaled by
     sigma^2. The optimum is the energy of the data *blurred by sigma*, and local: the relative
-    weight of separated modes is not learnt. Needs second derivatives (autograd).
+    weight of separated modes is not learned. Needs second derivatives (autograd).
 
     Args:
         model: the energy.

@@ -86,7 +86,7 @@ class GoalEnv:
         if not all_finite(step.reward):
             raise ValueError(
                 f"the environment returned the reward {step.reward[~np.isfinite(step.reward)][0]}; "
-                "rewards must be finite numbers. What was learnt so far is intact: "
+                "rewards must be finite numbers. What was learned so far is intact: "
                 "agent.save(path) still works"
             )
         next_state = current = self.spaces.flatten(step.current)

@@ -21,7 +21,7 @@ KEYS = ("observation", "achieved_goal", "desired_goal")
 class GoalSpaces:
     """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
 
-    Warns of images, which nobody here looks at as such.
+    Warns of images, which are not treated as such.
 
     Raises:
         TypeError, ValueError: what is wrong with a space, by key, and the remedy.
@@ -156,7 +156,7 @@ class GoalSpaces:
             if bad.any():
                 raise ValueError(
                     f"the environment returned NaN or infinity in observation key {key!r} "
-                    f"(row {int(np.argmax(bad))}); fix the environment. What was learnt so far is "
+                    f"(row {int(np.argmax(bad))}); fix the environment. What was learned so far is "
                     "intact: agent.save(path) still works"
                 )
 

@@ -187,12 +187,12 @@ def test_success_must_be_confirmed(
     rates: list[float], steps: int, success: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed_learning, "EVERY", 1000)
-    learnt: list[int] = []
+    learned: list[int] = []
     given: Iterator[float] = iter(rates)
-    reached = speed_learning.time_to_success(learnt.append, lambda: next(given), cap=4000)
+    reached = speed_learning.time_to_success(learned.append, lambda: next(given), cap=4000)
     assert (reached.steps, reached.success) == (steps, success)
     assert next(given, None) is None
-    assert set(learnt) == {1000}
+    assert set(learned) == {1000}
 
 
 def test_tuning_takes_the_fastest_success_and_gives_up_on_slow_ones() -> None:

@@ -102,7 +102,7 @@ def test_a_wrapped_vector_of_processes_is_asked_for_its_reward() -> None:
 
 
 def test_the_last_observation_of_an_episode_is_asked_for() -> None:
-    """A vector that resets in the same step and keeps it for itself cannot be learnt from."""
+    """A vector that resets in the same step and keeps it for itself cannot be learned from."""
 
     class NoFinal(SyncVectorEnv):
         def step(self, actions: np.ndarray) -> Any:
