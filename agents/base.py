@@ -316,9 +316,14 @@ class GoalAgent(SavedAgent):
     def set_env(self, env: EnvLike) -> None:
         """Learn in this environment from now on; its spaces must be those seen before.
 
+        An environment that was made from an id is kept where the same id is given again, and closed
+        where another environment takes its place.
+
         Raises:
             ValueError: if the spaces differ.
         """
+        if self.env is not None and isinstance(env, str) and env == self.env.made_from:
+            return
         goal_env = GoalEnv(env)
         if self.spaces is None:
             self._build(goal_env.spaces)
@@ -327,6 +332,8 @@ class GoalAgent(SavedAgent):
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
         if self.env is None or goal_env.env is not self.env.env:
+            if self.env is not None and self.env.made_from is not None:
+                self.env.close()
             self.env = goal_env
             self._make_buffer(goal_env)
             self._loop = LearningLoop(self, goal_env)

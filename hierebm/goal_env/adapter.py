@@ -58,6 +58,8 @@ class GoalEnv:
     """
 
     def __init__(self, env: EnvLike) -> None:
+        # The id that the environment was made from here, if it was.
+        self.made_from = env if isinstance(env, str) else None
         self._autoreset = AutoresetEnv(gym.make(env) if isinstance(env, str) else env)
         self.env: Any = self._autoreset.env
         self.n_envs = self._autoreset.n_envs

@@ -551,3 +551,31 @@ def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_pa
     images = {"plan/path_0", "plan/energy_0", "rollout/success_over_time"}
     assert images <= set(events.Tags()["images"])
     assert "rollout/success_rate" in events.Tags()["scalars"]
+
+
+def test_environments_made_from_an_id_are_kept_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    still_open: list[LineGoal] = []
+
+    class Counted(LineGoal):
+        def __init__(self) -> None:
+            super().__init__()
+            still_open.append(self)
+
+        def close(self) -> None:
+            still_open.remove(self)
+
+    ids = ("CountedLine-v0", "CountedLine-v1")
+    for name in ids:
+        monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, Counted))
+    agent = _agent("flat")
+    for _ in range(3):
+        agent.learn(ids[0], 30, reset_num_timesteps=False)
+    (kept,) = still_open
+    assert agent.num_timesteps == 90 and agent.get_env().unwrapped is kept
+    agent.learn(ids[1], 30)
+    assert len(still_open) == 1 and still_open[0] is not kept
+    own = Counted()
+    agent.set_env(own)
+    assert still_open == [own]
+    agent.set_env(ids[0])
+    assert own in still_open, "what the user made, the user closes"
