@@ -28,8 +28,7 @@ from hierebm.logging.logger import Logger, TableOutput, configure
 from hierebm.nn.threads import apply_thread_policy
 from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
-from hierebm.replay import EpisodeReplay, sample_transitions
-from hierebm.replay.scales import measure_scales
+from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 Self = TypeVar("Self", bound="GoalAgent")
@@ -183,64 +182,10 @@ class GoalAgent(SavedAgent):
             self.logger.close()
         return self
 
-    def train(self) -> None:
-        """Learn from what was stored, as often as the config says; log metrics."""
-        c, n_added = self.config, self.replay_buffer.n_added
-        if n_added < c.learning_starts:
-            self._trained_at = n_added
-            return
-        if self.scales is None:
-            self._fit_scales()
-        rounds = (n_added - self._trained_at) // c.train_freq
-        self._trained_at += rounds * c.train_freq
-        if self.low_level.trainable:
-            self._train_low_level(rounds * c.gradient_steps)
-        if self.high_level is not None and n_added - self._planned_at >= c.energy_train_freq:
-            self._planned_at = n_added
-            self._train_high_level(self.high_level)
-
-    def _fit_scales(self) -> None:
-        assert self.spaces is not None
-        self.replay_buffer.flush()
-        self.scales = measure_scales(self.replay_buffer, self.spaces.finite_range, self.rng)
-        self.low_level.fit_scale(self.scales)
-        if self.high_level is not None:
-            self.high_level.fit_scale(self.scales)
-
-    def _train_low_level(self, n_updates: int) -> None:
-        assert self.env is not None
-        c = self.config
-        if n_updates:
-            self.replay_buffer.flush()
-        for _ in range(n_updates):
-            batch = sample_transitions(
-                self.replay_buffer,
-                c.batch_size,
-                self.env.reached,
-                self.rng,
-                future=c.her_future,
-                random=c.her_random,
-                horizon=c.her_horizon,
-            )
-            self.log_means(self.low_level.update(batch))
-            self.n_updates += 1
-
-    def _train_high_level(self, high_level: HighLevel) -> None:
-        assert self.env is not None
-        replay = self.replay_buffer
-        replay.flush()
-        true_steps = getattr(self.env.env.unwrapped, "shortest_path_steps", None)
-        high_level.learn(replay, replay.n_added, self.rng, self.log_means, true_steps)
-
     def dump_logs(self) -> None:
         """Write a row of the log now; Stable-Baselines3's callbacks ask for it."""
         if self._loop is not None:
             self._loop.dump_logs()
-
-    def log_means(self, metrics: dict[str, float]) -> None:
-        """Log each metric as its mean until the next row of the log."""
-        for key, value in metrics.items():
-            self.logger.record_mean(key, value)
 
     # ------------------------------------------------------------------ predicting
 
@@ -366,7 +311,7 @@ class GoalAgent(SavedAgent):
             spaces.action_dim,
             env.n_envs,
         )
-        self._trained_at = self._planned_at = 0
+        self.trained_at = self.planned_at = 0
         if self.high_level is not None:
             self.high_level.mapped = 0
 

@@ -10,7 +10,10 @@ from hierebm.callbacks import BaseCallback
 from hierebm.control.exploration import RandomWalk
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
+from hierebm.planning.high_level import HighLevel
+from hierebm.replay import sample_transitions
 from hierebm.replay.episodes import StoredStep
+from hierebm.replay.scales import measure_scales
 from hierebm.types import FloatArray, GoalObservation
 
 
@@ -53,7 +56,7 @@ class LearningLoop:
             agent.num_episodes += self._episodes.count(step)
             if callbacks is not None and not self._tell(callbacks, action, step):
                 break
-            agent.train()
+            self._train()
             if callbacks is not None:
                 callbacks.on_rollout_start()
             if log_interval is not None and agent.num_episodes - logged >= log_interval:
@@ -125,6 +128,59 @@ class LearningLoop:
             return False
         callbacks.on_rollout_end()
         return True
+
+    def _train(self) -> None:
+        """Learn from what was stored, as often as the config says; log metrics."""
+        agent, c, n_added = self.agent, self.agent.config, self.agent.replay_buffer.n_added
+        if n_added < c.learning_starts:
+            agent.trained_at = n_added
+            return
+        if agent.scales is None:
+            self._fit_scales()
+        rounds = (n_added - agent.trained_at) // c.train_freq
+        agent.trained_at += rounds * c.train_freq
+        if agent.low_level.trainable:
+            self._train_low_level(rounds * c.gradient_steps)
+        if agent.high_level is not None and n_added - agent.planned_at >= c.energy_train_freq:
+            agent.planned_at = n_added
+            self._train_high_level(agent.high_level)
+
+    def _fit_scales(self) -> None:
+        agent = self.agent
+        agent.replay_buffer.flush()
+        given = self.env.spaces.finite_range
+        agent.scales = measure_scales(agent.replay_buffer, given, agent.rng)
+        agent.low_level.fit_scale(agent.scales)
+        if agent.high_level is not None:
+            agent.high_level.fit_scale(agent.scales)
+
+    def _train_low_level(self, n_updates: int) -> None:
+        agent, c = self.agent, self.agent.config
+        if n_updates:
+            agent.replay_buffer.flush()
+        for _ in range(n_updates):
+            batch = sample_transitions(
+                agent.replay_buffer,
+                c.batch_size,
+                self.env.reached,
+                agent.rng,
+                future=c.her_future,
+                random=c.her_random,
+                horizon=c.her_horizon,
+            )
+            self._log_means(agent.low_level.update(batch))
+            agent.n_updates += 1
+
+    def _train_high_level(self, high_level: HighLevel) -> None:
+        replay = self.agent.replay_buffer
+        replay.flush()
+        true_steps = getattr(self.env.env.unwrapped, "shortest_path_steps", None)
+        high_level.learn(replay, replay.n_added, self.agent.rng, self._log_means, true_steps)
+
+    def _log_means(self, metrics: dict[str, float]) -> None:
+        """Log each metric as its mean until the next row of the log."""
+        for key, value in metrics.items():
+            self.agent.logger.record_mean(key, value)
 
     def dump_logs(self) -> None:
         """Write a row of the log now."""

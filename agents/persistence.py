@@ -81,7 +81,7 @@ class SavedAgent(ABC):
         # (goal_dim,) how far from a goal it counts as reached; for agents without an environment.
         self._tolerance: FloatArray | None = None
         # Transitions that had been added when the low and the high level were last trained.
-        self._trained_at = self._planned_at = 0
+        self.trained_at = self.planned_at = 0
         self.generator = torch.Generator()
         self.set_random_seed(seed)
 
@@ -104,10 +104,6 @@ class SavedAgent(ABC):
     @abstractmethod
     def _build(self, spaces: GoalSpaces) -> None:
         """Make the low and the high level; called once, when the spaces are known."""
-
-    @abstractmethod
-    def train(self) -> None:
-        """Learn from what was stored, as often as the config says; log metrics."""
 
     @abstractmethod
     def set_env(self, env: EnvLike) -> None:
@@ -283,15 +279,13 @@ class SavedAgent(ABC):
         self.replay_buffer.load_state_dict(
             {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
         )
-        self.replay_buffer.n_added, self._trained_at, self._planned_at = map(
-            int, arrays["counters"]
-        )
+        self.replay_buffer.n_added, self.trained_at, self.planned_at = map(int, arrays["counters"])
         if self.high_level is not None:
             self.high_level.load_replay_arrays(arrays)
 
     def _replay_arrays(self) -> dict[str, NDArray[Any]]:
         replay = self.replay_buffer
-        counters = np.array([replay.n_added, self._trained_at, self._planned_at])
+        counters = np.array([replay.n_added, self.trained_at, self.planned_at])
         arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
         high = {} if self.high_level is None else self.high_level.replay_arrays()
         return {**arrays, "counters": counters, **high}
