@@ -56,6 +56,7 @@ def _against_sb3(quick: bool, sbx: bool) -> Iterator[Row]:
         peer.learn(1500)
     steps, blocks = (100, 7) if quick else (250, 21)
     products, gflop = gemm()
+    assert isinstance(agent.low_level, DistanceDDPG)
     # The input of Stable-Baselines3's networks has 8 columns too: three keys, 4 + 2 + 2.
     flops = update_flops(BATCH, agent.low_level.features.out_dim, ACTION_DIM, HIDDEN, 1, 1)
 
