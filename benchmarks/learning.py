@@ -149,7 +149,7 @@ def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
         length = float(np.linalg.norm(goal - start))
         if length < 1.6:
             continue
-        nodes = agent.sampler.sample(start, goal, 32, context.pool, rng, context.edges)
+        nodes = agent.sampler.sample(start, goal, 32, context.experienced, rng, context.edges)
         points = np.concatenate([start[None], nodes.achieved_goal, goal[None]])
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         gaps[gaps > 1.6] = 0.0

@@ -31,7 +31,15 @@ from benchmarks.speed.measure import (
     update_flops,
 )
 from benchmarks.speed.peer import PlainDDPG, fill_sb3, sb3_ddpg
-from benchmarks.speed.update import ACTION_DIM, BATCH, GOAL_DIM, OBS_DIM, random_batch
+from benchmarks.speed.update import (
+    ACTION_DIM,
+    BATCH,
+    GOAL_DIM,
+    OBS_DIM,
+    random_batch,
+    update_of,
+)
+from hierebm import DDPGHERAgent
 from hierebm.control import DDPGConfig, DistanceDDPG, FastDistanceDDPG
 from hierebm.replay import EpisodeReplay
 
@@ -103,6 +111,19 @@ def test_plain_modules_do_the_same_maths() -> None:
     for _ in range(5):
         batch = random_batch(rng)
         assert plain.update(batch) == pytest.approx(reference.update(batch), rel=1e-4, abs=1e-5)
+
+
+def test_the_timed_update_is_one_of_the_agents_own() -> None:
+    agent = DDPGHERAgent(seed=0, hidden_sizes=(8,), batch_size=16, learning_starts=50)
+    agent.learn(gym.make("PointMassGoal-v0"), 60)
+    low_level = agent.low_level
+    assert isinstance(low_level, DistanceDDPG)
+    parameters = list(low_level.actor.parameters())
+    before = [p.detach().clone() for p in parameters]
+    update_of(agent)
+    moved = [float((p.detach() - q).abs().max()) for p, q in zip(parameters, before, strict=True)]
+    # Adam moves a parameter by its learning rate at most, or a little more.
+    assert 0.0 < max(moved) < 4.0 * agent.config.actor_lr
 
 
 # ------------------------------------------------------------------------------ statistics
