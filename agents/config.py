@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hierebm.control.ddpg import DDPGConfig
 from hierebm.planning.graph_planner import PlannerConfig
-from hierebm.planning.samplers.between_energy import EnergyConfig
+from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.settings import overridden, setting
 
@@ -53,6 +53,8 @@ class DDPGHERConfig(DDPGConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.hidden_sizes:
+            raise ValueError("hidden_sizes must be at least one width, got ()")
         if self.her_future + self.her_random > 1.0 + 1e-9:
             raise ValueError(
                 "her_future and her_random are shares of one batch and must not add up to more "

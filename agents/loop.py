@@ -109,7 +109,7 @@ class LearningLoop:
                 before,
                 goal,
                 action,
-                step.reached_state,
+                step.next_state,
                 step.failure,
                 step.ended,
                 step.valid,

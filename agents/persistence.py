@@ -191,15 +191,19 @@ class SavedAgent(ABC):
         """
         # To the CPU first: the models copy it to where they live.
         checkpoint = load_checkpoint(path)
-        meta = checkpoint.meta
+        meta, names = checkpoint.meta, {f.name for f in fields(cls.config_class)}
         if meta.get("agent") != cls.__name__:
             raise CheckpointError(
                 f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
                 f"{cls.__name__}; load it with that class"
             )
-        damaged = "it is damaged: use another copy, or train again"
+        version = meta.get("hierebm_version", "unknown")
+        damaged = (
+            f"it was written by another version of hierebm ({version}) or damaged: load it with "
+            "that version, or train again"
+        )
         try:
-            config = cls.config_class(**checkpoint.config)
+            config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
             spaces = GoalSpaces(*(space_from_json(meta[k]) for k in _SPACES))
             drawn_from = int(meta["seed"])
         except (KeyError, ValueError, TypeError) as error:
@@ -214,7 +218,7 @@ class SavedAgent(ABC):
             agent._restore(checkpoint)
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             short = " ".join(str(error).split())[:300]
-            if changed := [name for name in kwargs if hasattr(config, name)]:
+            if changed := [name for name in kwargs if name in names]:
                 raise ValueError(
                     f"{path} cannot be used with another {', '.join(changed)} ({short}): leave "
                     "out what changes the networks, or train again with it"

@@ -1,6 +1,7 @@
 """Run one benchmark: ``python -m benchmarks NAME [--quick] [--seeds N] [--out DIR]``.
 
-Prints its table and writes ``DIR/NAME.json`` and a picture.
+Prints its table and writes ``DIR/NAME.json`` and a picture. ``python -m benchmarks tables`` writes
+the tables of the documentation from such files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tables
 from benchmarks.provenance import commit, machine
 
 # Before torch is imported: waiting threads must sleep, or two runs on one machine ruin both.
@@ -44,11 +46,15 @@ BENCHMARKS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, run, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["tables"]:
+        return tables.main(argv[1:])
     names = "\n".join(f"  {name:10} {text}" for name, (_, text) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__.splitlines()[0],
-        epilog=f"benchmarks:\n{names}",
+        epilog=f"benchmarks:\n{names}\n\n"
+        "tables [--results DIR] [--out FILE] writes docs/results.md from the JSON files",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=sorted(BENCHMARKS))

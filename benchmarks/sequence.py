@@ -19,22 +19,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierebm.energy.toys.recipes import processor_ms
+from benchmarks.timing import processor_ms
 from hierebm.envs.layouts import Layout, get_layout
-from hierebm.planning.sequence import SequenceConfig, SequencePlanner
+from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
 from hierebm.types import FloatArray
 
 WALKERS, STEERERS, EPISODE = 20, 20, 100
 BATCH = 128
+# Queries of a layout, and how many of them are planned in one batch.
 QUERIES, TOGETHER = 200, 25
-# Updates after which a planner that learns from its own plans makes some.
-PLAN_EVERY = 20
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layout, how much is explored and learnt there, and what differs from the defaults."""
+    """A layout, how much is explored and learned there, and which settings differ."""
 
     layout: str
     env_steps: int
@@ -43,7 +42,7 @@ class Case:
     settings: tuple[tuple[str, Any], ...] = ()
 
     @property
-    def apart(self) -> float:
+    def min_path(self) -> float:
         """Shortest path that a query has at least, world units."""
         return 1.0 if self.layout == "open" else 2.0
 
@@ -57,18 +56,13 @@ QUICK = (
 PARTS: dict[str, dict[str, Any]] = {
     "one level": {"levels": 1},
     "three levels": {"levels": 3},
-    "no barrier": {"barrier": 0.0},
     "no lattice": {"lattice_states": 0},
     "no snapping": {"snap": False},
     "no Langevin steps": {"langevin_steps": 0},
-    "no stretch term": {"stretch_weight": 0.0},
-    "no acceleration term": {"acceleration_weight": 0.0},
     "32 chains": {"chains": 32},
-    "no wrong starts": {"start_weight": 0.0},
     "squared loss": {"objective": "squared"},
-    "imagined negatives": {"imagined_weight": 0.1},
 }
-"""Parts of the optimiser, by the settings that take each away or add to it."""
+"""Parts of the optimiser, by the setting that changes each."""
 FULL = (
     *QUICK,
     Case("serpentine", 80_000, 4000),
@@ -83,10 +77,10 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
     rows: list[Row] = []
     shown: list[tuple[Case, list[FloatArray]]] = []
     for case in cases:
-        queries = far_queries(get_layout(case.layout), QUERIES, case.apart)
+        queries = far_queries(get_layout(case.layout), QUERIES, case.min_path)
         for seed in range(seeds or (1 if quick else 3)):
-            planner, train_s = fit(case, seed)
-            row, plans = measure(planner, get_layout(case.layout), *queries)
+            optimizer, train_s = fit(case, seed)
+            row, plans = measure(optimizer, get_layout(case.layout), *queries)
             what: Row = {
                 "layout": case.layout,
                 "env_steps": case.env_steps,
@@ -107,9 +101,9 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
 def explore(layout: str, env_steps: int, rng: np.random.Generator) -> FloatArray:
     """Positions (episodes, EPISODE + 1, 2) of a scripted explorer, about ``env_steps`` in all.
 
-    One half walks with momentum, holding an action (each axis -1, 0 or 1, times .5 to 1) for 7
-    steps on average; the other steers to random places, hard, with noise, and changes its mind
-    after 25 steps on average.
+    One half does random walks with momentum, holding an action (each axis -1, 0 or 1, times .5 to
+    1) for 7 steps on average; the other steers at full speed, with noise, to random points, and to
+    another one after 25 steps on average.
     """
     n, maze = WALKERS + STEERERS, get_layout(layout)
     env = gym.make_vec(
@@ -124,12 +118,12 @@ def explore(layout: str, env_steps: int, rng: np.random.Generator) -> FloatArray
         state = observation["observation"]
         path, target, held = [state[:, :2].copy()], free_points(maze, n, rng), np.zeros((n, 2))
         for t in range(EPISODE):
-            anew = (rng.random((n, 1)) < 0.15) | (t == 0)
+            redrawn = (rng.random((n, 1)) < 0.15) | (t == 0)
             pushes = rng.choice([-1, 0, 1], size=(n, 2)) * rng.uniform(0.5, 1.0, (n, 2))
-            held = np.where(anew, pushes, held)
+            held = np.where(redrawn, pushes, held)
             offset = target - state[:, :2]
-            there = (np.linalg.norm(offset, axis=1) < 0.3) | (rng.random(n) < 0.04)
-            target = np.where(there[:, None], free_points(maze, n, rng), target)
+            arrived = (np.linalg.norm(offset, axis=1) < 0.3) | (rng.random(n) < 0.04)
+            target = np.where(arrived[:, None], free_points(maze, n, rng), target)
             steer = 4.0 * (target - state[:, :2]) - 8.0 * state[:, 2:]
             steer += 0.3 * rng.standard_normal((n, 2))
             action = np.clip(np.where(walks, held, steer), -1.0, 1.0)
@@ -154,36 +148,33 @@ def draw_pairs(paths: FloatArray, n: int, k: int, rng: np.random.Generator) -> T
     return torch.from_numpy(np.stack([paths[episode, t], paths[episode, t + j]], axis=1))
 
 
-def fit(case: Case, seed: int) -> tuple[SequencePlanner, float]:
-    """A trained planner with the settings of the case; seconds that the updates took."""
+def fit(case: Case, seed: int) -> tuple[SequenceOptimizer, float]:
+    """A trained optimiser with the settings of the case; seconds that the updates took."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     paths = explore(case.layout, case.env_steps, rng)
-    planner = SequencePlanner(2, SequenceConfig(**dict(case.settings)), generator)
+    optimizer = SequenceOptimizer(2, SequenceConfig(**dict(case.settings)), generator)
     started = time.process_time()
-    for update in range(case.updates):
-        planner.update(draw_pairs(paths, BATCH, planner.config.transition_steps, rng))
-        if planner.config.imagined_weight and update % PLAN_EVERY == 0:
-            ends = draw_pairs(paths, TOGETHER, EPISODE, rng)
-            planner.plan(ends[:, 0], ends[:, 1], generator=generator, remember=True)
-    return planner, time.process_time() - started
+    for _ in range(case.updates):
+        optimizer.update(draw_pairs(paths, BATCH, optimizer.config.transition_steps, rng))
+    return optimizer, time.process_time() - started
 
 
 # ------------------------------------------------------------------------------ measuring
 
 
-def far_queries(layout: Layout, n: int, apart: float) -> tuple[FloatArray, FloatArray]:
-    """Starts and goals (n, 2) whose shortest path is longer than ``apart``, always the same."""
+def far_queries(layout: Layout, n: int, min_path: float) -> tuple[FloatArray, FloatArray]:
+    """Starts and goals (n, 2) whose shortest path is longer than ``min_path``, always the same."""
     rng, pairs = np.random.default_rng(5), np.zeros((0, 2, 2), np.float32)
     while len(pairs) < n:
         a, b = free_points(layout, 4 * n, rng), free_points(layout, 4 * n, rng)
         distance = layout.shortest_path_distance(a, b)
-        far = np.isfinite(distance) & (distance > apart)
+        far = np.isfinite(distance) & (distance > min_path)
         pairs = np.concatenate([pairs, np.stack([a[far], b[far]], axis=1)])
     return pairs[:n, 0], pairs[:n, 1]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PlanQuality:
     """What is right and wrong with one plan.
 
     Attributes:
@@ -200,12 +191,12 @@ class Judgement:
     blocked: NDArray[np.bool_]
 
 
-def judge(states: FloatArray, layout: Layout) -> Judgement:
-    """Judge a plan (T, 2), T >= 2, in world units."""
+def plan_quality(states: FloatArray, layout: Layout) -> PlanQuality:
+    """Quality of a plan (T, 2), T >= 2, in world units."""
     a, b = states[:-1].astype(float), states[1:].astype(float)
     lengths = np.linalg.norm(b - a, axis=1)
     shortest = float(layout.shortest_path_distance(states[0], states[-1]))
-    return Judgement(
+    return PlanQuality(
         ratio=float(lengths.sum()) / shortest,
         variation=float(lengths.std() / lengths.mean()),
         free=layout.segment_is_free(a, b),
@@ -214,32 +205,32 @@ def judge(states: FloatArray, layout: Layout) -> Judgement:
 
 
 def measure(
-    planner: SequencePlanner, layout: Layout, start: FloatArray, goal: FloatArray
+    optimizer: SequenceOptimizer, layout: Layout, start: FloatArray, goal: FloatArray
 ) -> tuple[Row, list[FloatArray]]:
     """What the plans from start to goal, (n, 2) each, are like; the plans themselves."""
     a, b = torch.from_numpy(start), torch.from_numpy(goal)
     generator = torch.Generator().manual_seed(1)
     plans: list[FloatArray] = []
     for some_a, some_b in zip(a.split(TOGETHER), b.split(TOGETHER), strict=True):
-        planned = planner.plan(some_a, some_b, generator=generator)
+        planned = optimizer.plan(some_a, some_b, generator=generator)
         sizes = planned.n_states.tolist()
         plans += [s[:n].numpy() for s, n in zip(planned.states, sizes, strict=True)]
-    judged = [judge(plan, layout) for plan in plans]
-    ratios = [j.ratio for j in judged]
+    qualities = [plan_quality(plan, layout) for plan in plans]
+    ratios = [q.ratio for q in qualities]
     turn = iter(np.resize(np.arange(len(a)), 100).tolist())
 
     def plan_one() -> None:
         i = next(turn)
-        planner.plan(a[i : i + 1], b[i : i + 1], generator=generator)
+        optimizer.plan(a[i : i + 1], b[i : i + 1], generator=generator)
 
     row = {
         "ratio": round(median(ratios), 3),
         "ratio_90": round(float(np.quantile(ratios, 0.9)), 3),
-        "segments_free": round(float(np.concatenate([j.free for j in judged]).mean()), 3),
-        "plans_free": round(float(np.mean([j.free.all() for j in judged])), 3),
-        "not_blocked": round(float(np.mean([not j.blocked.any() for j in judged])), 3),
+        "segments_free": round(float(np.concatenate([q.free for q in qualities]).mean()), 3),
+        "plans_free": round(float(np.mean([q.free.all() for q in qualities])), 3),
+        "not_blocked": round(float(np.mean([not q.blocked.any() for q in qualities])), 3),
         "states": round(float(np.mean([len(plan) for plan in plans])), 1),
-        "variation": round(median(j.variation for j in judged), 3),
+        "variation": round(median(q.variation for q in qualities), 3),
         "plan_ms": round(processor_ms(plan_one), 1),
     }
     return row, plans
@@ -258,7 +249,7 @@ def draw(shown: list[tuple[Case, list[FloatArray]]], path: Path) -> None:
         draw_walls(ax, Walls(layout.walls, layout.extent))
         frame(ax, layout.extent, enclosed=True)
         for plan in plans[:15]:
-            blocked = judge(plan, layout).blocked.any()
+            blocked = plan_quality(plan, layout).blocked.any()
             ax.plot(*plan.T, ".-", color="#d6336c" if blocked else "#1f6feb", linewidth=1,
                     markersize=4, alpha=0.8, zorder=5)  # fmt: skip
         ax.set_title(f"{case.layout}, {case.updates} updates")

@@ -189,7 +189,7 @@ class VisibilityGraph:
     def _to_corners(self, points: FloatArray) -> FloatArray:
         """(B, C) straight distances to the corners a path may bend at, inf for the others."""
         offset = points[:, None, :] - self.corners
-        # A taut path touches a corner from one of the two quadrants beside its wall: from the
+        # A shortest path touches a corner from one of the two quadrants beside its wall: from the
         # opposite quadrant everything near the corner is in sight and no bend is needed.
         side = offset * self._corner_sign
         row, corner = np.nonzero(side[..., 0] * side[..., 1] <= TOUCH)

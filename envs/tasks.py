@@ -129,7 +129,7 @@ class TaskSampler:
             first = self._uniform(*numbers[:3])
             second = self._uniform(*numbers[3:])
             while not self._is_task(first, second):
-                # Both are drawn anew: the pair stays uniform over the valid pairs.
+                # Both are drawn again: the pair stays uniform over the valid pairs.
                 numbers = rng.random(6).tolist()
                 first = self._uniform(*numbers[:3])
                 second = self._uniform(*numbers[3:])

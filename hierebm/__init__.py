@@ -14,7 +14,7 @@ import gymnasium
 
 from hierebm.nn.threads import prefer_passive_waiting
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "HierarchicalEBMAgent": "hierebm.agents.hierarchical",

@@ -12,59 +12,26 @@ first n that finish would favour short ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from hierebm.goal_env.lanes import Lanes, goal_ends, hold_rows, open_lanes
+from hierebm.episode_loop import Episode, ObservedStep, Policy, run_episodes
+from hierebm.goal_env.autoreset import AutoresetEnv
+from hierebm.goal_env.make import open_eval_env
 
-
-class Policy(Protocol):
-    """Anything with Stable-Baselines3's ``predict`` on batched observations."""
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Any, Any]:
-        """Return (actions, state) for a batch of observations."""
-        ...
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One finished episode.
-
-    Attributes:
-        task: position of the task in the seeded order. Two policies that are evaluated with the
-            same seed on the same (vector) env got the same task under the same number.
-        reward: undiscounted sum.
-        length: env steps.
-        success: whether ``is_success`` or ``success`` was true in the ``info`` of the last step,
-            as Stable-Baselines3 counts it; None if the env reports neither.
-        start: achieved goal after the reset, (goal_dim,); None unless the env is a goal env.
-        goal: desired goal after the reset, (goal_dim,); None unless the env is a goal env.
-    """
-
-    task: int
-    reward: float
-    length: int
-    success: bool | None
-    start: np.ndarray | None = None
-    goal: np.ndarray | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-serialisable values."""
-        row = asdict(self)
-        for key in ("start", "goal"):
-            row[key] = None if row[key] is None else np.asarray(row[key], float).tolist()
-        return row
+__all__ = [
+    "Episode",
+    "EvaluationResult",
+    "Policy",
+    "evaluate",
+    "evaluate_policy",
+    "wilson_interval",
+]
 
 
 @dataclass(frozen=True)
@@ -185,9 +152,9 @@ def evaluate(
         ValueError: n_eval_episodes < 1, or env_kwargs with something that is not an id.
         TypeError: env is none of the three.
     """
-    with open_lanes(env, n_eval_episodes, env_kwargs) as lanes:
-        episodes = _run_episodes(
-            model, lanes, n_eval_episodes, deterministic, seed=seed, options=options
+    with open_eval_env(env, n_eval_episodes, env_kwargs) as opened:
+        episodes = run_episodes(
+            model, opened, n_eval_episodes, deterministic, seed=seed, options=options
         )
         if progress_bar:
             from tqdm import tqdm
@@ -231,17 +198,26 @@ def evaluate_policy(
     Raises:
         AssertionError: the mean return does not exceed ``reward_threshold``.
     """
-    with open_lanes(env, n_eval_episodes, None) as lanes:
-        run = _run_episodes(
-            model,
-            lanes,
-            n_eval_episodes,
-            deterministic,
-            seed=seed,
-            render=render,
-            callback=callback,
+    with open_eval_env(env, n_eval_episodes, None) as opened:
+
+        def observe(seen: ObservedStep) -> None:
+            if render:
+                opened.env.render()
+            for i in np.flatnonzero(seen.active).tolist():
+                if callback is not None:
+                    callback(_callback_locals(model, opened, seen, i), globals())
+
+        observed = render or callback is not None
+        episodes = list(
+            run_episodes(
+                model,
+                opened,
+                n_eval_episodes,
+                deterministic,
+                seed=seed,
+                observe=observe if observed else None,
+            )
         )
-        episodes = list(run)
     rewards = [episode.reward for episode in episodes]
     mean, deviation = float(np.mean(rewards)), float(np.std(rewards))
     if reward_threshold is not None and not mean > reward_threshold:
@@ -251,99 +227,28 @@ def evaluate_policy(
     return mean, deviation
 
 
-def _run_episodes(
-    model: Policy,
-    lanes: Lanes,
-    n_episodes: int,
-    deterministic: bool,
-    *,
-    seed: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    render: bool = False,
-    callback: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
-) -> Iterator[Episode]:
-    n = lanes.num_envs
-    targets = np.array([(n_episodes + i) // n for i in range(n)])
-    counts = np.zeros(n, int)
-    rewards, lengths = np.zeros(n), np.zeros(n, int)
-    success, reported = np.zeros(n, bool), np.zeros(n, bool)
-    # An automatic reset cannot carry options. Such envs are reset by hand, all lanes together, and
-    # a lane that is done waits for the others.
-    in_rounds = options is not None and not lanes.resets_with_options
-    waiting = np.zeros(n, bool)
-
-    observation = lanes.reset(seed, options)
-    starts, goals = goal_ends(observation, n)
-    states: Any = None
-    first = np.ones(n, bool)
-    while (counts < targets).any():
-        actions, states = model.predict(
-            observation, state=states, episode_start=first, deterministic=deterministic
-        )
-        step = lanes.step(actions)
-        active = step.valid & ~waiting & (counts < targets)
-        rewards += np.where(active, step.reward, 0.0)
-        lengths += active
-        success = np.where(active, step.success, success)
-        reported |= active & step.reported
-        if render:
-            lanes.render()
-        for i in np.flatnonzero(active).tolist():
-            if callback is not None:
-                callback(
-                    {
-                        "model": model,
-                        "env": lanes.env,
-                        "n_envs": n,
-                        "i": i,
-                        "observations": observation,
-                        "new_observations": step.observation,
-                        "actions": actions,
-                        "states": states,
-                        "rewards": step.reward,
-                        "dones": step.done,
-                        "reward": step.reward[i],
-                        "done": bool(step.done[i]),
-                        "info": step.info(i),
-                        "episode_starts": first,
-                        "episode_counts": counts,
-                        "episode_count_targets": targets,
-                        "current_rewards": rewards,
-                        "current_lengths": lengths,
-                    },
-                    globals(),
-                )
-            if step.done[i]:
-                reward, length = _monitored(step.info(i), float(rewards[i]), int(lengths[i]))
-                yield Episode(
-                    task=int(counts[i] * n + i),
-                    reward=reward,
-                    length=length,
-                    success=bool(success[i]) if reported[i] else None,
-                    start=None if starts is None else starts[i],
-                    goal=None if goals is None else goals[i],
-                )
-                counts[i] += 1
-                rewards[i], lengths[i], success[i], reported[i] = 0.0, 0, False, False
-                waiting[i] = in_rounds
-        # A lane with nothing left to do keeps its observation: agents plan where an episode starts.
-        idle = waiting | (counts >= targets)
-        observation = hold_rows(step.observation, observation, idle)
-        first = step.first & ~idle
-        if in_rounds and idle.all() and (counts < targets).any():
-            observation, first = lanes.reset(None, options), np.ones(n, bool)
-            waiting[:] = False
-        if first.any():
-            new_starts, new_goals = goal_ends(observation, n)
-            if starts is not None and new_starts is not None:
-                starts = np.where(first[:, None], new_starts, starts)
-            if goals is not None and new_goals is not None:
-                goals = np.where(first[:, None], new_goals, goals)
-
-
-def _monitored(info: Mapping[str, Any], reward: float, length: int) -> tuple[float, int]:
-    """A monitor wrapper counts below wrappers that alter rewards: its figures go first."""
-    episode = info.get("episode")
-    if isinstance(episode, Mapping) and {"r", "l"} <= set(episode):
-        return float(np.asarray(episode["r"])), int(np.asarray(episode["l"]))
-    return reward, length
+def _callback_locals(
+    model: Policy, env: AutoresetEnv, seen: ObservedStep, i: int
+) -> dict[str, Any]:
+    """What Stable-Baselines3's ``evaluate_policy`` hands to its callback for sub-env i."""
+    step = seen.step
+    return {
+        "model": model,
+        "env": env.env,
+        "n_envs": env.n_envs,
+        "i": i,
+        "observations": seen.observations,
+        "new_observations": step.current,
+        "actions": seen.actions,
+        "states": seen.states,
+        "rewards": step.reward,
+        "dones": step.ended,
+        "reward": step.reward[i],
+        "done": bool(step.ended[i]),
+        "info": step.infos[i],
+        "episode_starts": seen.episode_starts,
+        "episode_counts": seen.counts,
+        "episode_count_targets": seen.targets,
+        "current_rewards": seen.rewards,
+        "current_lengths": seen.lengths,
+    }

@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 def find_part(
-    setting: str, given: Any, base: type[T], by_name: Mapping[str, type[T]]
+    setting: str, given: Any, base: type[Any], by_name: Mapping[str, type[T]]
 ) -> T | type[T]:
-    """The class or the instance that somebody asked for.
+    """The class or the instance that was asked for.
 
     Args:
         setting: what the argument is called, for messages.

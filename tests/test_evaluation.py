@@ -1,3 +1,5 @@
+"""Episodes are counted without bias, in any env, and as Stable-Baselines3 counts them."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +11,9 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import hierebm
+from hierebm.episode_loop import run_episodes
 from hierebm.evaluation import Episode, EvaluationResult, evaluate, evaluate_policy, wilson_interval
+from hierebm.goal_env.autoreset import AutoresetEnv
 
 SPACE = gym.spaces.Box(-100.0, 100.0, (1,), np.float32)
 
@@ -61,10 +65,10 @@ class LineEnv(gym.Env):
 
 
 class Walker:
-    """Walks to goals up to ``reach``, stands still before farther ones; checks its own state."""
+    """Walks to goals up to ``farthest``, stands still before others; checks its own state."""
 
-    def __init__(self, reach=100.0):
-        self.reach = reach
+    def __init__(self, farthest=100.0):
+        self.farthest = farthest
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False):
         goal = observation["desired_goal"]
@@ -76,7 +80,7 @@ class Walker:
         np.testing.assert_array_equal(state, goal)
         assert deterministic
         direction = np.sign(goal - observation["achieved_goal"])
-        return np.where(goal <= self.reach, direction, 0.0).astype(np.float32), state
+        return np.where(goal <= self.farthest, direction, 0.0).astype(np.float32), state
 
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
@@ -89,12 +93,12 @@ def vector(n, mode, **kwargs):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("linger", [0, 3])
 @pytest.mark.parametrize("info_on_reset", [False, True])
-def test_vector_env_gives_what_its_lanes_give_alone(mode, linger, info_on_reset):
-    n, per_lane = 3, 4
+def test_vector_env_gives_what_its_sub_envs_give_alone(mode, linger, info_on_reset):
+    n, per_env = 3, 4
     kwargs = {"linger": linger, "info_on_reset": info_on_reset}
-    together = evaluate(Walker(7), vector(n, mode, **kwargs), n * per_lane, seed=5)
-    alone = [evaluate(Walker(7), LineEnv(**kwargs), per_lane, seed=5 + i) for i in range(n)]
-    assert [e.task for e in together.episodes] == list(range(n * per_lane))
+    together = evaluate(Walker(7), vector(n, mode, **kwargs), n * per_env, seed=5)
+    alone = [evaluate(Walker(7), LineEnv(**kwargs), per_env, seed=5 + i) for i in range(n)]
+    assert [e.task for e in together.episodes] == list(range(n * per_env))
     for episode in together.episodes:
         expected = alone[episode.task % n].episodes[episode.task // n]
         assert (episode.length, episode.reward) == (expected.length, expected.reward)
@@ -108,8 +112,8 @@ def test_vector_env_gives_what_its_lanes_give_alone(mode, linger, info_on_reset)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_episodes_per_lane_are_fixed_in_advance(mode):
-    """Lane 0 has short episodes; counting the first n to finish would report mostly those."""
+def test_episodes_per_env_are_fixed_in_advance(mode):
+    """Sub-env 0 has short episodes; counting the first n to finish would report mostly those."""
 
     def env(limit):
         return lambda: LineEnv(limit=limit)
@@ -263,7 +267,7 @@ def test_summary_ignores_unreported_success():
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("options", [None, {"distance": (2, 9)}])
-def test_lanes_with_nothing_to_do_start_no_episode(mode, options):
+def test_sub_envs_with_nothing_to_do_start_no_episode(mode, options):
     """Agents plan where an episode starts: they should not do so for nothing."""
     started = []
 
@@ -273,7 +277,7 @@ def test_lanes_with_nothing_to_do_start_no_episode(mode, options):
             return super().predict(observation, state, episode_start, deterministic)
 
     evaluate(Planner(), vector(3, mode), 7, seed=0, options=options)
-    # In rounds, the last round may start lanes that have their share already.
+    # In rounds, the last round may start sub-envs that have their share already.
     assert 7 <= sum(started) <= (7 if options is None or mode is AutoresetMode.DISABLED else 9)
 
 
@@ -284,3 +288,53 @@ def test_success_is_that_of_the_last_step():
 
     assert evaluate(Onward(), LineEnv(linger=0), 5, seed=0).success_rate == 1.0
     assert evaluate(Onward(), LineEnv(linger=3), 5, seed=0).success_rate == 0.0
+
+
+def test_an_env_that_keeps_its_last_observation_to_itself_can_be_evaluated():
+    """Learning needs ``final_obs``; counting returns, lengths and successes does not."""
+
+    class NoFinal(SyncVectorEnv):
+        def step(self, actions):
+            *step, infos = super().step(actions)
+            return *step, {key: infos[key] for key in infos if "final_obs" not in key}
+
+    same_step = AutoresetMode.SAME_STEP
+    quiet = evaluate(Walker(7), NoFinal([LineEnv] * 2, autoreset_mode=same_step), 6, seed=0)
+    usual = evaluate(Walker(7), vector(2, same_step), 6, seed=0)
+    assert quiet.to_dict() == usual.to_dict()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_monitor_around_a_vector_env_is_trusted_in_every_mode(mode):
+    env = gym.wrappers.vector.RecordEpisodeStatistics(vector(2, mode))
+    scaled = gym.wrappers.vector.TransformReward(env, lambda r: 100 * r)
+    rewards, lengths = evaluate_policy(Walker(), scaled, 4, return_episode_rewards=True, seed=2)
+    assert rewards == [1.0 - length for length in lengths]
+
+
+def test_one_reward_in_an_array_is_a_reward():
+    env = gym.wrappers.TransformReward(LineEnv(), lambda r: np.array([r]))
+    assert (
+        evaluate(Walker(), env, 3, seed=0).to_dict()
+        == evaluate(Walker(), LineEnv(), 3, seed=0).to_dict()
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_observer_sees_every_step_of_every_episode(mode):
+    env, steps = AutoresetEnv(vector(3, mode)), []
+
+    def observe(seen):
+        goals = seen.observations["desired_goal"]
+        true_end = seen.step.next_observation
+        for i in np.flatnonzero(seen.active):
+            np.testing.assert_array_equal(true_end["desired_goal"][i], goals[i])
+            np.testing.assert_array_equal(
+                true_end["achieved_goal"][i], seen.observations["achieved_goal"][i] + 1
+            )
+        steps.append((seen.active & seen.step.ended, seen.lengths.copy()))
+
+    episodes = list(run_episodes(Walker(), env, 7, seed=0, observe=observe))
+    assert len(episodes) == 7 == sum(ended.sum() for ended, _ in steps)
+    lengths = np.concatenate([length[ended] for ended, length in steps])
+    assert lengths.tolist() == [episode.length for episode in episodes]

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.energy.rows import Row, row
+from benchmarks.timing import processor_ms
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.toys.densities import ToyDensity, toy_density
 from hierebm.energy.toys.metrics import log_density_fit, sample_metrics
-from hierebm.energy.toys.recipes import processor_ms
 
 
 def _train_library(
@@ -101,7 +101,7 @@ def _torchebm(
     losses, samplers = import_module("torchebm.losses"), import_module("torchebm.samplers")
     base: Any = import_module("torchebm.core").BaseModel
 
-    class Energy(base):
+    class Energy(base):  # type: ignore[misc]
         """Its samplers ask its own base class for gradients."""
 
         def __init__(self) -> None:
@@ -131,7 +131,7 @@ def _torchebm(
     return [library_row(name, density, model, train_s, sample, samples)]
 
 
-# By the name that pip knows: the module to import, the rows.
+# Name of the package -> the module to import, and the function that makes its rows.
 LIBRARIES: dict[str, tuple[str, Callable[..., list[Row]]]] = {
     "torchebm": ("torchebm", _torchebm),
     "ebmkit": ("ebm", _ebmkit),

@@ -21,24 +21,30 @@ from torch import Tensor
 
 from benchmarks.energy.libraries import LIBRARIES
 from benchmarks.energy.rows import Row, line, medians, row
+from benchmarks.timing import processor_ms
+from hierebm.energy.default_sampler import SamplerConfig, draw
 from hierebm.energy.mcmc import langevin
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import sample_latents
 from hierebm.energy.proposals import UniformProposal
-from hierebm.energy.sampling import SamplerConfig, draw
 from hierebm.energy.toys.conditional_densities import ConditionalRing, TwoBranches
 from hierebm.energy.toys.densities import ToyDensity, toy_density
-from hierebm.energy.toys.gallery import SAMPLERS, branch_shares, draw_toy, infer_branch
-from hierebm.energy.toys.metrics import log_density_fit, sample_metrics
+from hierebm.energy.toys.metrics import (
+    branch_shares,
+    log_density_fit,
+    mid_path_saddle,
+    sample_metrics,
+)
 from hierebm.energy.toys.recipes import (
+    SAMPLERS,
+    draw_toy,
     fit_between,
     fit_ring,
     fit_toy,
     fit_two_branches,
-    mid_path_saddle,
-    processor_ms,
+    infer_branch,
 )
-from hierebm.energy.training import EnergyConfig
+from hierebm.energy.training import TrainingConfig
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
@@ -83,11 +89,11 @@ def _plane(
     name: str, seed: int, part: float, samples: dict[str, tuple[ToyDensity, Tensor]]
 ) -> list[Row]:
     density = toy_density(name)
-    fitted = fit_toy(density, seed=seed, steps=round(EnergyConfig().steps * part))
+    fitted = fit_toy(density, seed=seed, steps=round(TrainingConfig().steps * part))
     corr, slope = log_density_fit(density, fitted.model)
     real = density.sample(2000, torch.Generator().manual_seed(seed + 100))
     rows = [row(name, "(real data)", "-", **sample_metrics(density, real))]
-    # The post's table, sampler by sampler, on the spiral; the default alone on the others.
+    # Every sampler on the spiral; the default alone on the others.
     methods = ("auto", "mala", "langevin", "annealed", "descent") if name == "spiral" else ("auto",)
     for method in methods:
         y = draw_toy(fitted.model, density, 2000, method, seed)

@@ -126,7 +126,7 @@ def as_callback(entry: Any) -> BaseCallback:
 
 
 def goes_on(answer: Any) -> bool:
-    """What a callback's answer means: one that ends without a return statement has no opinion."""
+    """Whether training goes on after this answer of a callback; None, no answer, means yes."""
     return answer is None or bool(answer)
 
 

@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from hierebm.callbacks.base import BaseCallback, EventCallback, Hook, goes_on, warn_not_written
 from hierebm.evaluation import EvaluationResult, evaluate
 from hierebm.files import atomic_write
-from hierebm.goal_env.lanes import make_eval_env
+from hierebm.goal_env.make import make_eval_env
 from hierebm.goal_env.spaces import GoalSpaces
 
 
@@ -104,9 +104,9 @@ class EvalCallback(EventCallback):
                 "eval_env is the env that the agent learns in: an evaluation would cut its episode "
                 "short; make a second one, e.g. gymnasium.make(env.spec)"
             )
-        evaluated, learnt = _spaces(self.eval_env), _spaces(self.training_env)
+        evaluated, learned = GoalSpaces.of(self.eval_env), GoalSpaces.of(self.training_env)
         for name in ("obs_dim", "goal_dim", "action_dim"):
-            theirs, ours = getattr(evaluated, name), getattr(learnt, name)
+            theirs, ours = getattr(evaluated, name), getattr(learned, name)
             if theirs != ours:
                 raise ValueError(
                     f"the agent cannot act in eval_env: its {name} is {theirs}, that of the "
@@ -185,12 +185,6 @@ class EvalCallback(EventCallback):
             self.model.save(path)
         except OSError as error:
             warn_not_written(path, error)
-
-
-def _spaces(env: Any) -> GoalSpaces:
-    if isinstance(env, VectorEnv):
-        return GoalSpaces(env.single_observation_space, env.single_action_space)
-    return GoalSpaces(env.observation_space, env.action_space)
 
 
 class StopTrainingOnSuccess(BaseCallback):

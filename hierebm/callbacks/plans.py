@@ -116,7 +116,7 @@ class PlanFigureCallback(BaseCallback):
                     self.logger.record_figure(f"plan/{name}_{i}", figure)
                     self._drawn = True
         except RuntimeError as error:
-            # What an agent says that has not learnt enough to plan yet.
+            # The agent has not learned enough to plan yet.
             self._not_ready = error
         # A picture is not worth a training run.
         except Exception as error:

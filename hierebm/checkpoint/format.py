@@ -7,8 +7,9 @@ Members of the file, all of them optional except ``meta.json``:
 - ``tensors.pt``: nested dicts of tensors, read with ``torch.load(weights_only=True)``,
 - ``arrays/NAME.npy``: NumPy arrays, read with ``allow_pickle=False``.
 
-Reading never extracts to disk, looks only at these names, bounds what a member may unpack to, and
-turns whatever is wrong with a file into one :class:`~hierebm.errors.CheckpointError`.
+Reading looks at the version first: a file of another format is refused in one sentence. It never
+extracts to disk, takes only these names, bounds what a member may unpack to, and turns whatever is
+wrong with a file into one :class:`~hierebm.errors.CheckpointError`.
 """
 
 from __future__ import annotations
@@ -29,43 +30,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from hierebm.checkpoint.state import (
-    check_same_space,
-    env_to_json,
-    numpy_generator_state,
-    set_numpy_generator_state,
-    set_torch_generator_state,
-    space_from_json,
-    space_to_json,
-    torch_generator_state,
-)
 from hierebm.errors import CheckpointError
 from hierebm.files import atomic_write, checkpoint_path
 
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "atomic_write",
-    "check_same_space",
-    "checkpoint_path",
-    "env_to_json",
-    "load_checkpoint",
-    "numpy_generator_state",
-    "read_meta",
-    "save_checkpoint",
-    "set_numpy_generator_state",
-    "set_torch_generator_state",
-    "space_from_json",
-    "space_to_json",
-    "torch_generator_state",
-]
-
 FORMAT = "hierebm-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Counts up whenever the members of a file or what an agent keeps in them change."""
+_LAST_WRITER = {1: "0.1"}
+"""Format -> the last version of hierebm that reads it."""
 _MEMBERS = ("meta.json", "config.json", "tensors.pt")
 _ARRAY_MEMBER = re.compile(r"arrays/(\w[\w.-]*(?:/\w[\w.-]*)*)\.npy", re.ASCII)
 # We store without compression, so an honest file unpacks to its own size. The factor leaves room
-# for files that somebody packed again; the floor is for small ones.
+# for files that were compressed later; the floor is for small ones.
 _MAX_RATIO, _FREE_BYTES = 100, 64 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -144,7 +120,8 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, not a checkpoint, from a newer version, or hostile.
+        CheckpointError: the file is of another format version, damaged, not a checkpoint, or
+            hostile.
     """
     with _open_archive(path) as archive:
         names = archive.namelist()
@@ -172,9 +149,9 @@ def _open_archive(path: str | os.PathLike[str] | IO[bytes]) -> Iterator[zipfile.
         shown = repr(str(source))
     try:
         with zipfile.ZipFile(source) as archive:
+            _check_format(_read_version(archive))
             _check_names(archive.namelist())
             _check_size(archive, _size_of(source))
-            _check_format(_read_json("meta.json", archive))
             yield archive
     except CheckpointError as error:
         raise CheckpointError(f"cannot load {shown}: {error}") from error.__cause__
@@ -197,12 +174,22 @@ def _size_of(source: Any) -> int:
     return int(size)
 
 
-def _check_names(names: list[str]) -> None:
-    if "meta.json" not in names:
+def _read_version(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """The ``meta.json`` of a file of which nothing is known yet."""
+    if "meta.json" not in archive.namelist():
         raise CheckpointError(
             "it is a zip file, but not a checkpoint of hierebm (no meta.json in it); files of "
             "other libraries have to be loaded with those"
         )
+    unpacked = archive.getinfo("meta.json").file_size
+    if unpacked > _FREE_BYTES:
+        raise CheckpointError(
+            f"its meta.json claims to unpack to {unpacked} bytes; this looks like a zip bomb"
+        )
+    return _read_json("meta.json", archive)
+
+
+def _check_names(names: list[str]) -> None:
     for name in names:
         if name not in _MEMBERS and not _ARRAY_MEMBER.fullmatch(name):
             raise CheckpointError(f"unexpected member {name!r}; it was not written here")
@@ -223,11 +210,16 @@ def _check_format(meta: dict[str, Any]) -> None:
         raise CheckpointError("it is not a checkpoint of hierebm (format entry missing)")
     version = meta.get("format_version")
     if not isinstance(version, int) or version < 1:
-        raise CheckpointError(f"its format_version {version!r} makes no sense; it is damaged")
+        raise CheckpointError(f"its format_version {version!r} is not valid; it is damaged")
+    writer = f"it was written by hierebm {meta.get('hierebm_version')} in format {version}"
+    if version < FORMAT_VERSION:
+        raise CheckpointError(
+            f"{writer}, this version reads format {FORMAT_VERSION}: load it with hierebm "
+            f"{_LAST_WRITER[version]} or train again"
+        )
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"it was written by a newer hierebm ({meta.get('hierebm_version')}, file format "
-            f"{version}; this one reads up to {FORMAT_VERSION}); upgrade with "
+            f"{writer}, this version reads format {FORMAT_VERSION}: upgrade with "
             "`pip install -U hierebm`"
         )
 
@@ -283,7 +275,7 @@ def _read_tensors(archive: zipfile.ZipFile, map_location: Any) -> dict[str, Any]
 
     data = archive.read("tensors.pt")
     try:
-        # A .pt file is a zip as well: it could unpack to anything before torch has a say.
+        # A .pt file is a zip as well: it could unpack to anything before torch checks it.
         with zipfile.ZipFile(io.BytesIO(data)) as inner:
             _check_size(inner, len(data))
         tensors = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)

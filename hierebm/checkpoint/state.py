@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from hierebm.errors import CheckpointError
 
 
-def space_to_json(space: spaces.Space) -> dict[str, Any]:
+def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """A Gymnasium space as JSON-serialisable values: Box, Discrete, MultiBinary, Dict of these.
 
     Raises:
@@ -36,7 +36,7 @@ def space_to_json(space: spaces.Space) -> dict[str, Any]:
     raise TypeError(f"spaces of type {type(space).__name__} cannot be stored in a checkpoint")
 
 
-def space_from_json(value: Mapping[str, Any]) -> spaces.Space:
+def space_from_json(value: Mapping[str, Any]) -> spaces.Space[Any]:
     """The space that :func:`space_to_json` described.
 
     Raises:
@@ -95,8 +95,9 @@ def env_to_json(env: Any) -> dict[str, Any] | None:
         return None
 
 
-# How many, how stepped and how shown is the business of whoever makes an env again.
-_NOT_THE_WORLD = (
+# Of how many envs there are, how they are stepped and how they are rendered: chosen again whenever
+# an env is made.
+_NOT_OF_THE_WORLD = (
     "num_envs",
     "vectorization_mode",
     "vector_kwargs",
@@ -108,10 +109,10 @@ _NOT_THE_WORLD = (
 
 def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
     """What the world of an env, or of each env of a vector, was made with by its id."""
-    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_THE_WORLD}
+    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_OF_THE_WORLD}
 
 
-def check_same_space(stored: spaces.Space, given: spaces.Space, what: str) -> None:
+def check_same_space(stored: spaces.Space[Any], given: spaces.Space[Any], what: str) -> None:
     """Refuse an env that an agent was not made for.
 
     Args:
@@ -163,24 +164,3 @@ def set_numpy_generator_state(generator: np.random.Generator, state: Mapping[str
         generator.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CheckpointError(f"the stored random state is damaged ({error!r})") from error
-
-
-def torch_generator_state(generator: Any) -> np.ndarray:
-    """State of a ``torch.Generator`` as a uint8 array, for ``arrays``."""
-    return generator.get_state().numpy().copy()
-
-
-def set_torch_generator_state(generator: Any, state: np.ndarray) -> None:
-    """Put a ``torch.Generator`` into the state that :func:`torch_generator_state` returned.
-
-    Raises:
-        CheckpointError: the state is damaged or of another kind of device.
-    """
-    import torch
-
-    try:
-        if state.dtype != np.uint8:
-            raise TypeError(f"bytes expected, got {state.dtype}")
-        generator.set_state(torch.from_numpy(state.copy()))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the stored random state is damaged ({error})") from error

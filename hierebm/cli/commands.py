@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import dataclasses
-import inspect
 import json
-import re
-import textwrap
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +19,17 @@ from hierebm.callbacks import (
     EvalCallback,
     PlanFigureCallback,
 )
-from hierebm.checkpoint.format import read_meta, space_from_json
+from hierebm.checkpoint.format import read_meta
+from hierebm.checkpoint.state import space_from_json
 from hierebm.cli.names import AGENTS, ENV_ID
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
+from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
-from hierebm.plotting.pictures import draw_agent, make_env, save_figure
+from hierebm.plotting.pictures import draw_agent, save_figure
+from hierebm.settings import setting_rows
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
 EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
@@ -74,7 +73,7 @@ def train(args: argparse.Namespace) -> None:
     if args.tensorboard_log is not None:
         print(f"look at it with: tensorboard --logdir {args.tensorboard_log}")
     if args.episodes:
-        # A seed beside the training's: other tasks than those that were learnt on.
+        # A seed beside the training's: other tasks than those that were learned on.
         result = evaluate_agent(
             agent, args.env, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs
         )
@@ -180,52 +179,14 @@ def gallery(args: argparse.Namespace) -> None:
 
 
 def settings(args: argparse.Namespace) -> None:
-    """Print the fields of an agent's config with their meanings."""
-    print(format_rows([["setting", "default", "meaning"], *setting_rows(
-        _agent_class(AGENTS[args.agent]).config_class()
-    )]))  # fmt: skip
-
-
-def setting_rows(config: Any, prefix: str = "") -> list[list[str]]:
-    """(name, default, meaning) of every field of a config dataclass; groups are flattened."""
-    rows = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            rows += setting_rows(value, f"{prefix}{field.name}.")
-        else:
-            meaning = field_docs(type(config)).get(field.name, "")
-            rows.append([prefix + field.name, json.dumps(value), meaning])
-    return rows
-
-
-def field_docs(config_class: type) -> dict[str, str]:
-    """What is said about each field of a dataclass and its bases.
-
-    Either as a string below the field, or in the ``Attributes`` section of the class's docstring.
-    """
-    docs: dict[str, str] = {}
-    for base in reversed(config_class.__mro__[:-1]):
-        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
-        for names, text in re.findall(
-            r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE
-        ):
-            docs.update(dict.fromkeys(names.split(", "), text))
-        try:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except OSError:
-            # Installed without sources: names and defaults are still worth printing.
-            continue
-        assert isinstance(tree, ast.ClassDef)
-        for statement, below in zip(tree.body, tree.body[1:], strict=False):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
-            ):
-                docs[statement.target.id] = str(below.value.value)
-    return {name: " ".join(text.split()) for name, text in docs.items()}
+    """Print the settings of an agent with their defaults and meanings, group by group."""
+    rows = list(setting_rows(_agent_class(AGENTS[args.agent]).config_class()))
+    header = ["setting", "default", "meaning"]
+    table = format_rows([header, *([r.name, json.dumps(r.default), r.meaning] for r in rows)])
+    head, rule, *lines = table.splitlines()
+    print(f"{head}\n{rule}")
+    for group, of_group in groupby(zip(rows, lines, strict=True), key=lambda pair: pair[0].group):
+        print(f"\n{group}", *(line for _, line in of_group), sep="\n")
 
 
 def parse_settings(assignments: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -299,18 +260,15 @@ def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
             raise
         # Nothing that a file names is imported.
         raise ValueError(
-            f"the agent was trained in {env_id}, which nobody has registered: name the module that "
-            f"does with --env MODULE:{env_id}"
+            f"the agent was trained in {env_id}, which is not registered: name the module that "
+            f"registers it with --env MODULE:{env_id}"
         ) from error
     observation_space, action_space = (
         space_from_json(meta[key]) for key in ("observation_space", "action_space")
     )
     _check_fits(observation_space, env.observation_space, "observation_space", env_id)
     _check_fits(action_space, env.action_space, "action_space", env_id)
-    stored, given = (
-        GoalSpaces(observation_space, action_space),
-        GoalSpaces(env.observation_space, env.action_space),
-    )
+    stored, given = GoalSpaces(observation_space, action_space), GoalSpaces.of(env)
     same = (
         stored.observation_space == given.observation_space
         and stored.action_space == given.action_space

@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, 1 after an error that was explained in one line, 130 after Ctrl-C.
     """
     args = build_parser().parse_args(argv)
-    # Waiting OpenMP threads that spin ruin runs side by side. It counts only before torch comes in.
+    # OpenMP threads that spin while they wait slow down runs side by side. It has to be set before
+    # torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hierebm.cli import commands
 

@@ -57,7 +57,7 @@ class ActingPass:
 
     @torch.inference_mode(False)  # the buffers outlive the caller's mode
     def _prepare(self, rows: int) -> None:
-        """Buffers, and products bound to them, for this number of rows and the scales of now."""
+        """Buffers, and products bound to them, for this number of rows and the current scales."""
         f = self._features
         o, g = len(f.observation_shift), len(f.goal_shift)
         n = 0 if f.fourier is None else f.fourier.n_features

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import torch
 
 from hierebm.replay.hindsight import TransitionBatch
 from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray
-
-Self = TypeVar("Self", bound="LowLevel")
 
 
 class LowLevel(ABC):
@@ -25,19 +23,19 @@ class LowLevel(ABC):
     Hand the agent the class (``low_level=MyLowLevel``; it is made by :meth:`build`) or an instance.
     """
 
-    trainable: ClassVar[bool] | bool = True
+    trainable: bool = True
     """False for a frozen policy: the agent then trains only its high level."""
 
     @classmethod
     def build(
-        cls: type[Self],
+        cls,
         obs_dim: int,
         goal_dim: int,
         action_dim: int,
         config: Any,
         generator: torch.Generator,
         device: torch.device,
-    ) -> Self:
+    ) -> LowLevel:
         """Make one when the spaces are known; by default ``cls`` called with these arguments.
 
         Args:

@@ -2,7 +2,7 @@
 
 Deterministic policy gradients (Lillicrap et al. 2016, arXiv 1509.02971) on hindsight-relabelled
 transitions, with an ensemble of distance critics (Eysenbach et al. 2019, arXiv 1906.05253).
-:meth:`DistanceDDPG.update` is the algorithm; the rest gives access to what it learnt.
+:meth:`DistanceDDPG.update` is the algorithm; the rest gives access to what it learned.
 """
 
 from __future__ import annotations
@@ -85,11 +85,6 @@ class DDPGConfig(Config):
         "Random frequencies of the (achieved goal, goal) pair; 0 for plain inputs.",
         low=0,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.hidden_sizes:
-            raise ValueError("hidden_sizes must be at least one width, got ()")
 
 
 class DistanceDDPG(LowLevel):

@@ -9,6 +9,8 @@ reference path.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from hierebm.control.features import FeatureWriter
 from hierebm.control.heads import CategoricalHead
 from hierebm.nn.flat import polyak_
 from hierebm.nn.kernels import DenseKernel
+from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.nn.losses import cross_entropy_, expected_value_, flush_, squared_error_
 from hierebm.nn.scratch import Scratch
 from hierebm.replay import TransitionBatch
@@ -61,14 +64,15 @@ class FastDistanceDDPG(DistanceDDPG):
         super().__init__(obs_dim, goal_dim, action_dim, config, generator, device)
         self._n_features, self._n_inputs = self.features.out_dim, self.features.out_dim + action_dim
         scratch = Scratch()
-        self._actor_kernel = DenseKernel(self.actor, scratch=scratch)
-        self._critics_kernel = DenseKernel(self.critics, scratch=scratch)
-        self._actor_target_kernel = DenseKernel(self.actor_target, trainable=False, scratch=scratch)
-        self._critics_target_kernel = DenseKernel(
-            self.critics_target, trainable=False, scratch=scratch
+        actor, critics = cast("MLP", self.actor), cast("EnsembleMLP", self.critics)
+        targets = cast("MLP", self.actor_target), cast("EnsembleMLP", self.critics_target)
+        self._actor_kernel = DenseKernel(actor, scratch=scratch)
+        self._critics_kernel = DenseKernel(critics, scratch=scratch)
+        self._actor_target_kernel, self._critics_target_kernel = (
+            DenseKernel(target, trainable=False, scratch=scratch) for target in targets
         )
         self._writer = FeatureWriter(self.features)
-        self._acting = ActingPass(self.features, self.actor)
+        self._acting = ActingPass(self.features, actor)
         self._input_memory = torch.empty(0, self._n_inputs)
         self._input_array = self._input_memory.numpy()
         self._steps = torch.arange(1.0, self.head.out_dim + 1)
@@ -110,7 +114,7 @@ class FastDistanceDDPG(DistanceDDPG):
         critic_loss = self._critic_gradient(outputs, target)
         self._critics_kernel.backward()
         self.critic_optimizer.step()
-        # Already here: the parameters are still in the cache, and nobody asks the target again.
+        # Already here: the parameters are still in the cache, and the target is not asked again.
         polyak_(self._flat_critics_target, self._flat_critics, self.config.tau)
 
         # From here on the action columns hold the actor's own choice.

@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hierebm.energy.diversity import gather
 from hierebm.energy.mcmc import mala
 from hierebm.energy.networks import bind
 from hierebm.energy.proposals import Proposal
 from hierebm.energy.protocol import EnergyModel, SamplingError
-from hierebm.energy.resampling import importance_resample
+from hierebm.energy.resampling import gather, importance_resample
 
 
 def anneal(
@@ -49,14 +48,14 @@ def anneal(
         step_size: of the first MALA moves, in squared units of y; then it adapts.
         moves: MALA steps at each b.
         stage_ess: effective share of the population that each stage keeps.
-        max_stages: stages after which it gives up.
+        max_stages: stages after which it gives up with an error.
         generator: source of all randomness.
 
     Returns:
         Particles (B, M, y_dim), their energies (B, M), and the number of stages.
 
     Raises:
-        SamplingError: an energy that is not finite, or no arrival within ``max_stages``.
+        SamplingError: an energy that is not finite, or b < 1 after ``max_stages``.
     """
     batch, m = e.shape
     beta = e.new_zeros(batch)
@@ -118,9 +117,10 @@ class _Bridge:
 
 
 def _next_step(ascent: Tensor, longest: Tensor, wanted: Tensor) -> Tensor:
-    """The longest step (B,) of the inverse temperature whose weights keep ``wanted`` effective.
+    """The longest step (B,) of b whose weights keep an effective sample size of ``wanted`` (B,).
 
-    Bisection; the effective sample size falls as the step grows.
+    Found by bisection, as the effective sample size falls while the step grows; at most
+    ``longest`` (B,). ``ascent`` (B, M) is the log weight of each particle for a step of one.
     """
 
     def effective(delta: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Contrastive losses: from the energies of positives and negatives to a number.
 
-All share one signature,
+They see energies only, no network; ``objectives`` gives them, and the losses that need the network
+itself, one interface by name. All share one signature,
 
     loss(energy_pos (B,), energy_neg (B, K), log_q_neg=None, log_q_pos=None) -> (loss, metrics)
 
@@ -10,7 +11,8 @@ negative out. ``log_q_*`` are the log densities of the negatives' proposal, up t
 row, in the shapes of the energies; give both or neither.
 
 Metrics are floats: ``loss``, ``energy_pos``, ``energy_neg`` (means), ``gap`` = mean E- - mean E+,
-and ``accuracy``, the share of positives with lower energy than every negative.
+and ``accuracy``, the share of positives with lower energy than every negative. Energies and losses
+are in nats.
 """
 
 from __future__ import annotations
@@ -53,12 +55,35 @@ def info_nce(
         ValueError: shapes that do not match, or one log q without the other.
     """
     _check(energy_pos, energy_neg, log_q_neg, log_q_pos)
+    loss = info_nce_rows(energy_pos, energy_neg, log_q_neg, log_q_pos).mean()
+    return loss, _metrics(loss, energy_pos, energy_neg)
+
+
+def info_nce_rows(
+    energy_pos: Tensor,
+    energy_neg: Tensor,
+    log_q_neg: Tensor | None = None,
+    log_q_pos: Tensor | None = None,
+) -> Tensor:
+    """The loss of ``info_nce`` row by row: every InfoNCE of this package comes from here.
+
+    Written as softplus(log sum_k e^(l-_k) - l+), which is exact to rounding however small it is.
+
+    Args:
+        energy_pos: (...) energies of the data.
+        energy_neg: (..., K) energies of the negatives, its leading dimensions those of
+            ``energy_pos`` or broadcast to them; +inf masks a negative out.
+        log_q_neg: as energy_neg, log density of each negative under the proposal.
+        log_q_pos: as energy_pos, log density of each positive under the same proposal.
+
+    Returns:
+        (...) nats, differentiable.
+    """
     logit_pos, logit_neg = -energy_pos, -energy_neg
     if log_q_neg is not None and log_q_pos is not None:
         logit_pos, logit_neg = logit_pos - log_q_pos, logit_neg - log_q_neg
     negatives = torch.logsumexp(logit_neg, dim=-1).expand_as(logit_pos)
-    loss = F.softplus(negatives - logit_pos).mean()
-    return loss, _metrics(loss, energy_pos, energy_neg)
+    return F.softplus(negatives - logit_pos)
 
 
 def binary_nce(

@@ -73,7 +73,7 @@ def descent(
     bounds: Bounds | None = None,
     max_move: float | Tensor | None = None,
 ) -> Tensor:
-    """Plain gradient descent stopped after ``steps``: the original experiment's sampler.
+    """Plain gradient descent, stopped after ``steps``; arguments and result as for ``langevin``.
 
     It draws from no distribution: run to the end it collects in the minima whatever the energy is.
     """
@@ -97,10 +97,11 @@ def annealed_langevin(
     bounds: Bounds | None = None,
     max_move: float | Tensor | None = None,
 ) -> Tensor:
-    """Langevin dynamics whose temperature falls geometrically from start_temperature to the end's.
+    """Langevin dynamics whose temperature falls geometrically from start to end.
 
-    The last quarter of the steps runs at the final temperature. Barriers are crossed while hot;
-    the masses of separate modes are those that the cooling left, not those of exp(-E). Arguments
+    From ``start_temperature`` to ``temperature``, at which the last quarter of the steps runs.
+    Barriers are crossed at high temperature; how many chains end in each mode depends on the
+    cooling, so their shares are not those of exp(-E). Arguments
     and result are those of ``langevin``; both temperatures must be positive.
     """
     if not (start_temperature > 0 and temperature > 0):
@@ -303,7 +304,7 @@ def metropolis(
 
 
 def _refuse_bad(e: Tensor) -> None:
-    """A chain at NaN or -inf would stay there for ever, and look like a sample."""
+    """Refuse energies of NaN and -inf: a chain there would stay, and look like a sample."""
     if not bool((e > -math.inf).all()):
         raise SamplingError(
             "a chain is at an energy of NaN or -inf: the energy diverged while training, or the "

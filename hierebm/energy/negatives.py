@@ -1,8 +1,8 @@
-"""Where negatives come from, and what each source makes of the energy.
+"""Where negatives come from, and which energy each source leads to.
 
 Every source is a callable (model, y_pos (B, y_dim), x (B, x_dim) or None, index (B,) or None,
 generator) -> ContrastiveBatch. ``index`` names the rows of the data set (or of a ring buffer), for
-sources that remember something of each row. With InfoNCE the optimum is
+sources that keep something for each row. With InfoNCE the optimum is
 
 - ``UniformNegatives``, ``PivotNegatives``: -E = log p(y | x) + c(x), a log density;
 - ``ReplayNegatives``, ``MismatchedNegatives``: -E = log p(y | x) / q(y) + c(x), the log ratio to
@@ -41,7 +41,7 @@ class NegativeSource(Protocol):
 
 
 class UniformNegatives:
-    """Uniform in the box [low, high]: the post's random negatives.
+    """Uniform in the box [low, high].
 
     Args:
         low: (y_dim,) lower corner; the box must hold the data.
@@ -183,11 +183,11 @@ class PivotNegatives:
 class HardNegatives:
     """Prioritised mining: of a pool drawn by ``base``, keep k with probability ~ exp(-E / T).
 
-    Low-energy negatives teach most, and twist most: chosen in proportion to exp(-E) they are
+    Low-energy negatives teach most, but bias most: chosen in proportion to exp(-E) they are
     samples of the model, no longer of q. With ``correct`` the log of that preference goes into
-    log q, and the optimum stays that of the base. Without it (for margin ranking, which knows no
+    log q, and the optimum stays that of the base. Without it (for margin ranking, which has no
     q) ``semi_hard`` masks negatives at or below the energy of the positive: among them are false
-    negatives, states as good as the data, and pushing those up collapses the energy.
+    negatives, states as likely as the data, and pushing those up collapses the energy.
 
     Args:
         base: the source of the pool.
@@ -250,10 +250,11 @@ class HardNegatives:
 class LangevinNegatives:
     """Samples of the model itself by short Langevin chains that go on from update to update.
 
-    Tieleman 2008; the restarts are those of the sample replay buffer of Du & Mordatch 2019
-    (arXiv:1903.08689). For a conditional energy a stored chain is worth something only under its
-    own condition, so the chains are kept *per row of the data* (``index``): when a row comes
-    again, its chain goes on from where it stopped. Without a condition any chain serves any row.
+    Persistent contrastive divergence (Tieleman 2008); the restarts are those of the sample replay
+    buffer of Du & Mordatch 2019 (arXiv:1903.08689). For a conditional energy a stored chain is of
+    use only under its own condition, so the chains are kept *per row of the data* (``index``):
+    when a row comes again, its chain goes on from where it stopped. Without a condition any chain
+    serves any row.
 
     Args:
         rows: rows of the data set or ring buffer, or the number of chains without a condition.
@@ -261,7 +262,7 @@ class LangevinNegatives:
         high: (y_dim,).
         steps: Langevin steps at each visit.
         step_size: their size, in units of y squared.
-        restart: probability that a chain starts afresh.
+        restart: probability that a chain starts again from a uniform draw.
         generator: draws the first chains.
     """
 

@@ -41,16 +41,16 @@ class EnergyMLP(nn.Module):
             depend on differences y - x; "y" over y alone; "separate" over y and over x, each alone.
         anchors: the first ``anchors * y_dim`` entries of x are points in the space of y. With one
             or more, the distances of y to them are inputs as well; with two (start and goal), also
-            the root of the detour over y. What lies between two points is a narrow function of
-            these, but a hard one of the coordinates.
+            the root of the detour over y. A density of what lies between two points is easy to
+            write with these and hard to write with the coordinates.
         spectral_norm: divide every hidden weight matrix by its largest singular value (Miyato et
             al. 2018, arXiv:1802.05957; power iteration, one step per training forward). The output
-            layer stays free: it sets the unit of energy; and so do condition and latent, which no
+            layer stays free, as it sets the unit of energy; so do condition and latent, which no
             sampler moves.
         generator: source of the initial weights and frequencies, on the CPU.
 
     Raises:
-        ValueError: a size or name that makes no sense, naming the argument.
+        ValueError: a size or name out of range; the message names the argument.
     """
 
     freq_y: Tensor
@@ -114,8 +114,8 @@ class EnergyMLP(nn.Module):
         fan_in = y_dim + 2 * features + relative + x_inputs + z_dim
         self.y_in = _linear(y_dim + 2 * features + relative, width, fan_in, generator)
         self.x_in = _linear(x_inputs, width, fan_in, generator, bias=False) if x_dim else None
-        # A latent that starts loud gets used; one that starts as a whisper among many inputs is
-        # ignored long enough for the rest of the network to settle without it.
+        # A latent that starts with large weights gets used. One with small weights among many
+        # inputs is ignored until the rest of the network has settled without it.
         self.z_in = _linear(z_dim, width, 2 * z_dim, generator, bias=False) if z_dim else None
         self.hidden = nn.ModuleList(
             _linear(width, width, width, generator) for _ in range(depth - 1)
@@ -139,7 +139,7 @@ class EnergyMLP(nn.Module):
         A standard deviation of zero (a constant coordinate) counts as one.
 
         Raises:
-            ValueError: a value that is not finite or of another shape, named.
+            ValueError: a value that is not finite or of another shape; the message names it.
         """
         given = {"y_mean": y_mean, "y_std": y_std, "x_mean": x_mean, "x_std": x_std}
         for name, value in given.items():
@@ -278,7 +278,7 @@ class EnergyMLP(nn.Module):
         """One evaluation through ``bind``, for any number of leading dimensions."""
         self._check("y", y, self.y_dim)
         lead = torch.broadcast_shapes(*(t.shape[:-1] for t in (y, x, z) if t is not None))
-        if len(lead) > 2:  # the kernel knows conditions times candidates: make it one long row
+        if len(lead) > 2:  # the kernel takes conditions times candidates: make it one long row
             y = y.expand(*lead, y.shape[-1]).flatten(0, -2)
             x = None if x is None else x.expand(*lead, x.shape[-1]).flatten(0, -2)
             z = None if z is None else z.expand(*lead, z.shape[-1]).flatten(0, -2)

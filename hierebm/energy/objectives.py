@@ -1,7 +1,8 @@
 """Training objectives by name: ``objective(model, ContrastiveBatch) -> (loss, metrics)``.
 
-The contrastive losses need energies only; score matching and latent variables need the network
-itself and are defined here. ``OBJECTIVES`` brings all of them under one interface.
+An objective is a loss with the forward pass that it needs. Those of ``losses`` need the energies of
+positives and negatives, computed here in one pass; score matching and latent variables need the
+network itself and are defined here. ``OBJECTIVES`` lists all of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hierebm.energy.losses import (
     binary_nce,
     contrastive_divergence,
     info_nce,
+    info_nce_rows,
     margin_ranking,
 )
 
@@ -51,7 +53,7 @@ class Objective:
 
     Attributes:
         name: for error messages and tables.
-        loss: one of the contrastive functions above, or a function (model, batch, **options).
+        loss: one of the functions of ``losses``, or a function (model, batch, **options).
         contrastive: whether ``loss`` takes energies (True) or the model and the batch (False).
         options: keyword arguments handed to ``loss``.
     """
@@ -95,13 +97,25 @@ def denoising_score_matching(
     sigma: float = 0.05,
     generator: torch.Generator | None = None,
 ) -> Loss:
-    """Denoising score matching: the gradient at a noised point leads back to the data.
+    """Denoising score matching: the gradient at a noised point points back to the data.
 
         L = 1/2 E | sigma dE/dy(y + sigma e) - e |^2,     e ~ N(0, I)
 
     Vincent 2011 ("A connection between score matching and denoising autoencoders"), scaled by
-    sigma^2. The optimum is the energy of the data *blurred by sigma* (in units of y), and local:
-    the relative weight of separated modes is not learnt. Needs second derivatives (autograd).
+    sigma^2. The optimum is the energy of the data *blurred by sigma*, and local: the relative
+    weight of separated modes is not learned. Needs second derivatives (autograd).
+
+    Args:
+        model: the energy.
+        batch: positives; their negatives are not used.
+        sigma: standard deviation of the noise, in units of y.
+        generator: source of the noise, on the device of the batch.
+
+    Returns:
+        Mean loss (scalar, differentiable) and metrics: ``loss`` and ``energy_pos`` (mean).
+
+    Raises:
+        ValueError: sigma <= 0.
     """
     if not sigma > 0:
         raise ValueError(f"sigma must be positive, got {sigma}")
@@ -167,15 +181,12 @@ def latent_info_nce(
     y_neg = batch.y_neg.expand(len(batch.y_pos), *batch.y_neg.shape[1:])
     together = torch.cat([batch.y_pos[:, None], y_neg], dim=1)
     energy = model(together[:, :, None], x, z)  # (B, 1 + K, M)
-    logits = -energy
-    if batch.log_q_neg is not None and batch.log_q_pos is not None:
-        log_q_neg = batch.log_q_neg.expand(y_neg.shape[:2])
-        logits = logits - torch.cat([batch.log_q_pos[:, None], log_q_neg], dim=1)[..., None]
+    energy_pos, energy_neg = energy[:, 0], energy[:, 1:].transpose(1, 2)  # (B, M), (B, M, K)
     if batch.mask is not None:
-        keep = batch.mask.expand(y_neg.shape[:2])
-        first = torch.ones_like(keep[:, :1])
-        logits = logits.masked_fill(~torch.cat([first, keep], dim=1)[..., None], -math.inf)
-    per_latent = logits[:, 0] - torch.logsumexp(logits, dim=1)
+        energy_neg = energy_neg.masked_fill(~batch.mask[:, None], math.inf)
+    log_q_neg = None if batch.log_q_neg is None else batch.log_q_neg[:, None]
+    log_q_pos = None if batch.log_q_pos is None else batch.log_q_pos[:, None]
+    per_latent = -info_nce_rows(energy_pos, energy_neg, log_q_neg, log_q_pos)
     t = latent_temperature
     free = t * (torch.logsumexp(per_latent / t, dim=-1) - math.log(latents))
     q = torch.softmax(per_latent / t, dim=-1)

@@ -1,4 +1,4 @@
-"""What samplers and objectives ask of an energy, and the autograd reference for its gradient."""
+"""What samplers and objectives need of an energy, and the autograd reference for its gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ class SamplingError(FloatingPointError):
 
 
 class EnergyModel(Protocol):
-    """What the samplers and objectives of this package ask of an energy."""
+    """An energy E(y), E(y | x) or E(y | x, z) in nats, with its gradient to y.
+
+    ``EnergyMLP`` is one; so is any other class with these two methods.
+    """
 
     def __call__(self, y: Tensor, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         """Energies of y (..., y_dim): shape (...), over broadcast leading dimensions."""

@@ -61,6 +61,13 @@ def importance_resample(
     return idx, ess.to(energy.dtype)
 
 
+def gather(y: Tensor, idx: Tensor) -> Tensor:
+    """Rows idx (B, n) of y (B, M, d): (B, n, d). A y of (1, M, d) serves every row of idx."""
+    if y.shape[0] == 1:
+        return y[0][idx]
+    return y.gather(1, idx[..., None].expand(*idx.shape, y.shape[-1]))
+
+
 def _systematic(w: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     """n equally spaced points, with one random offset, on the line made of the weights (B, M)."""
     rows, m = w.shape

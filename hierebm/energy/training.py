@@ -23,7 +23,7 @@ class TrainingDiverged(FloatingPointError):
 
 
 @dataclass
-class EnergyConfig:
+class TrainingConfig:
     """How to fit an energy. JSON-serialisable.
 
     Attributes:
@@ -42,7 +42,7 @@ class EnergyConfig:
         conditional_negatives: negatives from the box of each row of a conditional energy, where
             they cannot be shared.
         grad_clip: largest norm of the gradient.
-        max_energy: training stops with an error when mean |E| passes it.
+        max_energy: training stops with an error when a mean energy is beyond +- this (nats).
     """
 
     objective: str = "info_nce"
@@ -62,11 +62,11 @@ class EnergyConfig:
 
 
 class EnergyTrainer:
-    """Updates an energy on batches of positives, whatever they come from.
+    """Updates an energy on batches of positives.
 
     Args:
-        model: the energy; trained in place, on the device it is on by now.
-        config: see ``EnergyConfig``.
+        model: the energy; trained in place, on its current device.
+        config: see ``TrainingConfig``.
         negatives: sources of negatives; the losses of all are summed.
         generator: source of the negatives' randomness.
         total_steps: length of the learning rate schedule; None keeps the rate constant after the
@@ -76,7 +76,7 @@ class EnergyTrainer:
     def __init__(
         self,
         model: EnergyMLP,
-        config: EnergyConfig,
+        config: TrainingConfig,
         negatives: Sequence[NegativeSource],
         generator: torch.Generator | None = None,
         total_steps: int | None = None,
@@ -141,7 +141,7 @@ class EnergyTrainer:
     def _average(self) -> None:
         if self.averaged is self.model:
             return
-        # A short memory at first: the average must not keep the untrained weights alive.
+        # A short average at first, so that the untrained weights soon no longer count.
         decay = min(self.config.averaging, self.steps / (self.steps + 10.0))
         torch._foreach_lerp_(
             list(self.averaged.parameters()), list(self.model.parameters()), 1.0 - decay
@@ -162,7 +162,7 @@ class EnergyTrainer:
 
 
 def default_negatives(
-    config: EnergyConfig,
+    config: TrainingConfig,
     y: Tensor,
     *,
     conditional: bool,
@@ -193,7 +193,7 @@ def fit_energy(
     y: Tensor,
     x: Tensor | None = None,
     *,
-    config: EnergyConfig | None = None,
+    config: TrainingConfig | None = None,
     negatives: Sequence[NegativeSource] | None = None,
     generator: torch.Generator | None = None,
     seconds: float | None = None,
@@ -209,7 +209,7 @@ def fit_energy(
         model: the energy.
         y: data, at least two rows.
         x: conditions, row by row; None for an unconditional energy.
-        config: see ``EnergyConfig``; ``steps`` is ignored where ``seconds`` is given.
+        config: see ``TrainingConfig``; ``steps`` is ignored where ``seconds`` is given.
         negatives: sources; None takes ``default_negatives``.
         generator: source of all randomness, on the device of y.
         seconds: stop after this time; the learning rate then falls with time, not with steps.
@@ -223,7 +223,7 @@ def fit_energy(
         ValueError: data that is not finite or does not match the model.
         TrainingDiverged: see ``EnergyTrainer.step``.
     """
-    config = config or EnergyConfig()
+    config = config or TrainingConfig()
     _check_data(model, y, x)
     if seconds is not None and not seconds > 0:
         raise ValueError(f"seconds must be positive, or None to train for config.steps: {seconds}")

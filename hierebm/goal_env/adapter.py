@@ -1,18 +1,18 @@
-"""Any Gymnasium goal environment, single or vectorised, as one batch of true transitions."""
+"""Any Gymnasium goal environment, single or vectorised, as flat rows for learning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.goal_env.autoreset import SUCCESS_KEYS, autoreset_mode
-from hierebm.goal_env.spaces import KEYS, GoalSpaces, all_finite
+from hierebm.goal_env.autoreset import AutoresetEnv, EnvStep
+from hierebm.goal_env.spaces import GoalSpaces, all_finite
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 __all__ = ["EnvLike", "GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
@@ -25,10 +25,10 @@ EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 class StepResult:
     """What one step of every environment brought; arrays of length n."""
 
-    reached_state: GoalObservation
+    next_state: GoalObservation
     """The true next state, also where the episode ended."""
     current: GoalObservation
-    """Where to act next: ``reached_state``, or after an end the new episode's first state."""
+    """Where to act next: ``next_state``, or after an end the new episode's first state."""
     reward: NDArray[np.float64]
     terminated: BoolArray
     truncated: BoolArray
@@ -39,7 +39,7 @@ class StepResult:
     ended: BoolArray
     """The episode ended with this transition."""
     failure: BoolArray
-    """It terminated without the goal being reached: a failure that ends the world for any goal."""
+    """Failure terminal: it terminated without the goal being reached, a failure for any goal."""
     n_valid: int
     """How many transitions happened."""
     infos: Sequence[dict[str, Any]]
@@ -58,148 +58,70 @@ class GoalEnv:
     """
 
     def __init__(self, env: EnvLike) -> None:
-        env_: Any = gym.make(env) if isinstance(env, str) else env
-        self.env = env_
-        self.is_vector = isinstance(env_, VectorEnv)
-        if not self.is_vector and not isinstance(self.env, gym.Env):
-            raise TypeError(
-                "env must be an environment id, a gymnasium.Env or a gymnasium.vector.VectorEnv, "
-                f"not {type(self.env).__name__}"
-            )
-        if self.is_vector:
-            self.n_envs: int = self.env.num_envs
-            self.autoreset = autoreset_mode(self.env)
-            self.spaces = GoalSpaces(
-                self.env.single_observation_space, self.env.single_action_space
-            )
-        else:
-            self.n_envs, self.autoreset = 1, AutoresetMode.DISABLED
-            self.spaces = GoalSpaces(self.env.observation_space, self.env.action_space)
+        self._autoreset = AutoresetEnv(gym.make(env) if isinstance(env, str) else env)
+        self.env: Any = self._autoreset.env
+        self.n_envs = self._autoreset.n_envs
+        self.spaces = GoalSpaces.of(self.env)
         self._compute_reward = _find_compute_reward(self.env)
         self._batched_reward = self._reward_is_batched()
         # What is paid for standing exactly on the goal; asked for once a goal is known.
-        self._best: float | None = None
-        # In NEXT_STEP mode: the environments whose next step is their reset.
-        self._resetting: BoolArray | None = None
-        self._everywhere, self._nowhere = np.ones(self.n_envs, bool), np.zeros(self.n_envs, bool)
-        self._everywhere.flags.writeable = self._nowhere.flags.writeable = False
+        self._best_reward: float | None = None
+        self._nowhere = np.zeros(self.n_envs, bool)
+        self._nowhere.flags.writeable = False
 
     # --------------------------------------------------------------------- steps
 
     def reset(self, seed: int | None = None) -> GoalObservation:
         """Reset every environment."""
-        self._resetting = None
-        observation, _ = self.env.reset(seed=seed)
-        return self.spaces.flatten(self._batch(observation))
+        return self.spaces.flatten(self._autoreset.reset(seed))
 
     def step(self, action: FloatArray) -> StepResult:
-        """Take (n, action_dim) actions in [-1, 1]; environments that ended start anew.
+        """Take (n, action_dim) actions in [-1, 1]; where an episode ends, the next one begins.
 
         Raises:
-            ValueError: if an observation or a reward is NaN or infinite.
+            ValueError: if an observation or a reward is NaN or infinite, or if the environment
+                does not give the last observation of an episode.
         """
-        env_action = self.spaces.to_env_action(action)
-        valid, n_valid = self._everywhere, self.n_envs
-        if self._resetting is not None:
-            valid = ~self._resetting
-            n_valid = int(np.count_nonzero(valid))
-        if self.is_vector:
-            observation, reward, terminated, truncated, infos = self.env.step(env_action)
-            reward = np.asarray(reward, np.float64)
-            terminated = np.asarray(terminated, np.bool_)
-            truncated = np.asarray(truncated, np.bool_)
-            rows: Sequence[dict[str, Any]] = _Rows(infos, self.n_envs)
-        else:
-            observation, reward, terminated, truncated, info = self.env.step(env_action[0])
-            reward = np.asarray(reward, np.float64).reshape(-1)
-            if len(reward) != 1:
-                raise ValueError(f"the environment returned {len(reward)} rewards for one step")
-            terminated, truncated = np.array([bool(terminated)]), np.array([bool(truncated)])
-            infos = {key: np.array([info[key]]) for key in SUCCESS_KEYS if key in info}
-            rows = [dict(info)]
-        if not all_finite(reward):
+        step = self._autoreset.step(self.spaces.to_env_action(action))
+        if not all_finite(step.reward):
             raise ValueError(
-                f"the environment returned the reward {reward[~np.isfinite(reward)][0]}; rewards "
-                "must be finite numbers. What was learnt so far is intact: agent.save(path) "
-                "still works"
+                f"the environment returned the reward {step.reward[~np.isfinite(step.reward)][0]}; "
+                "rewards must be finite numbers. What was learned so far is intact: "
+                "agent.save(path) still works"
             )
+        next_state = current = self.spaces.flatten(step.current)
         # While nothing has ended, nothing has in success.
-        success = ended = terminated | truncated
-        reached_state = current = self.spaces.flatten(self._batch(observation))
-        if self._resetting is not None:
-            success = ended = ended & valid
-            self._resetting = None
-        if np.count_nonzero(ended):
-            if self.autoreset == AutoresetMode.SAME_STEP:
-                reached_state = self._with_final_rows(current, infos, ended)
-                infos = infos | infos.get("final_info", {})
-                rows = _Rows(infos, self.n_envs)
-            elif self.autoreset == AutoresetMode.NEXT_STEP:
-                self._resetting = ended
-            else:
-                current = self._reset_rows(current, ended)
-            success = ended & self._success(infos, reached_state)
+        success = step.ended
+        if np.count_nonzero(success):
+            observation = step.next_observation
+            if observation is not step.current:
+                next_state = self.spaces.flatten(observation)
+            success = success & self._success(step, next_state)
         return StepResult(
-            reached_state=reached_state,
-            current=current,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            success=success,
-            valid=valid,
-            ended=ended,
-            failure=self._dead_end(terminated, reached_state),
-            n_valid=n_valid,
-            infos=rows,
+            next_state,
+            current,
+            step.reward,
+            step.terminated,
+            step.truncated,
+            success,
+            step.valid,
+            step.ended,
+            self._failure(step.terminated, next_state),
+            step.n_valid,
+            step.infos,
         )
 
-    def _success(self, infos: dict[str, Any], state: GoalObservation) -> BoolArray:
-        for key in SUCCESS_KEYS:
-            if key in infos:
-                given = np.asarray(infos[key]).astype(np.bool_)
-                known = infos.get(f"_{key}")
-                if known is None or np.count_nonzero(known) == self.n_envs:
-                    return given
-                return np.where(known, given, self.reached(state.achieved_goal, state.desired_goal))
-        return self.reached(state.achieved_goal, state.desired_goal)
+    def _success(self, step: EnvStep, state: GoalObservation) -> BoolArray:
+        success, reported = step.infos.success()
+        if np.count_nonzero(reported) == self.n_envs:
+            return success
+        return np.where(reported, success, self.reached(state.achieved_goal, state.desired_goal))
 
-    def _dead_end(self, terminated: BoolArray, state: GoalObservation) -> BoolArray:
+    def _failure(self, terminated: BoolArray, state: GoalObservation) -> BoolArray:
         # Asked for only where it matters: rewards take a sixth of the time of a step.
         if not np.count_nonzero(terminated):
             return self._nowhere
         return terminated & ~self.reached(state.achieved_goal, state.desired_goal)
-
-    def _reset_rows(self, current: GoalObservation, ended: BoolArray) -> GoalObservation:
-        if self.is_vector:
-            observation, _ = self.env.reset(options={"reset_mask": ended})
-            fresh = self.spaces.flatten(observation)
-        else:
-            observation, _ = self.env.reset()
-            fresh = self.spaces.flatten(self._batch(observation))
-        return GoalObservation(
-            *(np.where(ended[:, None], getattr(fresh, key), getattr(current, key)) for key in KEYS)
-        )
-
-    def _with_final_rows(
-        self, current: GoalObservation, infos: dict[str, Any], ended: BoolArray
-    ) -> GoalObservation:
-        final = infos["final_obs"]
-        rows = np.flatnonzero(ended)
-        if isinstance(final, dict):
-            batch = {key: np.asarray(final[key])[rows] for key in KEYS}
-        else:
-            batch = {key: np.stack([final[row][key] for row in rows]) for key in KEYS}
-        true = self.spaces.flatten(batch)
-        merged = [getattr(current, key).copy() for key in KEYS]
-        for array, key in zip(merged, KEYS, strict=True):
-            array[rows] = getattr(true, key)
-        return GoalObservation(*merged)
-
-    def _batch(self, observation: Any) -> dict[str, Any]:
-        if self.is_vector:
-            batch: dict[str, Any] = observation
-            return batch
-        return {key: np.asarray(observation[key])[None] for key in KEYS}
 
     # -------------------------------------------------------------------- reward
 
@@ -211,9 +133,9 @@ class GoalEnv:
         """
         if not len(goal):
             return np.zeros(0, np.bool_)
-        if self._best is None:
-            self._best = float(self._rewards(goal[:1], goal[:1])[0])
-        result: BoolArray = self._rewards(achieved_goal, goal) >= self._best - 1e-6
+        if self._best_reward is None:
+            self._best_reward = float(self._rewards(goal[:1], goal[:1])[0])
+        result: BoolArray = self._rewards(achieved_goal, goal) >= self._best_reward - 1e-6
         return result
 
     def success_tolerance(self, goal: FloatArray, farthest: FloatArray) -> FloatArray:
@@ -304,37 +226,3 @@ def _find_compute_reward(env: Any) -> Any:
             "relabelling needs it to tell whether another goal was reached. Define it on the "
             "environment or on a wrapper"
         ) from error
-
-
-class _Rows(Sequence[dict[str, Any]]):
-    """The batched info of a vector environment as one dict for each of its n rows.
-
-    Made when somebody asks: most callbacks never do.
-    """
-
-    def __init__(self, infos: dict[str, Any], n: int) -> None:
-        self._infos, self._n = infos, n
-
-    def __len__(self) -> int:
-        return self._n
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        rows = range(self._n)[index]
-        return self._row(rows) if isinstance(rows, int) else [self._row(i) for i in rows]
-
-    def _row(self, i: int) -> dict[str, Any]:
-        # What is final was merged into the rest.
-        return _row({k: v for k, v in self._infos.items() if k != "final_info"}, i)
-
-
-def _row(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    return {
-        key: _row(values, i) if isinstance(values, dict) else values[i]
-        for key, values in infos.items()
-        if not key.startswith("_") and (f"_{key}" not in infos or infos[f"_{key}"][i])
-    }

@@ -1,15 +1,327 @@
-"""How Gymnasium's environments tell that an episode was a success and how the next one begins."""
+"""Environments in any autoreset mode, single or vectorised, as one batch of true transitions.
+
+Gymnasium's vector environments begin the next episode in one of three ways (``AutoresetMode``):
+
+- ``NEXT_STEP``: the step after an end is the reset. Its row is not a transition.
+- ``SAME_STEP``: the step that ends an episode already returns the next episode's first observation.
+  The true last one is in ``infos["final_obs"]``, the true info in ``infos["final_info"]``.
+- ``DISABLED``: the caller resets what ended, by ``reset(options={"reset_mask": ended})``.
+
+A single environment is reset by the caller as well. :class:`AutoresetEnv` makes all of them alike;
+nothing else in the package knows about the modes.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
+import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from hierebm.types import BoolArray
 
 SUCCESS_KEYS = ("is_success", "success")
-"""Keys of an info that say whether the episode was a success, the usual one first."""
+"""Keys of an info that say whether the episode was a success."""
 
 
-def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """When a vector environment resets what has ended; ``NEXT_STEP`` where it does not say."""
-    return AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+class Infos(Sequence[dict[str, Any]]):
+    """One info dict for each of n environments, made when it is read: most are never read.
+
+    Args:
+        infos: what ``step`` returned, batched as Gymnasium's vector environments do (``_key`` is
+            the mask of ``key``), or the info of a single environment.
+        n: number of environments; None for the info of a single one.
+        ended: (n,) in ``SAME_STEP`` mode, where an episode ended: the entries of ``final_info``
+            go before those of the next episode's reset.
+    """
+
+    __slots__ = ("_ended", "_infos", "_n")
+
+    def __init__(
+        self, infos: Mapping[str, Any], n: int | None = None, ended: BoolArray | None = None
+    ) -> None:
+        self._infos, self._n, self._ended = infos, n, ended
+
+    def __len__(self) -> int:
+        return self._n or 1
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        rows = range(len(self))[index]
+        return self._row(rows) if isinstance(rows, int) else [self._row(i) for i in rows]
+
+    def _row(self, i: int) -> dict[str, Any]:
+        if self._n is None:
+            return dict(self._infos)
+        row = _row(self._infos, i, self._n)
+        row.pop("final_info", None)
+        if self._ended is not None and self._ended[i]:
+            row |= _row(self._infos.get("final_info", {}), i, self._n)
+        return row
+
+    def success(self) -> tuple[BoolArray, BoolArray]:
+        """(n,) whether any success key is true, (n,) whether there is such a key at all."""
+        if self._n is None:
+            known = [bool(np.any(self._infos[key])) for key in SUCCESS_KEYS if key in self._infos]
+            return np.array([any(known)]), np.array([bool(known)])
+        success, reported = _success(self._infos, self._n)
+        if self._ended is not None and "final_info" in self._infos:
+            final_success, final_reported = _success(self._infos["final_info"], self._n)
+            success = np.where(self._ended, final_success, success)
+            reported = np.where(self._ended, final_reported, reported)
+        return success, reported
+
+    def final_observations(self) -> dict[int, Any]:
+        """In ``SAME_STEP`` mode: environment -> last observation of the episode that ended there.
+
+        Raises:
+            ValueError: if the environment does not give it.
+        """
+        if self._ended is None:
+            return {}
+        final_obs = {"": self._infos.get("final_obs")}
+        rows = np.flatnonzero(self._ended).tolist()
+        final = {i: _row(final_obs, i, len(self))[""] for i in rows}
+        if any(observation is None for observation in final.values()):
+            raise ValueError(
+                "the vector environment resets in the same step (autoreset mode SAME_STEP), but "
+                "its infos have no final_obs: the last observation of the episode is lost. Let it "
+                'give infos["final_obs"] and infos["final_info"] as Gymnasium\'s own vector '
+                "environments do, or use another autoreset mode"
+            )
+        return final
+
+
+@dataclass(slots=True)
+class EnvStep:
+    """What one step of n environments brought; arrays of length n."""
+
+    current: Any
+    """Batched observation to act on next; after an end, the next episode's first."""
+    reward: NDArray[np.float64]
+    terminated: BoolArray
+    truncated: BoolArray
+    ended: BoolArray
+    """The episode ended with this transition."""
+    valid: BoolArray
+    """False where the step was the automatic reset of ``NEXT_STEP``: no transition happened."""
+    n_valid: int
+    """How many transitions happened."""
+    first: BoolArray
+    """``current`` is the first observation of an episode."""
+    infos: Infos
+    _returned: Any
+
+    @property
+    def next_observation(self) -> Any:
+        """Batched true next observation, also where the episode ended.
+
+        The same object as ``current`` unless an episode was reset in this step.
+
+        Raises:
+            ValueError: if the environment does not give the last observation of an episode.
+        """
+        final = self.infos.final_observations()
+        return _replaced(self._returned, final) if final else self._returned
+
+
+class AutoresetEnv:
+    """One environment, or a vector of n, that begins the next episode by itself.
+
+    Observations and actions are those of the environment, with a leading axis of length n.
+
+    Attributes:
+        env: what was given.
+        n_envs: n; 1 for a single environment.
+        mode: the autoreset mode; ``DISABLED`` for a single environment.
+
+    Raises:
+        TypeError: if ``env`` is neither an environment nor a vector of them.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+        self.env: Any = env
+        self._is_vector = isinstance(env, VectorEnv)
+        if isinstance(env, VectorEnv):
+            self.n_envs: int = env.num_envs
+            # A vector environment that does not say resets on the next step, Gymnasium's default.
+            self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        elif isinstance(env, gym.Env):
+            self.n_envs, self.mode = 1, AutoresetMode.DISABLED
+        else:
+            raise TypeError(
+                "env must be an env id, a gymnasium.Env or a gymnasium.vector.VectorEnv, got "
+                f"{type(env).__name__}"
+            )
+        self._options: dict[str, Any] = {}
+        # In NEXT_STEP mode: the environments whose next step is their reset.
+        self._resetting: BoolArray | None = None
+        self._everywhere, self._nowhere = np.ones(self.n_envs, bool), np.zeros(self.n_envs, bool)
+        self._everywhere.flags.writeable = self._nowhere.flags.writeable = False
+
+    @property
+    def carries_options(self) -> bool:
+        """Whether the options of :meth:`reset` also hold for the automatic resets."""
+        return self.mode is AutoresetMode.DISABLED
+
+    def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> Any:
+        """Begin an episode everywhere; returns the batched observation.
+
+        Args:
+            seed: as for the environment's ``reset``.
+            options: as for the environment's ``reset``; see :attr:`carries_options`.
+        """
+        self._resetting = None
+        self._options = dict(options or {})
+        if self._options:
+            observation, _ = self.env.reset(seed=seed, options=dict(self._options))
+        else:
+            observation, _ = self.env.reset(seed=seed)
+        return observation if self._is_vector else _batched(observation)
+
+    def step(self, actions: Any) -> EnvStep:
+        """Take n actions; where an episode ends, the next one begins."""
+        if self._is_vector:
+            returned, reward, terminated, truncated, info = self.env.step(actions)
+            reward = np.asarray(reward, np.float64)
+            terminated = np.asarray(terminated, np.bool_)
+            truncated = np.asarray(truncated, np.bool_)
+            ended = terminated | truncated
+            infos = Infos(info, self.n_envs)
+        else:
+            observation, reward, terminated, truncated, info = self.env.step(actions[0])
+            returned = _batched(observation)
+            reward = np.asarray(reward, np.float64).reshape(-1)
+            if len(reward) != 1:
+                raise ValueError(f"the environment returned {len(reward)} rewards for one step")
+            ended = self._everywhere if terminated or truncated else self._nowhere
+            terminated = self._everywhere if terminated else self._nowhere
+            truncated = self._everywhere if truncated else self._nowhere
+            infos = Infos(dict(info))
+        current, first = returned, ended
+        valid, n_valid = self._everywhere, self.n_envs
+        if self._resetting is not None:
+            first, valid = self._resetting, ~self._resetting
+            n_valid = int(np.count_nonzero(valid))
+            ended = ended & valid
+            self._resetting = None
+        elif self.mode is AutoresetMode.NEXT_STEP:
+            first = self._nowhere
+        if np.count_nonzero(ended):
+            if self.mode is AutoresetMode.NEXT_STEP:
+                self._resetting = ended
+            elif self.mode is AutoresetMode.SAME_STEP:
+                infos = Infos(info, self.n_envs, ended)
+            else:
+                # A reset may write into the memory of the step before it.
+                returned = _replaced(returned, {})
+                current = self._reset_rows(returned, ended)
+        return EnvStep(
+            current,
+            reward,
+            terminated,
+            truncated,
+            ended,
+            valid,
+            n_valid,
+            first,
+            infos,
+            returned,
+        )
+
+    def _reset_rows(self, returned: Any, ended: BoolArray) -> Any:
+        if self._is_vector:
+            options = {**self._options, "reset_mask": ended.copy()}
+            return where_rows(ended, self.env.reset(options=options)[0], returned)
+        if self._options:
+            return _batched(self.env.reset(options=dict(self._options))[0])
+        return _batched(self.env.reset()[0])
+
+
+def where_rows(mask: BoolArray, new: Any, old: Any) -> Any:
+    """Batched observation with the rows of ``new`` where ``mask`` (n,) is true, else of ``old``."""
+    if isinstance(new, Mapping):
+        return {key: where_rows(mask, value, old[key]) for key, value in new.items()}
+    if isinstance(new, tuple):
+        return tuple(where_rows(mask, *parts) for parts in zip(new, old, strict=True))
+    new = np.asarray(new)
+    return np.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def _batched(observation: Any) -> Any:
+    """One observation with a leading axis of length 1."""
+    if isinstance(observation, np.ndarray):
+        return observation[None]
+    if isinstance(observation, Mapping):
+        return {key: _batched(value) for key, value in observation.items()}
+    if isinstance(observation, tuple):
+        return tuple(map(_batched, observation))
+    return np.asarray(observation)[None]
+
+
+def _replaced(batch: Any, rows: dict[int, Any]) -> Any:
+    """A copy of a batched observation with other observations in some rows."""
+    if isinstance(batch, Mapping):
+        return {
+            key: _replaced(values, {i: row[key] for i, row in rows.items()})
+            for key, values in batch.items()
+        }
+    if isinstance(batch, tuple):
+        return tuple(
+            _replaced(values, {i: row[part] for i, row in rows.items()})
+            for part, values in enumerate(batch)
+        )
+    copy = np.array(batch)
+    for i, row in rows.items():
+        copy[i] = row
+    return copy
+
+
+def _row(infos: Mapping[str, Any], i: int, n: int) -> dict[str, Any]:
+    """What environment i reported; an entry without rows belongs to all n environments."""
+    row: dict[str, Any] = {}
+    for key, values in infos.items():
+        if key.startswith("_") and key[1:] in infos:
+            continue
+        mask = infos.get(f"_{key}")
+        if mask is not None and not mask[i]:
+            continue
+        if isinstance(values, Mapping):
+            row[key] = _row(values, i, n)
+        else:
+            row[key] = values[i] if _has_rows(values, n) else values
+    return row
+
+
+def _has_rows(values: Any, n: int) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.shape[:1] == (n,)
+    return isinstance(values, list | tuple) and len(values) == n
+
+
+def _success(infos: Mapping[str, Any], n: int) -> tuple[BoolArray, BoolArray]:
+    success = reported = None
+    for key in SUCCESS_KEYS:
+        if key not in infos:
+            continue
+        given = np.asarray(infos[key], np.bool_)
+        if given.shape != (n,):
+            given = np.any(given.reshape(n, -1), axis=1) if given.ndim else np.full(n, given)
+        if f"_{key}" in infos:
+            mask = np.asarray(infos[f"_{key}"], np.bool_)
+            given = given & mask
+        else:
+            mask = np.ones(n, np.bool_)
+        success = given if success is None else success | given
+        reported = mask if reported is None else reported | mask
+    if success is None or reported is None:
+        return np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    return success, reported

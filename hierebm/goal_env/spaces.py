@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.types import FloatArray, GoalObservation
@@ -19,7 +21,7 @@ KEYS = ("observation", "achieved_goal", "desired_goal")
 class GoalSpaces:
     """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
 
-    Warns of images, which nobody here looks at as such.
+    Warns of images, which are not treated as such.
 
     Raises:
         TypeError, ValueError: what is wrong with a space, by key, and the remedy.
@@ -92,6 +94,13 @@ class GoalSpaces:
         self._is_scaled = bool((low != -1.0).any() or (high != 1.0).any())
         self._low, self._high = low, high
 
+    @classmethod
+    def of(cls, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> GoalSpaces:
+        """The spaces of an environment, or of each environment of a vector."""
+        if isinstance(env, VectorEnv):
+            return cls(env.single_observation_space, env.single_action_space)
+        return cls(env.observation_space, env.action_space)
+
     def to_env_action(self, action: FloatArray) -> NDArray[Any]:
         """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""
         if self._is_scaled:
@@ -138,16 +147,16 @@ class GoalSpaces:
         for key, part in zip(KEYS, parts, strict=True):
             part[...] = np.asarray(observation[key]).reshape(part.shape)
         if not all_finite(rows):
-            self._complain_of(parts)
+            self._raise_not_finite(parts)
         return GoalObservation(*parts)
 
-    def _complain_of(self, parts: list[FloatArray]) -> None:
+    def _raise_not_finite(self, parts: list[FloatArray]) -> None:
         for key, part in zip(KEYS, parts, strict=True):
             bad = ~np.isfinite(part).all(1)
             if bad.any():
                 raise ValueError(
                     f"the environment returned NaN or infinity in observation key {key!r} "
-                    f"(row {int(np.argmax(bad))}); fix the environment. What was learnt so far is "
+                    f"(row {int(np.argmax(bad))}); fix the environment. What was learned so far is "
                     "intact: agent.save(path) still works"
                 )
 

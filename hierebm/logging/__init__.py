@@ -1,4 +1,4 @@
-"""Metrics on their way out: TensorBoard, JSON lines, a table on the terminal."""
+"""Outputs of metrics: TensorBoard, JSON lines, a table on the terminal."""
 
 from hierebm.logging.logger import Logger, configure
 

@@ -1,4 +1,4 @@
-"""Metrics on their way out: TensorBoard, JSON lines and a table on the terminal.
+"""A logger that collects metrics for TensorBoard, JSON lines and a table on the terminal.
 
 The interface is Stable-Baselines3's (``record``, ``record_mean``, ``dump``). One thing is different
 on purpose: an output that fails (full disk, closed pipe, lost network mount) is reported once with
@@ -55,8 +55,8 @@ class Logger:
     Attributes:
         dir: the run's folder, or ``None`` when nothing is written to disk.
         name_to_value: what was recorded since the last dump.
-        latest: the last dumped number of every key, for whoever wants to look back
-            (callbacks that stop training, notebooks).
+        latest: the last dumped number of every key, for callbacks that stop training and for
+            notebooks.
     """
 
     def __init__(

@@ -210,13 +210,13 @@ class DenseKernel:
         small network, and queries come in batches of many sizes.
         """
         *hidden, out = self._widths
-        # Places within the memory follow from this batch alone, each at the start of a cache line.
+        # Positions in the memory follow from this batch alone, each at the start of a cache line.
         sizes, outputs = [padded(batch * w) for w in hidden], self.n_members * batch * out
         if batch > self._capacity:
             self._capacity = batch
             per_member, like = sum(sizes), self._like
             if self._forward_only:
-                # z, and h if it needs a place of its own; one member's overwrites another's.
+                # z, and h if it needs memory of its own; one member's overwrites another's.
                 window = self._scratch.window(per_member * (1 + self._keep_z), like)
                 self._z_memory = window[:per_member].expand(self.n_members, -1)
                 self._h_memory = window[per_member * self._keep_z :].expand(self.n_members, -1)

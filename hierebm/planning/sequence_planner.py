@@ -14,7 +14,7 @@ from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.planner import Log, Planner, PlanState
 from hierebm.planning.samplers.base import SubgoalSampler
-from hierebm.planning.sequence import SequencePlanner
+from hierebm.planning.sequence import SequenceOptimizer
 from hierebm.replay import EpisodeReplay, sample_pairs
 from hierebm.types import FloatArray
 
@@ -47,7 +47,7 @@ class SequenceSubgoalPlanner(Planner):
 
     uses_graph: ClassVar[bool] = False
 
-    def __init__(self, context: PlanningContext, sequences: SequencePlanner) -> None:
+    def __init__(self, context: PlanningContext, sequences: SequenceOptimizer) -> None:
         super().__init__(context)
         self.sequences = sequences
 
@@ -57,7 +57,7 @@ class SequenceSubgoalPlanner(Planner):
     ) -> Self:
         """See :class:`Planner`."""
         c = context.config.sequence
-        return cls(context, SequencePlanner(context.goal_dim, c, context.generator))
+        return cls(context, SequenceOptimizer(context.goal_dim, c, context.generator))
 
     # ------------------------------------------------------------------- planning
 

@@ -1,4 +1,4 @@
-"""What the pictures have in common: geometry, walls, axes, colours and the way into a file."""
+"""What the plots have in common: geometry, walls, axes, colours and encoding as PNG."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plane(points: NDArray[Any]) -> NDArray[Any]:
 def lift(
     plane: NDArray[np.float32], start: NDArray[np.float32], goal: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(N, 2) -> (N, goal_dim): further dimensions as on the way from start to goal beside it."""
+    """(N, 2) -> (N, goal_dim): further dimensions as at the nearest point from start to goal."""
     dim = len(start)
     if dim <= 2:
         return plane[:, :dim]
@@ -67,11 +67,11 @@ def lift(
     return np.concatenate([plane, rest.astype(np.float32)], axis=1)
 
 
-def resample(way: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def resample(line: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """n points evenly along a polyline, and how far along they are."""
-    reach = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
-    along = np.linspace(0.0, reach[-1], n)
-    columns = [np.interp(along, reach, way[:, d]) for d in range(way.shape[1])]
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    along = np.linspace(0.0, length[-1], n)
+    columns = [np.interp(along, length, line[:, d]) for d in range(line.shape[1])]
     return np.stack(columns, axis=1).astype(np.float32), along
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hierebm.episode_loop import ObservedStep, Policy, run_episodes
 from hierebm.files import atomic_write
-from hierebm.goal_env.autoreset import SUCCESS_KEYS
+from hierebm.goal_env.autoreset import AutoresetEnv
+from hierebm.goal_env.make import make_env
 from hierebm.plotting.drawing import figure_to_png
 from hierebm.plotting.plots import plan_figures, plot_rollout, walls_of
 
@@ -38,62 +41,70 @@ def draw_agent(
         if hasattr(agent, "plan"):
             for name, figure in plan_figures(agent, observation, walls).items():
                 written.append(save_figure(figure, out / f"{name}_{i}.png"))
-        trajectory, subgoals, success = run_episode(agent, env, observation)
-        outcome = "Reached the goal in" if success else "Did not reach the goal in"
+        rollout = record_episode(agent, env, seed + i, options)
+        outcome = "Reached the goal in" if rollout.success else "Did not reach the goal in"
         figure = plot_rollout(
-            trajectory,
-            observation["desired_goal"],
+            rollout.trajectory,
+            rollout.goal,
             walls,
-            subgoals=subgoals,
+            subgoals=rollout.subgoals,
             success_radius=radius,
-            title=f"{outcome} {len(trajectory) - 1} steps",
+            title=f"{outcome} {len(rollout.trajectory) - 1} steps",
         )
         written.append(save_figure(figure, out / f"episode_{i}.png"))
     env.close()
     return written
 
 
-def run_episode(
-    agent: Any, env: gym.Env, observation: Mapping[str, NDArray[Any]]
-) -> tuple[NDArray[Any], NDArray[Any] | None, bool]:
-    """Act until the episode ends.
+@dataclass(frozen=True)
+class Rollout:
+    """One episode as it is drawn.
+
+    Attributes:
+        trajectory: (T + 1, goal_dim) achieved goals.
+        goal: (goal_dim,).
+        subgoals: (M, goal_dim) what was pursued on the way, in order; None without any.
+        success: whether the env reported success in the last step.
+    """
+
+    trajectory: NDArray[Any]
+    goal: NDArray[Any]
+    subgoals: NDArray[Any] | None
+    success: bool
+
+
+def record_episode(
+    agent: Policy, env: gym.Env, seed: int, options: Mapping[str, Any] | None = None
+) -> Rollout:
+    """Reset a goal env, act until the episode ends and note where the agent went.
 
     Args:
         agent: with ``predict``; its state may tell the current ``subgoal``.
-        env: just reset.
-        observation: what the reset returned.
-
-    Returns:
-        (T + 1, goal_dim) achieved goals, (M, goal_dim) the subgoals chased on the way (None without
-        any), and whether the env reported success at any step.
+        env: a goal env.
+        seed: of the reset.
+        options: of the reset.
     """
-    places, success = [observation["achieved_goal"]], False
+    achieved: list[NDArray[Any]] = []
     subgoals: list[NDArray[Any]] = []
-    state: Any = None
-    done = False
-    while not done:
-        batch = {key: np.asarray(value)[None] for key, value in observation.items()}
-        first = np.array([state is None])
-        actions, state = agent.predict(batch, state, first, deterministic=True)
-        subgoal = getattr(state[0], "subgoal", None) if isinstance(state, Sequence) else None
+
+    def note(seen: ObservedStep) -> None:
+        if not achieved:
+            achieved.append(np.array(seen.observations["achieved_goal"][0]).reshape(-1))
+        states = seen.states
+        subgoal = getattr(states[0], "subgoal", None) if isinstance(states, Sequence) else None
         if subgoal is not None and not (subgoals and np.array_equal(subgoals[-1], subgoal)):
             subgoals.append(np.array(subgoal))
-        observation, _, terminated, truncated, info = env.step(actions[0])
-        places.append(observation["achieved_goal"])
-        success = success or any(info.get(key, False) for key in SUCCESS_KEYS)
-        done = terminated or truncated
-    on_the_way = [s for s in subgoals if not np.array_equal(s, observation["desired_goal"])]
-    return np.stack(places), np.stack(on_the_way) if on_the_way else None, success
+        achieved.append(np.array(seen.step.next_observation["achieved_goal"][0]).reshape(-1))
 
-
-def make_env(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env:
-    """``gymnasium.make`` whose error names the arguments that the env does not take."""
-    try:
-        return gym.make(env_id, **kwargs)
-    except TypeError as error:
-        if not kwargs:
-            raise
-        raise TypeError(f"{env_id} does not take {', '.join(kwargs)}: {error}") from error
+    (episode,) = run_episodes(agent, AutoresetEnv(env), 1, seed=seed, options=options, observe=note)
+    assert episode.goal is not None
+    on_the_way = [s for s in subgoals if not np.array_equal(s, episode.goal)]
+    return Rollout(
+        np.stack(achieved),
+        episode.goal,
+        np.stack(on_the_way) if on_the_way else None,
+        bool(episode.success),
+    )
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

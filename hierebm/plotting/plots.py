@@ -121,7 +121,7 @@ def plot_plan(
         n_subgoals = f"{len(between)} subgoal" + "s" * (len(between) != 1)
         text = f"Shortest path: {plan.length:.0f} predicted steps, {n_subgoals}"
         if len(between) + 1 == len(plan.path):
-            text = f"The way as far as it is laid out: {n_subgoals}"
+            text = f"Path up to its unexpanded segment: {n_subgoals}"
     else:
         text = "No path found"
     mark_ends(ax, nodes[0], nodes[-1])
@@ -142,7 +142,7 @@ def plot_energy_valley(
     resolution: int = 160,
     title: str = "Energy between state and goal",
 ) -> Figure:
-    """The energy of every point as a way between state and goal, and its profile along a path.
+    """The energy of every point as a subgoal between state and goal, and its profile along a path.
 
     Args:
         energy_fn: (N, goal_dim) points -> (N,) energies.
@@ -151,7 +151,7 @@ def plot_energy_valley(
         extent: (x_min, x_max, y_min, y_max); default: the walls' or what the points need.
         samples: (M, goal_dim) points drawn from the energy.
         walls: hidden from the map, drawn on top.
-        path: (P, goal_dim) way of the profile; default: the straight line.
+        path: (P, goal_dim) points that the profile follows; default: the straight line.
         resolution: points per side of the map.
         title: of the figure.
     """
@@ -159,8 +159,8 @@ def plot_energy_valley(
 
     start, goal = np.asarray(start, np.float32), np.asarray(goal, np.float32)
     drawn = np.zeros((0, len(start)), np.float32) if samples is None else np.asarray(samples)
-    way = np.stack([start, goal]) if path is None else np.asarray(path, np.float32)
-    bounds = extent_of(walls, plane(np.concatenate([way, drawn]))) if extent is None else extent
+    line = np.stack([start, goal]) if path is None else np.asarray(path, np.float32)
+    bounds = extent_of(walls, plane(np.concatenate([line, drawn]))) if extent is None else extent
     x_min, x_max, y_min, y_max = (float(bound) for bound in bounds)
 
     figure = Figure(figsize=(6.4, 7.6), dpi=DPI, layout="constrained")
@@ -183,13 +183,13 @@ def plot_energy_valley(
         dots(ax, plane(drawn), s=16, c="white", edgecolors=INK, linewidths=0.8, zorder=4,
             label=f"{len(drawn)} samples",
         )  # fmt: skip
-    ax.plot(*plane(way).T, color=PATH, linewidth=2, linestyle=(0, (4, 2)), zorder=5)
+    ax.plot(*plane(line).T, color=PATH, linewidth=2, linestyle=(0, (4, 2)), zorder=5)
     mark_ends(ax, plane(start[None])[0], plane(goal[None])[0])
     frame(ax, (x_min, x_max, y_min, y_max), enclosed=walls is not None and extent is None)
     label_axes(ax, len(start), slice_=True)
     finish(figure, ax, title)
 
-    points, along = resample(way, 200)
+    points, along = resample(line, 200)
     profile = np.asarray(energy_fn(points), float)
     profile = profile - profile.min()
     below.fill_between(along, profile, color=PATH, alpha=0.15, linewidth=0)
@@ -244,13 +244,13 @@ def plot_rollout(
     success_radius: float | None = None,
     title: str | None = None,
 ) -> Figure:
-    """One episode: where the agent went, coloured by time, and what it was after.
+    """One episode: where the agent went, coloured by time, and the subgoals that it pursued.
 
     Args:
         trajectory: (T + 1, goal_dim) achieved goals.
         goal: (goal_dim,).
         walls: drawn underneath.
-        subgoals: (M, goal_dim) in the order in which they were chased.
+        subgoals: (M, goal_dim) in the order in which they were pursued.
         success_radius: of a disc around the goal.
         title: of the figure.
     """
@@ -258,16 +258,16 @@ def plot_rollout(
 
     visited, end = np.asarray(trajectory), np.asarray(goal)
     points, target = plane(visited), plane(end[None])[0]
-    chased = np.zeros((0, 2)) if subgoals is None else plane(np.asarray(subgoals))
-    figure, ax = square_figure(walls, np.concatenate([points, target[None], chased]))
+    pursued = np.zeros((0, 2)) if subgoals is None else plane(np.asarray(subgoals))
+    figure, ax = square_figure(walls, np.concatenate([points, target[None], pursued]))
     if success_radius is not None:
         ax.add_patch(Circle(tuple(target), success_radius, color=GOAL, alpha=0.18, linewidth=0))
-    if len(chased):
-        dots(ax, chased, s=60, facecolors="white", edgecolors=PATH, linewidths=1.6, zorder=3,
+    if len(pursued):
+        dots(ax, pursued, s=60, facecolors="white", edgecolors=PATH, linewidths=1.6, zorder=3,
             label="subgoals, in order",
         )  # fmt: skip
-        for number, place in enumerate(chased, 1):
-            ax.annotate(str(number), tuple(place), xytext=(5, 5), textcoords="offset points",
+        for number, subgoal in enumerate(pursued, 1):
+            ax.annotate(str(number), tuple(subgoal), xytext=(5, 5), textcoords="offset points",
                         color=PATH, fontsize=9, fontweight="bold", zorder=7,
                         path_effects=HALO)  # fmt: skip
     segments = LineCollection(

@@ -144,14 +144,24 @@ class EpisodeReplay:
         self._write(self._pending)
         self._pending.clear()
 
-    def add(self, *step: Any) -> None:
-        """Store one step of all environments at once; takes the fields of :class:`StoredStep`.
-
-        ``valid`` may be left out where all rows are.
+    def add(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        action: FloatArray,
+        next_observation: FloatArray,
+        next_achieved_goal: FloatArray,
+        failure: BoolArray,
+        ended: BoolArray,
+        valid: BoolArray | None = None,
+    ) -> None:
+        """Store one step of all environments now; the arguments are those of
+        :class:`StoredStep`, ``valid`` everywhere by default.
         """
-        if len(step) < len(StoredStep._fields):
-            step = (*step, np.ones(self.n_envs, np.bool_))
-        self.append(StoredStep(*step))
+        before, after = (observation, achieved_goal), (next_observation, next_achieved_goal)
+        everywhere = np.ones(self.n_envs, np.bool_) if valid is None else valid
+        self.append(StoredStep(*before, goal, action, *after, failure, ended, everywhere))
         self.flush()
 
     def _write(self, steps: Sequence[StoredStep]) -> None:

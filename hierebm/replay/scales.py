@@ -51,14 +51,13 @@ def measure_scales(
     """
     rows = replay.sample_rows(N_STATES, rng)
     achieved = replay.achieved_goal[rows]
-    seen = {
-        "observation": replay.observation[rows],
-        "desired_goal": np.concatenate([achieved, replay.goal[rows]]),
-    }
-    observation, goal = (
-        given(key) or (values.mean(0), np.maximum(2.0 * values.std(0), 1e-6))
-        for key, values in seen.items()
-    )
+    observation = given("observation") or _seen(replay.observation[rows])
+    goal = given("desired_goal") or _seen(np.concatenate([achieved, replay.goal[rows]]))
     moved = np.abs(replay.achieved_goal[replay.later(rows, np.ones_like(rows))] - achieved)
     step = np.maximum(np.quantile(moved, FULL_SPEED, axis=0), LEAST_STEP * goal[1])
-    return InputScales(*observation, *goal, step.astype(np.float32))
+    return InputScales(observation[0], observation[1], goal[0], goal[1], step.astype(np.float32))
+
+
+def _seen(values: FloatArray) -> Range:
+    """Mean and twice the standard deviation of (n, dim) values."""
+    return values.mean(0), np.maximum(2.0 * values.std(0), 1e-6)

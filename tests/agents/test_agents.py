@@ -47,7 +47,7 @@ SMALL_PLANNING: dict[str, Any] = {
     "energy_gradient_steps": 5,
     "pool_size": 200,
     "n_subgoals": 8,
-    "sequence": {"width": 16, "chains": 4, "langevin_steps": 3, "lattice_states": 32},
+    "sequence": {"chains": 4, "langevin_steps": 3, "lattice_states": 32},
 }
 KINDS = {
     "flat": (DDPGHERAgent, SMALL),
@@ -118,7 +118,7 @@ def test_a_run_resumes_bit_for_bit_in_a_fresh_process(tmp_path: Path) -> None:
         went_on[kind] = resuming.go_on(agent)
         arguments.append(f"{type(agent).__name__}={folder}")
     command = [sys.executable, "-m", "tests.agents.resuming", *arguments]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
     for kind, expected in went_on.items():
         later = torch.load(tmp_path / kind / "later.pt")
         assert later.keys() == expected.keys()
@@ -133,7 +133,7 @@ def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
     flat.save_replay_buffer(tmp_path / "replay.zip")
     graph = _agent("graph", seed=1).learn("PointMassGoal-v0", 200)
     before = graph.replay_buffer.achieved_goal.copy()
-    with pytest.raises(ValueError, match=r"stitched/half.*collect experience anew"):
+    with pytest.raises(ValueError, match=r"stitched/half.*collect experience again"):
         graph.load_replay_buffer(tmp_path / "replay.zip")
     assert (graph.replay_buffer.achieved_goal == before).all()
 
@@ -372,7 +372,7 @@ def test_overrides_that_ask_for_other_networks_are_named(
     override: dict[str, Any], tmp_path: Path
 ) -> None:
     _agent("graph").learn("PointMassGoal-v0", 250).save(tmp_path / "agent.zip")
-    with pytest.raises(ValueError, match=f"with another {next(iter(override))}.*train anew"):
+    with pytest.raises(ValueError, match=f"with another {next(iter(override))}.*train again"):
         HierarchicalEBMAgent.load(tmp_path / "agent.zip", **override)
     loaded = HierarchicalEBMAgent.load(tmp_path / "agent.zip", n_subgoals=3, bisection=True)
     assert loaded.config.n_subgoals == 3
@@ -474,7 +474,7 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         ({"action_noise": -1}, ValueError, "action_noise"),
         ({"action_noise": float("nan")}, TypeError, "action_noise must be a number"),
         ({"tau": 2.0}, ValueError, "tau must be between 0 and 1"),
-        ({"kernels": "yes"}, TypeError, "kernels must be None or True or False"),
+        ({"bisection": "yes"}, TypeError, "bisection must be True or False"),
         ({"critic": 3}, TypeError, "critic must be a string"),
         ({"hidden_sizes": 64}, TypeError, "hidden_sizes must be a tuple of numbers"),
         ({"hidden_sizes": ()}, ValueError, "hidden_sizes"),

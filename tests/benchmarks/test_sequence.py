@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import sequence
-from benchmarks.sequence import Case, draw_pairs, explore, far_queries, fit, judge, measure
+from benchmarks.sequence import Case, draw_pairs, explore, far_queries, fit, measure, plan_quality
 from hierebm.envs.layouts import get_layout
 
 # Four by four cells; the wall stands on the lower edge.
 U = get_layout(["....", ".##.", ".##.", ".##."])
 
 
-def way(*cells: tuple[float, float]) -> np.ndarray:
+def path(*cells: tuple[float, float]) -> np.ndarray:
     """Positions in U, given in cells from its lower left corner."""
     return (U.low + U.cell_size * np.array(cells)).astype(np.float32)
 
@@ -59,28 +59,30 @@ def test_queries_are_far_free_and_always_the_same() -> None:
 
 
 def test_a_straight_and_even_plan_is_perfect() -> None:
-    judged = judge(way((0.5, 0.5), (0.5, 1.5), (0.5, 2.5)), U)
-    assert judged.ratio == pytest.approx(1.0) and judged.variation == pytest.approx(0.0, abs=1e-5)
-    assert judged.free.all() and not judged.blocked.any()
-    uneven = judge(way((0.1, 0.0), (0.1, 3.0), (0.9, 3.0)), U)
+    quality = plan_quality(path((0.5, 0.5), (0.5, 1.5), (0.5, 2.5)), U)
+    assert quality.ratio == pytest.approx(1.0) and quality.variation == pytest.approx(0.0, abs=1e-5)
+    assert quality.free.all() and not quality.blocked.any()
+    uneven = plan_quality(path((0.1, 0.0), (0.1, 3.0), (0.9, 3.0)), U)
     assert uneven.ratio == pytest.approx(3.8 / np.hypot(3.0, 0.8), rel=1e-5)
     assert uneven.variation == pytest.approx(1.1 / 1.9, rel=1e-5)
 
 
-def test_a_plan_through_a_wall_is_blocked_and_one_round_it_is_not() -> None:
-    through = judge(way((0.5, 0.5), (3.5, 0.5)), U)
+def test_a_plan_through_a_wall_is_blocked_and_one_around_is_not() -> None:
+    through = plan_quality(path((0.5, 0.5), (3.5, 0.5)), U)
     assert through.blocked.tolist() == [True] and through.free.tolist() == [False]
     assert through.ratio < 0.8
-    round_it = judge(way((0.5, 0.5), (0.5, 3.5), (3.5, 3.5), (3.5, 0.5)), U)
-    assert not round_it.blocked.any() and round_it.free.all() and round_it.ratio > 1.0
+    around = plan_quality(path((0.5, 0.5), (0.5, 3.5), (3.5, 3.5), (3.5, 0.5)), U)
+    assert not around.blocked.any() and around.free.all() and around.ratio > 1.0
 
 
 def test_a_clipped_corner_is_not_free_but_not_blocked() -> None:
-    cut = judge(way((0.75, 2.5), (1.5, 3.25)), U)
+    cut = plan_quality(path((0.75, 2.5), (1.5, 3.25)), U)
     assert cut.free.tolist() == [False] and cut.blocked.tolist() == [False]
 
 
-def test_a_planner_is_trained_and_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_case_is_trained_and_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sequence, "QUICK", (Case("open", 4000, 120), Case("u", 4000, 1)))
     monkeypatch.setattr(sequence, "QUERIES", 30)
     threads = torch.get_num_threads()
@@ -100,7 +102,7 @@ def test_a_planner_is_trained_and_measured(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_the_same_seed_measures_the_same() -> None:
     case, layout = Case("open", 4000, 20), get_layout("open")
-    queries = far_queries(layout, 10, case.apart)
+    queries = far_queries(layout, 10, case.min_path)
     first, again, other = (measure(fit(case, seed)[0], layout, *queries) for seed in (0, 0, 1))
     for one, two in zip(first[1], again[1], strict=True):
         np.testing.assert_array_equal(one, two)
@@ -110,7 +112,5 @@ def test_the_same_seed_measures_the_same() -> None:
 def test_every_part_of_the_optimiser_can_be_changed() -> None:
     for name, chosen in sequence.PARTS.items():
         case = Case("open", 4_000, 21, name, tuple(chosen.items()))
-        planner, _ = fit(case, seed=0)
-        assert all(getattr(planner.config, key) == value for key, value in chosen.items())
-        # Its own plans are kept as negatives where they are asked for, and only there.
-        assert bool(planner.model.imagined.size) == (name == "imagined negatives")
+        optimizer, _ = fit(case, seed=0)
+        assert all(getattr(optimizer.config, key) == value for key, value in chosen.items())

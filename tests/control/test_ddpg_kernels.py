@@ -12,8 +12,8 @@ import torch
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
 from hierebm.control.features import FeatureWriter, GoalFeatures
-from hierebm.nn.precision import bf16_products
 from hierebm.replay import TransitionBatch
+from hierebm.replay.scales import InputScales
 from tests.toys import lying_at
 
 OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 3
@@ -28,6 +28,11 @@ CONFIGS = {
     ),
     "linear": DDPGConfig(hidden_sizes=(), n_critics=2, max_distance=2, fourier_features=0),
 }
+
+
+def scales(*tensors: torch.Tensor) -> InputScales:
+    """Shift and scale of observations, of goals, and the length of a step."""
+    return InputScales(*(tensor.numpy() for tensor in tensors))
 
 
 def make(config: DDPGConfig, kernels: bool | None, seed: int = 0) -> DistanceDDPG:
@@ -101,7 +106,7 @@ def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) 
     writer = FeatureWriter(features)
     random = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     # Fitted, and then loaded, after the writer was made: it shares the scales.
-    features.fit((random(4), random(4).abs()), (random(2), random(2).abs()), random(2).abs())
+    features.fit(scales(random(4), random(4).abs(), random(2), random(2).abs(), random(2).abs()))
     for _ in range(2):
         inputs = random(rows, OBS_DIM), random(rows, GOAL_DIM), random(rows, GOAL_DIM)
         # A window of a wider buffer, with something in it.
@@ -115,13 +120,13 @@ def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) 
 
 def test_scales_are_checked_and_set_on_any_device() -> None:
     features = GoalFeatures(2, 1, 0, (), torch.Generator())
-    one = torch.ones(1)
+    one, two = torch.ones(1), torch.ones(2)
     with pytest.raises(ValueError, match="scale of the observation must be positive"):
-        features.fit((torch.zeros(2), torch.tensor([1.0, 0.0])), (one, one))
+        features.fit(scales(torch.zeros(2), torch.tensor([1.0, 0.0]), one, one, one))
     with pytest.raises(ValueError, match="scale of the goal"):
-        features.fit((torch.zeros(2), torch.ones(2)), (one, -one))
+        features.fit(scales(torch.zeros(2), two, one, -one, one))
     # A device that is not the CPU and that every machine has.
-    features.to("meta").fit((torch.zeros(2), torch.ones(2)), (one, one), one)
+    features.to("meta").fit(scales(torch.zeros(2), two, one, one, one))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -221,7 +226,7 @@ def test_acting_follows_what_is_learnt_fitted_and_loaded(
     same_actions()
     random = [torch.rand(width, generator=generator) + 0.2 for width in (4, 4, 2, 2, 2)]
     for agent in (reference, fast, other):
-        agent.features.fit((random[0], random[1]), (random[2], random[3]), random[4])
+        agent.fit_scale(scales(*random))
     same_actions()
     for batch in batches(3):
         fast.update(batch)
@@ -296,17 +301,3 @@ def test_cuda_takes_the_reference_path_and_learns_the_same() -> None:
     fast = make(config, kernels=True)
     for batch in batches(5):
         assert cuda.update(batch) == pytest.approx(fast.update(batch), rel=1e-2)
-
-
-def test_bf16_products_change_little_and_the_setting_is_put_back() -> None:
-    exact, rounded = (make(CONFIGS["categorical"], True) for _ in range(2))
-    before = torch.get_float32_matmul_precision()
-    for batch in batches(20):
-        reference = exact.update(batch)
-        with bf16_products():
-            metrics = rounded.update(batch)
-        assert metrics["train/critic_loss"] == pytest.approx(reference["train/critic_loss"], 0.02)
-    assert torch.get_float32_matmul_precision() == before
-    with pytest.raises(RuntimeError), bf16_products():
-        raise RuntimeError
-    assert torch.get_float32_matmul_precision() == before

@@ -1,3 +1,5 @@
+"""Metrics arrive in every output, and an output that fails costs nothing but itself."""
+
 from __future__ import annotations
 
 import builtins

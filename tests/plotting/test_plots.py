@@ -1,3 +1,5 @@
+"""Plots show what they were given, for goals of any dimension, and leave pyplot alone."""
+
 from __future__ import annotations
 
 import io
@@ -62,6 +64,12 @@ def test_plan_of_any_dimension(dim, path):
     expected = {(0, 1, 3): "7 predicted steps, 1 subgoal", (0, 3): "0 subgoals", (): "No path"}
     assert expected[path] in text
     assert ("projected" in text) == (dim > 2)
+
+
+def test_plan_whose_path_ends_before_the_goal_says_so():
+    assert "Path up to its unexpanded segment: 1 subgoal" in texts(
+        plot_plan(make_plan(path=(0, 1)))
+    )
 
 
 def test_plan_draws_the_path_and_every_edge():

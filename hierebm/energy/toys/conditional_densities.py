@@ -1,4 +1,4 @@
-"""Toy conditional densities p(y | x): two branches, rings in d dimensions, moves that brake."""
+"""Toy conditional densities p(y | x): two branches, rings in d dimensions, moves along a line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class TwoBranches:
     """y | x is one of two branches, +f(x) or -f(x), with equal probability, plus noise.
 
-    f(x) = 0.3 + 0.5 sin(pi (x + 1) / 2), x in [-1, 1]: a world in which the same situation may go
-    two ways. A prediction that averages lands between them, where nothing is.
+    f(x) = 0.3 + 0.5 sin(pi (x + 1) / 2), x in [-1, 1]: the same condition has
+    two outcomes. A prediction that averages lands between them, where there is no data.
     """
 
     sigma: float = 0.05
@@ -41,7 +41,7 @@ class TwoBranches:
 
 @dataclass
 class ConditionalRing:
-    """y in d dimensions given x: a ring of random place and radius, for coverage against d.
+    """y in d dimensions given x: a ring of random centre and radius, for coverage against d.
 
     x = (centre (2), radius); the first two coordinates of y lie on that ring, uniform in angle, the
     others follow linearly: y_k = radius (a_k cos(angle) + b_k sin(angle)); plus noise. So y is a
@@ -57,8 +57,8 @@ class ConditionalRing:
         self._mix = torch.randn(self.dim, 2, generator=gen) * 0.7
         self._mix[:2] = torch.eye(2)
         self.name = f"ring_{self.dim}d"
-        reach = 0.5 + 0.5 * self._mix.norm(dim=-1) + 4 * self.sigma
-        self.low, self.high = -reach - 0.3, reach + 0.3
+        extent = 0.5 + 0.5 * self._mix.norm(dim=-1) + 4 * self.sigma
+        self.low, self.high = -extent - 0.3, extent + 0.3
 
     def conditions(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n conditions (n, 3): centre in [-0.5, 0.5]^2, radius in [0.25, 0.5]."""
@@ -140,7 +140,7 @@ class AccelerateBrake:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Start (n, 2) and goal (n, 2), uniform on [-1, 1]^2, and the states (n, T + 1, 2).
 
-        A goal nearer than 0.5 is moved that far away, if need be out of the square.
+        A goal nearer than 0.5 is moved to that distance, even if that is outside the square.
         """
         start = 2 * torch.rand(n, 2, generator=generator) - 1
         goal = 2 * torch.rand(n, 2, generator=generator) - 1

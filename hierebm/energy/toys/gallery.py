@@ -1,11 +1,11 @@
-"""The figures of the original experiment, and what replaces them: ``hierebm gallery``.
+"""What energies, objectives and samplers do on the toy densities: ``hierebm gallery``.
 
 Every figure is trained from scratch when it is drawn; nothing is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from hierebm.energy.mcmc import descent
-from hierebm.energy.networks import EnergyMLP
+from hierebm.energy.default_sampler import SamplerConfig, draw
 from hierebm.energy.objectives import sample_latents
 from hierebm.energy.proposals import UniformProposal
-from hierebm.energy.sampling import SamplerConfig, draw
 from hierebm.energy.toys.conditional_densities import TwoBranches
 from hierebm.energy.toys.densities import ToyDensity, toy_density
-from hierebm.energy.toys.metrics import sample_metrics
+from hierebm.energy.toys.metrics import (
+    branch_shares,
+    mid_path_saddle,
+    path_profile,
+    sample_metrics,
+)
 from hierebm.energy.toys.recipes import (
     Fitted,
+    draw_toy,
     fit_between,
     fit_toy,
     fit_two_branches,
-    mid_path_saddle,
-    path_profile,
+    infer_branch,
 )
 
 # Colours: one sequential map for energies (bright is likely), a few fixed hues for the rest.
@@ -36,8 +39,8 @@ ENERGY_MAP = "magma_r"
 DATA, SAMPLE, START, GOAL, GREY = "#1b6ca8", "#d1495b", "#2e7d32", "#c62828", "#6b7280"
 
 
-def main(out_dir: str | Path, quick: bool = False) -> list[Path]:
-    """Draw every figure into out_dir; returns the files written.
+def main(out_dir: str | Path, quick: bool = False) -> Iterator[Path]:
+    """Draw every figure into out_dir; yields each file when it is written.
 
     Args:
         out_dir: created where it does not exist.
@@ -53,14 +56,11 @@ def main(out_dir: str | Path, quick: bool = False) -> list[Path]:
         "between_valley": between_valley,
         "latent_branches": latent_branches,
     }
-    written = []
     for name, make in figures.items():
         path = out / f"energy_{name}.png"
         figure = make(part)
         figure.savefig(path, dpi=130)
-        print(f"wrote {path}", flush=True)
-        written.append(path)
-    return written
+        yield path
 
 
 # ---------------------------------------------------------------------- figures
@@ -184,51 +184,6 @@ def latent_branches(part: float = 1.0) -> Figure:
     for ax in axes:
         ax.set_ylim(-1.2, 1.2)
     return figure
-
-
-# ---------------------------------------------------------------------- shared with the benchmark
-
-
-def draw_toy(model: EnergyMLP, density: ToyDensity, n: int, method: str, seed: int = 1) -> Tensor:
-    """n samples (n, 2) of an energy over the plane, from uniform starts or candidates."""
-    proposal = UniformProposal(density.low, density.high)
-    config = SAMPLERS[method]
-    gen = torch.Generator().manual_seed(seed)
-    return draw(model, n, proposal, config=config, generator=gen).y[0]
-
-
-SAMPLERS: dict[str, SamplerConfig] = {
-    "auto": SamplerConfig(),
-    "descent": SamplerConfig(method="descent", steps=200, step_size=2e-4),
-    "langevin": SamplerConfig(method="langevin", steps=300, step_size=1e-4),
-    "mala": SamplerConfig(method="mala", steps=300),
-    "annealed": SamplerConfig(method="annealed", steps=300, step_size=1e-4),
-    "smc": SamplerConfig(method="smc", candidates=2048),
-}
-
-
-def infer_branch(model: EnergyMLP, x: Tensor, z: Tensor | None) -> Tensor:
-    """Deterministic inference: descend y from 0 under x (N, R, 1) and z (N, R, 1); y (N, R, 1)."""
-    bounds = (torch.tensor([-1.3]), torch.tensor([1.3]))
-    y = torch.zeros_like(x)
-    return descent(model, y, x, z, steps=150, step_size=2e-3, max_move=0.05, bounds=bounds)
-
-
-def branch_shares(density: TwoBranches, x: Tensor, y: Tensor) -> dict[str, float]:
-    """How R inferences for each of N conditions, y (N, R, 1), fall on the branches.
-
-    precision: within three sigma of a branch; upper_share: of those, on the upper one;
-    both_branches: share of the conditions under which each branch was reached at least once.
-    """
-    f = density.branch(x)
-    upper = ((y - f).abs() < 3 * density.sigma).squeeze(-1)
-    lower = ((y + f).abs() < 3 * density.sigma).squeeze(-1)
-    near = int((upper | lower).sum())
-    return {
-        "precision": near / upper.numel(),
-        "upper_share": int(upper.sum()) / max(1, near),
-        "both_branches": float((upper.any(-1) & lower.any(-1)).float().mean()),
-    }
 
 
 # ---------------------------------------------------------------------- pieces

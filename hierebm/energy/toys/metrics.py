@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hierebm.energy.toys.conditional_densities import AccelerateBrake, TwoBranches
 from hierebm.energy.toys.densities import ToyDensity
 
 
@@ -57,3 +58,46 @@ def log_density_fit(
     covariance = (log_p * score).mean()
     correlation = covariance / (log_p.square().mean() * score.square().mean()).sqrt()
     return float(correlation), float(covariance / log_p.square().mean())
+
+
+def branch_shares(density: TwoBranches, x: Tensor, y: Tensor) -> dict[str, float]:
+    """How R inferences for each of N conditions, y (N, R, 1), fall on the branches.
+
+    precision: within three sigma of a branch; upper_share: of those, on the upper one;
+    both_branches: share of the conditions under which each branch was reached at least once.
+    """
+    f = density.branch(x)
+    upper = ((y - f).abs() < 3 * density.sigma).squeeze(-1)
+    lower = ((y + f).abs() < 3 * density.sigma).squeeze(-1)
+    near = int((upper | lower).sum())
+    return {
+        "precision": near / upper.numel(),
+        "upper_share": int(upper.sum()) / max(1, near),
+        "both_branches": float((upper.any(-1) & lower.any(-1)).float().mean()),
+    }
+
+
+@torch.no_grad()
+def path_profile(
+    model: Callable[[Tensor, Tensor], Tensor], shares: Tensor, *, pairs: int = 256, seed: int = 7
+) -> Tensor:
+    """Energies (pairs, S) on straight lines from start to goal, at the shares (S,) of the way."""
+    gen = torch.Generator().manual_seed(seed)
+    start, goal, _ = AccelerateBrake().trajectories(pairs, gen)
+    y = start[:, None] + shares[:, None] * (goal - start)[:, None]
+    return model(y, torch.cat([start, goal], dim=-1)[:, None])
+
+
+def mid_path_saddle(
+    model: Callable[[Tensor, Tensor], Tensor], *, pairs: int = 256, seed: int = 7
+) -> float:
+    """Median over pairs of mean E over the middle tenth minus mean E over the two end tenths.
+
+    In nats. The outermost fiftieth is left out: there the density itself ends.
+    """
+    ends = torch.linspace(0.02, 0.1, 5)
+    shares = torch.cat([ends, torch.linspace(0.45, 0.55, 5), 1.0 - ends])
+    energy = path_profile(model, shares, pairs=pairs, seed=seed)
+    middle = energy[:, 5:10].mean(-1)
+    outer = torch.cat([energy[:, :5], energy[:, 10:]], dim=-1).mean(-1)
+    return float((middle - outer).median())

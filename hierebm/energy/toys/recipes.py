@@ -1,17 +1,19 @@
-"""Complete ways to fit and to sample a toy density: the default, the original experiment's, others.
+"""Complete ways to fit and to sample a toy density: the default, and what it is compared with.
 
-What the gallery draws and what the benchmark measures are the same functions.
+The baseline is margin ranking with random negatives on a plain network, sampled by gradient
+descent. What the gallery draws and what the benchmark measures are the same functions.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hierebm.energy.default_sampler import SamplerConfig, draw
+from hierebm.energy.mcmc import descent
 from hierebm.energy.negatives import (
     HardNegatives,
     LangevinNegatives,
@@ -20,16 +22,17 @@ from hierebm.energy.negatives import (
     UniformNegatives,
 )
 from hierebm.energy.networks import EnergyMLP
+from hierebm.energy.proposals import UniformProposal
 from hierebm.energy.toys.conditional_densities import AccelerateBrake, ConditionalRing, TwoBranches
 from hierebm.energy.toys.densities import ToyDensity
-from hierebm.energy.training import EnergyConfig, default_negatives, fit_energy
+from hierebm.energy.training import TrainingConfig, default_negatives, fit_energy
 
 DATA_SIZE = 20_000
 
 
 @dataclass
 class Fitted:
-    """A trained energy and the processor seconds that the training took."""
+    """A trained energy, the processor seconds that the training took, and its updates."""
 
     model: EnergyMLP
     train_s: float
@@ -49,8 +52,8 @@ def fit_toy(
 
     Args:
         density: the data.
-        recipe: "info_nce" is the package's default. "margin" is the original experiment's: a plain
-            MLP, margin ranking, random negatives. "margin_hard" mines the hardest of them, masked.
+        recipe: "info_nce" is the package's default. "margin" is the baseline: a plain MLP, margin
+            ranking, random negatives. "margin_hard" keeps the hardest of them, masked.
             "persistent_cd" and "score_matching" are the usual alternatives, with the default's
             network.
         seed: of data, weights and negatives.
@@ -67,7 +70,7 @@ def fit_toy(
     gen = torch.Generator().manual_seed(seed)
     y = density.sample(DATA_SIZE, gen)
     low, high = density.low, density.high
-    config = EnergyConfig()
+    config = TrainingConfig()
     features = 0 if recipe.startswith("margin") else 64
     uniform = UniformNegatives(low, high, config.uniform_negatives)
     negatives: list[NegativeSource]
@@ -86,7 +89,7 @@ def fit_toy(
     elif recipe == "score_matching":
         config = replace(config, objective="score_matching", learning_rate=1e-3)
         config.objective_options = {"sigma": 0.025}
-        negatives = [PivotNegatives([0.1], 1)]  # not looked at
+        negatives = [PivotNegatives([0.1], 1)]  # not used by this objective
     else:
         raise ValueError(
             f"recipe {recipe!r} is none of 'info_nce', 'margin', 'margin_hard', 'persistent_cd', "
@@ -103,7 +106,7 @@ def fit_two_branches(latent: bool, *, seed: int = 0, steps: int = 600) -> Fitted
     gen = torch.Generator().manual_seed(seed)
     x, y = TwoBranches().sample(DATA_SIZE, gen)
     low, high = torch.tensor([-1.3]), torch.tensor([1.3])
-    config = EnergyConfig(steps=steps, batch_size=64)
+    config = TrainingConfig(steps=steps, batch_size=64)
     if latent:
         config.objective = "latent_info_nce"
         config.objective_options = {"latents": 4, "generator": gen}
@@ -118,7 +121,7 @@ def fit_between(by: str, *, seed: int = 0, steps: int = 1100) -> Fitted:
     gen = torch.Generator().manual_seed(seed)
     x, y = AccelerateBrake().sample(5 * DATA_SIZE, gen, by=by)
     # Four dimensions of condition: many conditions a batch, few negatives each.
-    config = EnergyConfig(
+    config = TrainingConfig(
         steps=steps, batch_size=512, conditional_negatives=3, pivot_negatives=2, pivot_rows=512,
         pivot_scales=(0.1, 0.3, 1.0),
     )  # fmt: skip
@@ -132,7 +135,7 @@ def fit_ring(density: ConditionalRing, *, seed: int = 0, steps: int = 800) -> Fi
     """Fit E(y | x) to the ring in d dimensions."""
     gen = torch.Generator().manual_seed(seed)
     x, y = density.sample(5 * DATA_SIZE, gen)
-    config = EnergyConfig(
+    config = TrainingConfig(
         steps=steps, conditional_negatives=2, pivot_negatives=6, pivot_rows=256,
         pivot_scales=(0.1, 0.2, 0.5, 1.0),
     )  # fmt: skip
@@ -141,37 +144,37 @@ def fit_ring(density: ConditionalRing, *, seed: int = 0, steps: int = 800) -> Fi
     return _timed(model, y, x, config, negatives, gen, None)
 
 
-@torch.no_grad()
-def path_profile(
-    model: Callable[[Tensor, Tensor], Tensor], shares: Tensor, *, pairs: int = 256, seed: int = 7
-) -> Tensor:
-    """Energies (pairs, S) on straight lines from start to goal, at the shares (S,) of the way."""
+# How ``draw_toy`` draws, by name: step sizes that fit the noise of the plane densities.
+SAMPLERS: dict[str, SamplerConfig] = {
+    "auto": SamplerConfig(),
+    "descent": SamplerConfig(method="descent", steps=200, step_size=2e-4),
+    "langevin": SamplerConfig(method="langevin", steps=300, step_size=1e-4),
+    "mala": SamplerConfig(method="mala", steps=300),
+    "annealed": SamplerConfig(method="annealed", steps=300, step_size=1e-4),
+    "smc": SamplerConfig(method="smc", candidates=2048),
+}
+
+
+def draw_toy(model: EnergyMLP, density: ToyDensity, n: int, method: str, seed: int = 1) -> Tensor:
+    """n samples (n, 2) of an energy over the plane, by the method of that name in ``SAMPLERS``."""
+    proposal = UniformProposal(density.low, density.high)
+    config = SAMPLERS[method]
     gen = torch.Generator().manual_seed(seed)
-    start, goal, _ = AccelerateBrake().trajectories(pairs, gen)
-    y = start[:, None] + shares[:, None] * (goal - start)[:, None]
-    return model(y, torch.cat([start, goal], dim=-1)[:, None])
+    return draw(model, n, proposal, config=config, generator=gen).y[0]
 
 
-def mid_path_saddle(
-    model: Callable[[Tensor, Tensor], Tensor], *, pairs: int = 256, seed: int = 7
-) -> float:
-    """Median over pairs of mean E over the middle tenth minus mean E over the two end tenths.
-
-    In nats. The outermost fiftieth is left out: there the density itself ends.
-    """
-    ends = torch.linspace(0.02, 0.1, 5)
-    shares = torch.cat([ends, torch.linspace(0.45, 0.55, 5), 1.0 - ends])
-    energy = path_profile(model, shares, pairs=pairs, seed=seed)
-    middle = energy[:, 5:10].mean(-1)
-    outer = torch.cat([energy[:, :5], energy[:, 10:]], dim=-1).mean(-1)
-    return float((middle - outer).median())
+def infer_branch(model: EnergyMLP, x: Tensor, z: Tensor | None) -> Tensor:
+    """Deterministic inference: descend y from 0 under x (N, R, 1) and z (N, R, 1); y (N, R, 1)."""
+    bounds = (torch.tensor([-1.3]), torch.tensor([1.3]))
+    y = torch.zeros_like(x)
+    return descent(model, y, x, z, steps=150, step_size=2e-3, max_move=0.05, bounds=bounds)
 
 
 def _timed(
     model: EnergyMLP,
     y: Tensor,
     x: Tensor | None,
-    config: EnergyConfig,
+    config: TrainingConfig,
     negatives: list[NegativeSource],
     gen: torch.Generator,
     seconds: float | None,
@@ -183,15 +186,3 @@ def _timed(
         clock=time.process_time,
     )  # fmt: skip
     return Fitted(model, time.process_time() - started, trainer.steps)
-
-
-def processor_ms(function: Callable[[], object], repeats: int = 20) -> float:
-    """Median processor milliseconds of a call, after two calls to warm up."""
-    function()
-    function()
-    times = []
-    for _ in range(repeats):
-        started = time.process_time()
-        function()
-        times.append(time.process_time() - started)
-    return 1e3 * sorted(times)[len(times) // 2]

@@ -62,7 +62,7 @@ def edges_between(
 
 
 def edge_calibration(edges: EdgeSample, config: GraphConfig) -> dict[str, float]:
-    """Metrics of edges; nothing is learnt from them.
+    """Metrics of edges; nothing is learned from them.
 
     Returns:
         ``graph/verified_rate``: share of the edges predicted up to ``max_edge`` that experience

@@ -5,7 +5,7 @@ In the order of reading: ``base`` (what a sampler is), ``ebm`` with ``between_en
 (baselines), ``registry`` (all of them by name).
 """
 
-from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler, farthest_points
+from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler
 from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.contrastive import ContrastiveSampler
@@ -36,6 +36,5 @@ __all__ = [
     "SubgoalSampler",
     "TrainingData",
     "UniformSampler",
-    "farthest_points",
     "make_sampler",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.training_data import TrainingData
 from hierebm.replay.scales import InputScales
-from hierebm.types import FloatArray, IntArray
+from hierebm.types import FloatArray
 
 Self = TypeVar("Self", bound="SubgoalSampler")
 
@@ -101,21 +101,3 @@ class LearnedSampler(SubgoalSampler):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place."""
-
-
-def farthest_points(points: FloatArray, n: int, first: int | Sequence[int]) -> IntArray:
-    """Indices of n points, each the farthest from those before it (Gonzalez 1985).
-
-    Args:
-        points: (m, dim).
-        n: how many, at most m.
-        first: index, or indices, to begin with.
-    """
-    n, given = min(n, len(points)), np.atleast_1d(np.asarray(first, np.int64))[:n]
-    chosen = np.empty(n, np.int64)
-    chosen[: len(given)] = given
-    gap = np.square(points[:, None] - points[given]).sum(-1).min(1)
-    for k in range(len(given), n):
-        chosen[k] = int(gap.argmax())
-        np.minimum(gap, np.square(points - points[chosen[k]]).sum(-1), out=gap)
-    return chosen

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.energy.resampling import importance_resample
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
@@ -15,7 +16,6 @@ from hierebm.planning.samplers.base import (
     CANDIDATES,
     OVERSAMPLING,
     LearnedSampler,
-    farthest_points,
 )
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.pair_score import PairScore

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
-from hierebm.planning.samplers.base import OVERSAMPLING, LearnedSampler, farthest_points
+from hierebm.planning.samplers.base import OVERSAMPLING, LearnedSampler
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.pair_score import PairScore, PointFeatures
 from hierebm.planning.samplers.training_data import TrainingData

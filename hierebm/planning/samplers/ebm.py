@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from hierebm.energy.point_selection import farthest_points
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.samplers.base import (
     CANDIDATES,
     OVERSAMPLING,
     LearnedSampler,
-    farthest_points,
 )
 from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.planning.samplers.config import EnergyConfig

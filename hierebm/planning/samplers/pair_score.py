@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hierebm.energy.losses import info_nce_rows
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP, RandomFourierFeatures
 from hierebm.planning.samplers.config import EnergyConfig
@@ -88,7 +88,11 @@ class PairScore:
         a, b = self._encode(0, first), self._encode(1, second)
         scores = -0.5 * torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
         labels = torch.arange(len(scores), device=self.device)
-        loss = 0.5 * (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels))
+        # Every other row's b is a negative of a, and every other row's a one of b.
+        own = torch.eye(len(scores), dtype=torch.bool, device=self.device)
+        positive, negative = -scores.diagonal(), (-scores).masked_fill(own, torch.inf)
+        rows = info_nce_rows(positive, negative) + info_nce_rows(positive, negative.T)
+        loss = 0.5 * rows.mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -2,7 +2,8 @@
 
 A batch of chains is ``x`` (N, S, D) with ``length`` (N,) transitions each: states 0 .. length are
 the sequence, the rest is padding that repeats the last state. The sampling among a finite set of
-states is exact inference in a Markov chain (forward filtering, backward sampling).
+states is exact inference in a Markov chain (forward filtering, backward sampling: Scott 2002,
+"Bayesian methods for hidden Markov models").
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ def valid_transitions(length: Tensor, size: int) -> Tensor:
 
 
 def resample(x: Tensor, length: Tensor, new_length: Tensor, size: int | None = None) -> Tensor:
-    """Chains with ``new_length`` (N,) transitions, linearly interpolated; (N, size, D)."""
+    """Chains with another number of transitions, linearly interpolated in time.
+
+    Args:
+        x: (N, S, D) chains.
+        length, new_length: (N,) transitions, now and afterwards; at least 1.
+        size: states that the result is padded to; by default those of the longest chain.
+
+    Returns:
+        (N, size, D); both ends of each chain are kept bit for bit.
+    """
     size = int(new_length.max()) + 1 if size is None else size
     step = torch.arange(size, device=x.device) / new_length.unsqueeze(1)
     at = (step * length.unsqueeze(1)).minimum(length.unsqueeze(1).to(step))
@@ -32,7 +42,11 @@ def resample(x: Tensor, length: Tensor, new_length: Tensor, size: int | None = N
 
 
 def bending(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """sum_t |x_t+1 - 2 x_t + x_t-1|^2 / 2 of each chain (N,), and its gradient (N, S, D)."""
+    """Acceleration penalty of chains (N, S, D): sum_t |x_t+1 - 2 x_t + x_t-1|^2 / 2.
+
+    Returns:
+        The penalty (N,) and its gradient (N, S, D).
+    """
     gradient = torch.zeros_like(x)
     if x.shape[1] < 3:
         return x.new_zeros(len(x)), gradient
@@ -52,6 +66,10 @@ def stiffness_inverses(size: int, bend: float) -> tuple[Tensor, Tensor]:
     in the inner states. Descending along P times the gradient moves the whole sequence at once
     where plain descent needs T^2 steps to carry a correction from one end to the other (the
     covariant gradient of CHOMP, Ratliff et al. 2009).
+
+    Args:
+        size: S, states that chains are padded to; at least 3.
+        bend: weight of the accelerations.
 
     Returns:
         P and L with L L^T = P, each (size - 1, size - 2, size - 2): entry T - 1 is for chains of T
@@ -79,7 +97,8 @@ def least_costs(direct: Tensor, first: Tensor, table: Tensor, last: Tensor, long
         longest: largest number of transitions T.
 
     Returns:
-        (B, longest): column T - 1 is the least cost of exactly T transitions (min-plus products).
+        (B, longest): column T - 1 is the least cost of exactly T transitions (Bellman's recursion,
+        a min-plus product for each transition).
     """
     costs, to_go = [direct], last
     for n_transitions in range(2, longest + 1):
@@ -107,6 +126,8 @@ def sample_sequences(
         first, table, last: as in :func:`least_costs`.
         length: (B,) number of transitions of each query's sequences.
         n: sequences per query.
+        temperature: in the unit of the costs.
+        generator: source of the draws; None takes torch's global one.
 
     Returns:
         (B, n, max(length) - 1) indices of the inner states; -1 in the padding, and wherever no

@@ -74,10 +74,10 @@ def test_success_moves_it_out_failure_in_and_old_outcomes_are_forgotten() -> Non
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
-def test_an_agent_plans_with_the_cutoff_that_it_learnt(calibrate: bool) -> None:
+def test_an_agent_plans_with_the_cutoff_that_it_learned(calibrate: bool) -> None:
     agent = HierarchicalEBMAgent(
         seed=0,
-        calibrate=calibrate,
+        calibrate_cutoff=calibrate,
         learning_starts=200,
         energy_train_freq=200,
         energy_gradient_steps=1,
@@ -86,18 +86,19 @@ def test_an_agent_plans_with_the_cutoff_that_it_learnt(calibrate: bool) -> None:
         direct_episodes=1.0,
         batch_size=16,
     ).learn("PointMassGoal-v0", 600)
-    assert agent.planner_config.safe_edge == pytest.approx(8.0)
-    if agent.edge_cutoff is not None:
+    context = agent.high_level.context
+    assert context.safe_edge == pytest.approx(8.0)
+    if context.edge_cutoff is not None:
         for _ in range(1000):
-            agent.edge_cutoff.add(15.0, True)
+            context.edge_cutoff.add(15.0, True)
     agent.learn(total_timesteps=200, reset_num_timesteps=False)
-    cutoff = agent.planner_config.safe_edge
-    assert agent.planner.config.safe_edge == agent._predictor.config.safe_edge == cutoff
+    cutoff = context.safe_edge
+    assert context.edges.config.safe_edge == cutoff
     assert agent.config.safe_edge == 8.0
-    assert (agent.edge_cutoff is not None) == calibrate
+    assert (context.edge_cutoff is not None) == calibrate
     assert 15.0 < cutoff <= 20.0 if calibrate else cutoff == 8.0
-    if agent.edge_cutoff is not None:
+    if context.edge_cutoff is not None:
         for _ in range(1000):
-            agent.edge_cutoff.add(3.0, False)
+            context.edge_cutoff.add(3.0, False)
         agent.learn(total_timesteps=200, reset_num_timesteps=False)
-        assert agent.planner_config.safe_edge == pytest.approx(8.0), "it only grows"
+        assert context.safe_edge == pytest.approx(8.0), "it only grows"

@@ -37,7 +37,7 @@ def _true_steps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where((a[:, 0] < 2) == (b[:, 0] < 2), straight, around) / 0.2
 
 
-def test_experience_supports_what_is_true_and_nothing_through_the_wall() -> None:
+def test_experience_verifies_what_is_true_and_nothing_through_the_wall() -> None:
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
@@ -72,25 +72,25 @@ def test_experience_grows_piece_by_piece_and_resumes() -> None:
     assert np.array_equal(restored.visits, pieces.visits)
 
 
-def test_without_experience_nothing_is_supported() -> None:
+def test_without_experience_nothing_is_verified() -> None:
     points = np.zeros((3, 2), np.float32)
     assert not TransitionMap(STEP).verify(points, points, np.ones(3, np.float32))[1].any()
     assert TransitionMap(STEP).frontier(points[0], 10.0, np.random.default_rng(0)) is None
 
 
-def test_where_trajectories_were_faster_the_critics_are_corrected() -> None:
+def test_where_trajectories_were_faster_predictions_are_corrected() -> None:
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
     a = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
     b = np.array([[1.5, 0.5], [3.5, 0.5]], np.float32)
     steps, verified = world.verify(a, b, np.array([30.0, 30.0], np.float32))
-    assert 5.0 <= steps[0] <= 12.0, "five steps at full speed, the critics said thirty"
+    assert 5.0 <= steps[0] <= 12.0, "five steps at full speed, predicted were thirty"
     assert 24.0 <= steps[1] <= 30.0, "29 steps around the wall"
     assert verified.tolist() == [True, True]
 
 
-def test_where_the_fastest_took_longer_the_critics_are_corrected() -> None:
+def test_where_the_fastest_took_longer_predictions_are_corrected() -> None:
     # One walk at full speed: ten steps up, four to the right, ten down.
     moves = np.repeat([[0.0, 0.2], [0.2, 0.0], [0.0, -0.2]], [10, 4, 10], axis=0)
     at = np.concatenate([np.zeros((1, 2)), moves.cumsum(0)]).astype(np.float32)
@@ -105,7 +105,7 @@ def test_where_the_fastest_took_longer_the_critics_are_corrected() -> None:
     assert (known >= 16.0).all() and (known <= 28.0).all()
     said = np.array([3.0, 9.0, 14.0, 40.0], np.float32)
     steps, verified = world.verify(*ends, said)
-    # Rounding to landmarks explains two steps at either end; what nothing bears out stays as said.
+    # Rounding to landmarks explains two steps at either end; the unverified stays as predicted.
     np.testing.assert_array_equal(verified, [False, True, True, True])
     np.testing.assert_array_equal(steps, [3.0, known[1] - 4.0, 14.0, known[3] + 2.0])
 
@@ -114,7 +114,7 @@ def test_exploration_goes_where_few_have_been() -> None:
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
-    # Nobody was often in the upper left corner, everybody everywhere else.
+    # The upper left corner was rarely visited, the rest often.
     corner = (world.landmarks * 0.4 < [0.8, 9.0]).all(-1) & (world.landmarks[:, 1] * 0.4 > 3.2)
     world.visits = np.where(corner, 1, 10_000)
     rng = np.random.default_rng(0)

@@ -1,0 +1,258 @@
+"""The committed results as Markdown: ``python -m benchmarks tables [--results DIR] [--out FILE]``.
+
+Reads ``DIR/NAME.json`` of every benchmark and writes one page: a section a benchmark, with the
+command, commit and machine that the file names, then its tables. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown import Row, each, grouped, interval, middle, number, table, titled
+from benchmarks.subgoals.tables import subgoals
+
+RESULTS, OUT = Path("benchmarks/results"), Path("docs/results.md")
+
+WORDS = {
+    "chain": "ebm, bisection",
+    "experience check": "verification by experience",
+    "barred edges": "blocked edges",
+    "redrawn nodes": "nodes drawn again",
+    "straightened path": "path smoothing",
+    "exploring": "exploration of the frontier",
+    "auto": "default",
+    "-": "",
+}
+"""Names in rows of earlier versions, and what they are called now."""
+KEYS = {
+    "wormholes": "underestimated",
+    "supported": "verified",
+    "wormholes_supported": "underestimated_verified",
+}
+"""The same for keys."""
+SUCCESS_OF_CURVES = 0.9
+"""Learning curves are told by when they first come to this."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--out", type=Path, default=OUT, help="the page to write")
+    args = parser.parse_args(argv)
+    text = page(args.results, args.out)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(text)
+    print(f"wrote {args.out}")
+    return 0
+
+
+def page(results: Path, out: Path) -> str:
+    """The whole page, for a file at ``out`` (pictures are linked relative to it).
+
+    Raises:
+        FileNotFoundError: no benchmark has a JSON file in ``results``.
+    """
+    parts = [
+        "# Results",
+        "Generated from the committed JSON by `python -m benchmarks tables`; do not edit by hand. "
+        "What was tried and why is in [experiments](experiments/README.md); terms are in the "
+        "[glossary](glossary.md). Values of several seeds are given by seed (a / b / c) or as "
+        "their median; intervals are 95% Wilson intervals, from the lowest to the highest end of "
+        "all seeds.",
+    ]
+    found = [name for name in SECTIONS if (results / f"{name}.json").is_file()]
+    if not found:
+        raise FileNotFoundError(f"{results} holds no {', '.join(f'{n}.json' for n in SECTIONS)}")
+    for name in found:
+        report = json.loads((results / f"{name}.json").read_text())
+        title, section = SECTIONS[name]
+        parts += [f"## {title}", _origin(name, report), *section(_current(report["rows"]))]
+        parts += [
+            f"![{path.stem}]({os.path.relpath(path, out.parent)})"
+            for path in sorted(results.glob(f"{name}*.png"))
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _origin(name: str, report: dict[str, Any]) -> str:
+    machine = report["machine"]
+    quick = f" --quick --seeds {report['seeds']}" if report.get("quick") else ""
+    lines = [
+        f"`python -m benchmarks {name}{quick}`, commit {report['commit']}, {machine['cpu']}, "
+        f"{machine['cores']} cores, torch {machine['torch']}, seeds: {report['seeds']}"
+    ]
+    if report.get("wall_s"):
+        lines.append(f", {report['wall_s'] / 60:.0f} minutes")
+    if report.get("note"):
+        lines.append(f"; {report['note']}")
+    return "".join(lines) + "."
+
+
+def _current(rows: Iterable[Row]) -> list[Row]:
+    """Rows in today's vocabulary."""
+    return [
+        {
+            KEYS.get(key, key): WORDS.get(value, value) if isinstance(value, str) else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+# ------------------------------------------------------------------------------- benchmarks
+
+
+def learning(rows: list[Row]) -> list[str]:
+    """One line a layout and agent."""
+    lines = []
+    for (layout, method), group in grouped(rows, "layout", "method"):
+        first = [_first_at(row["curve"], SUCCESS_OF_CURVES) for row in group]
+        lines.append(
+            [
+                layout + (", far tasks" if group[0].get("distance") else ""),
+                method,
+                f"{group[0]['env_steps']:,}",
+                middle([row["wall_s"] for row in group], 3, " s"),
+                each(group, "success", 3),
+                interval(group),
+                " / ".join("-" if x is None else f"{x[0]:,}" for x in first),
+                " / ".join("-" if x is None else number(x[1], 2) for x in first),
+                middle([row["steps"] for row in group], 2),
+                each(group, "path_ratio", 3),
+                each(group, "saddle_nats", 2),
+            ]
+        )
+    columns = "layout|agent|env steps|training|success|95%|steps to .9|seconds to .9|steps to goal"
+    return [table(f"{columns}|path over shortest|saddle, nats", lines)]
+
+
+def energy(rows: list[Row]) -> list[str]:
+    """Densities against real data; the spiral under every recipe; special targets."""
+    plane = [row for row in rows if row.get("tv") is not None]
+    real = {r["density"]: r for r in plane if r["objective"] == "(real data)"}
+    default = [r for r in plane if (r["objective"], r["sampler"]) == ("info_nce", "default")]
+    columns = "precision|total variation|coverage|log p correlation / slope|training|64 samples"
+    densities = [[r["density"], *_density(r, real.get(r["density"]))] for r in default]
+    recipes = [
+        [r["objective"], r["sampler"], *_density(r)]
+        for r in plane
+        if r["density"] == "spiral" and r["objective"] != "(real data)"
+    ]
+    special = {
+        "upper_share": "upper branch, share",
+        "both_branches": "both branches, share of x",
+        "saddle_nats": "mid-path saddle, nats",
+        "ess": "effective candidates",
+        "speedup": "times autograd's speed",
+    }
+    others = [
+        [
+            r["density"],
+            r["objective"],
+            r["sampler"],
+            number(r.get("precision"), 3),
+            number(r.get("coverage"), 3),
+            number(r.get("sample_ms"), 3),
+            ", ".join(f"{name} {number(r[k], 2)}" for k, name in special.items() if k in r),
+        ]
+        for r in rows
+        if r.get("tv") is None
+    ]
+    other_columns = "target|objective|sampler|precision|coverage|ms|besides"
+    return [
+        *titled(
+            "Densities, default recipe (in brackets: real data)",
+            table(f"density|{columns}", densities),
+        ),
+        *titled("The spiral under every recipe", table(f"objective|sampler|{columns}", recipes)),
+        *titled("Branches, valleys, rings, steps", table(other_columns, others)),
+    ]
+
+
+def _density(row: Row, real: Row | None = None) -> list[str]:
+    def against(key: str) -> str:
+        given = "" if real is None else f" ({number(real[key], 3)})"
+        return number(row[key], 3) + given
+
+    return [
+        against("precision"),
+        against("tv"),
+        number(row["coverage"], 3),
+        f"{number(row['logp_corr'], 3)} / {number(row['logp_slope'], 3)}",
+        number(row["train_s"], 3) + " s",
+        number(row["sample_ms"], 3) + " ms",
+    ]
+
+
+def sequence(rows: list[Row]) -> list[str]:
+    """One line a world and length of training."""
+    keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked")
+    lines = [
+        [
+            layout,
+            f"{steps:,}",
+            *(each(group, key, 3) for key in keys),
+            *(middle([r[k] for r in group], 3) for k in ("states", "variation")),
+            middle([r["plan_ms"] for r in group], 2, " ms"),
+            middle([r["train_s"] for r in group], 2, " s"),
+        ]
+        for (layout, steps), group in grouped(rows, "layout", "env_steps", keep_order=True)
+    ]
+    columns = "layout|env steps|length over shortest, median|90%|segments free|plans free"
+    return [table(f"{columns}|plans not blocked|states|step variation|plan|training", lines)]
+
+
+def speed(rows: list[Row]) -> list[str]:
+    """Ours against each peer; what has no peer; planning time by nodes."""
+    by_nodes = [row for row in rows if row["what"] == "planning time"]
+    lines = []
+    for row in (r for r in rows if r not in by_nodes):
+        ratio = row["ratio"] if row["peer"] is not None else None
+        spread = (
+            ""
+            if ratio is None or row["ratio_min"] is None
+            else (f" ({number(row['ratio_min'], 3)} to {number(row['ratio_max'], 3)})")
+        )
+        unit = row["unit"]
+        missed = ", **missed**" if row["met"] is False else ""
+        lines.append(
+            [
+                row["what"],
+                row["against"] or "",
+                f"{number(row['ours'], 3)} {unit}",
+                "" if row["peer"] is None else f"{number(row['peer'], 3)} {unit}",
+                number(ratio, 3) + spread,
+                (row["target"] or "") + missed,
+                number(row["of_floor"], 3),
+            ]
+        )
+    times = [[str(row["nodes"]), number(row["ours"], 2)] for row in by_nodes]
+    return [
+        table("what|against|ours|peer|ratio|target|times the floor", lines),
+        *titled("Planning time by nodes, ms", table("nodes|ms a plan", times)),
+    ]
+
+
+SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
+    "learning": ("Learning", learning),
+    "subgoals": ("Subgoals", subgoals),
+    "energy": ("Energies", energy),
+    "sequence": ("Sequence optimiser", sequence),
+    "speed": ("Speed", speed),
+}
+
+
+def _first_at(curve: Sequence[Sequence[float]], rate: float) -> tuple[int, float] | None:
+    """Steps and seconds at which a curve of (steps, seconds, success) first comes to ``rate``."""
+    for steps, seconds, success in curve:
+        if success >= rate:
+            return int(steps), seconds
+    return None

@@ -1,0 +1,285 @@
+"""Every command does what it says, and explains in one line what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import pairwise
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import hierebm
+from hierebm import DDPGHERConfig, HierarchicalEBMConfig
+from hierebm.cli.commands import format_rows, parse_settings, parse_value
+from hierebm.cli.names import AGENTS
+from hierebm.cli.parser import main
+
+TINY = ["--total-timesteps", "260", "--seed", "0", "--no-progress-bar"]
+SETTINGS = {
+    "hidden_sizes": "[32,32]",
+    "batch_size": "16",
+    "learning_starts": "120",
+    "train_freq": "10",
+    "n_subgoals": "8",
+    "energy_train_freq": "60",
+    "energy_gradient_steps": "2",
+    "pool_size": "100",
+}
+
+
+def settings(*names):
+    chosen = names or SETTINGS
+    return [text for name in chosen for text in ("--set", f"{name}={SETTINGS[name]}")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint and a run folder, made by the command itself."""
+    folder = tmp_path_factory.mktemp("trained")
+    status = main(
+        ["train", *TINY, *settings(), "--out", str(folder / "agent.zip"), "--episodes", "2",
+         "--tensorboard-log", str(folder / "runs"), "--eval-freq", "200",
+         "--checkpoint-freq", "200"]
+    )  # fmt: skip
+    assert status == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("10_000", 10_000), ("[256,256]", [256, 256]), ("true", True), ("None", None),
+     ("True", True), ("ebm", "ebm"), ('"a b"', "a b"), ("four_rooms", "four_rooms"), ("", "")],
+)  # fmt: skip
+def test_values_from_the_command_line(text, value):
+    parsed = parse_value(text)
+    assert parsed == value and type(parsed) is type(value)
+
+
+def test_settings_of_groups_are_collected():
+    pairs = [("tau", "0.1"), ("sequence.chains", "8"), ("sequence.levels", "1")]
+    assert parse_settings(pairs) == {"tau": 0.1, "sequence": {"chains": 8, "levels": 1}}
+
+
+def test_table_lines_up():
+    table = format_rows([["agent", "success"], ["flat", "0.5"], ["hierarchical", "1.0"]])
+    lines = table.splitlines()
+    assert {line.index(word) for line, word in zip(lines[2:], ("0.5", "1.0"), strict=True)} == {
+        lines[0].index("success")
+    }
+    assert set(lines[1]) == {"-", " "}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_settings_are_listed(agent, capsys):
+    assert main(["settings", "--agent", agent]) == 0
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    second, third = header.index("default"), header.index("meaning")
+    listed, groups = {}, []
+    for before, line in pairwise(lines):
+        if not before:
+            groups.append(line)
+        elif line:
+            name, value, meaning = line[:second], line[second:third], line[third:]
+            listed[name.strip()] = json.loads(value)
+            assert len(meaning) > 5, name
+    config = (HierarchicalEBMConfig if agent == "hierarchical" else DDPGHERConfig)()
+    flat = {k: v for k, v in config.to_dict().items() if not isinstance(v, dict)}
+    assert {k: v for k, v in listed.items() if "." not in k} == json.loads(json.dumps(flat))
+    assert groups[0] == "Networks and updates of the low level"
+    assert ("sequence.transition_steps" in listed) == (agent == "hierarchical")
+
+
+def test_train_leaves_everything_it_was_asked_for(trained):
+    assert (trained / "agent.zip").is_file()
+    assert (trained / "agent_200_steps.zip").is_file()
+    (run,) = (trained / "runs").iterdir()
+    rows = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
+    assert any("eval/success_rate" in row for row in rows)
+    assert rows[-1]["step"] == 260
+    assert list(run.glob("events.out.tfevents.*"))
+
+
+def test_evaluate_prints_and_writes_every_episode(trained, capsys, tmp_path):
+    checkpoint, out = str(trained / "agent.zip"), tmp_path / "result.json"
+    argv = ["evaluate", checkpoint, "--episodes", "3", "--distance", "0.5", "0.8"]
+    assert main([*argv, "--json", str(out)]) == 0
+    assert "over 3 episodes" in capsys.readouterr().out
+    row = json.loads(out.read_text())
+    assert row["env"] == "PointMassGoal-v0" and row["options"] == {"distance": [0.5, 0.8]}
+    for episode in row["episodes"]:
+        distance = np.linalg.norm(np.subtract(episode["goal"], episode["start"]))
+        assert 0.5 - 1e-3 <= distance <= 0.8 + 1e-3
+
+
+def test_evaluate_on_another_map(trained, capsys):
+    checkpoint = str(trained / "agent.zip")
+    assert main(["evaluate", checkpoint, "--episodes", "1", "--layout", "u"]) == 0
+    assert "over 1 episodes" in capsys.readouterr().out
+
+
+def test_plot_writes_pictures(trained, capsys, tmp_path):
+    (run,) = (trained / "runs").iterdir()
+    argv = ["plot", str(trained / "agent.zip"), "--out", str(tmp_path), "--tasks", "1"]
+    assert main([*argv, "--run", str(run)]) == 0
+    written = capsys.readouterr().out
+    for name in ("path_0", "energy_0", "episode_0", "success"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"{name}.png" in written
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["evaluate", "missing.zip"], "no checkpoint"),
+        (["train", "--set", "batchsize=3"], "did you mean batch_size"),
+        (["train", "CartPole-v1"], "Dict"),
+        (["train", "NoSuchEnv-v0"], "NoSuchEnv"),
+        (["train", "--layout", "nowhere"], "four_rooms"),
+        (["train", "--env-arg", "nosuch=1"], "nosuch"),
+        (["train", "--device", "nosuch"], "device='nosuch'"),
+        (["train", "--set", "train_freq=0"], "train_freq must be at least 1"),
+        (["train", "--set", "tau=1", "--set", "tau.x=1"], "tau.x=1 contradicts tau=1"),
+        (["train", "--set", "tau.x=1"], "tau must be a number"),
+        (["train", "--out", "."], "name a file in it"),
+        (["evaluate", "."], "name a file in it"),
+    ],
+)
+def test_errors_are_one_line_and_status_1(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"hierebm {argv[0]}: error: ") and message in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "demo"])
+def test_where_nothing_can_be_written_nothing_is_learnt(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    for agent in AGENTS.values():
+        monkeypatch.setattr(getattr(hierebm, agent), "learn", None)
+    out = tmp_path / "file" / "agent.zip"
+    assert main([command, "--out", str(out)]) == 1
+    assert "error" in capsys.readouterr().err
+    assert (tmp_path / "file").is_file()
+
+
+def test_train_says_where_it_saved_and_how_evaluations_went(tmp_path, capsys):
+    argv = ["train", "--agent", "ddpg-her", *TINY, *settings("hidden_sizes", "batch_size")]
+    argv += ["--eval-freq", "150", "--episodes", "0", "--out", str(tmp_path / "agent")]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    assert f"saved {tmp_path / 'agent.zip'} after 260 steps" in printed
+    assert "Evaluation after 150 steps: success" in printed
+    assert main(["train", "--out", str(tmp_path)]) == 1
+    assert "name a file in it" in capsys.readouterr().err
+
+
+def test_an_env_from_a_module_is_found_again_by_naming_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "its_module.py").write_text(
+        "import gymnasium\n"
+        "import hierebm\n"
+        "gymnasium.register('Elsewhere-v0', 'hierebm.envs.point_mass:PointMassGoalEnv')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    out = str(tmp_path / "agent.zip")
+    argv = ["its_module:Elsewhere-v0", "--agent", "ddpg-her", *TINY, "--layout", "u"]
+    assert main(["train", *argv, "--episodes", "0", "--out", out]) == 0
+    # Another process has not imported it.
+    del gym.registry["Elsewhere-v0"], sys.modules["its_module"]
+    try:
+        assert main(["evaluate", out, "--episodes", "1"]) == 1
+        assert "--env MODULE:Elsewhere-v0" in capsys.readouterr().err
+        json_file = tmp_path / "result.json"
+        argv = ["evaluate", out, "--env", "its_module:Elsewhere-v0", "--episodes", "1"]
+        assert main([*argv, "--json", str(json_file)]) == 0
+        assert json.loads(json_file.read_text())["env_kwargs"] == {"layout": "u"}
+    finally:
+        gym.registry.pop("Elsewhere-v0", None)
+        sys.modules.pop("its_module", None)
+
+
+def test_traceback_on_demand():
+    with pytest.raises(FileNotFoundError):
+        main(["evaluate", "missing.zip", "--traceback"])
+
+
+def test_foreign_checkpoints_and_envs(trained, tmp_path, capsys):
+    from hierebm.checkpoint.format import save_checkpoint
+
+    buffer = save_checkpoint(tmp_path / "buffer", meta={"agent": "replay buffer"})
+    assert main(["evaluate", str(buffer)]) == 1
+    assert "holds no agent" in capsys.readouterr().err
+    assert main(["evaluate", str(trained / "agent.zip"), "--env", "CartPole-v1"]) == 1
+    assert "cannot act in CartPole-v1" in capsys.readouterr().err
+
+
+class BreaksLate(gym.Wrapper):
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        observation, *rest = self.env.step(action)
+        if self.steps > 50:
+            observation["achieved_goal"] = np.full(2, np.nan, np.float32)
+        return observation, *rest
+
+
+def test_what_was_learnt_before_an_error_is_saved(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(
+        gym.registry,
+        "Breaks-v0",
+        gym.envs.registration.EnvSpec(
+            "Breaks-v0", entry_point=lambda: BreaksLate(gym.make("PointMassGoal-v0"))
+        ),
+    )
+    out = tmp_path / "saved.zip"
+    assert main(["train", "Breaks-v0", "--agent", "ddpg-her", *TINY, "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    assert "achieved_goal" in captured.err and "Traceback" not in captured.err
+    assert "saved" in captured.out and out.is_file()
+
+
+def test_demo_trains_both_and_says_where_things_are(tmp_path, capsys, monkeypatch):
+    from hierebm.agents.ddpg_her import DDPGHERConfig
+    from hierebm.agents.hierarchical import HierarchicalEBMConfig
+
+    for config in (DDPGHERConfig, HierarchicalEBMConfig):
+        original = config.__init__
+        tiny = {k: v for k, v in parse_settings(list(SETTINGS.items())).items()
+                if k in config.__dataclass_fields__}  # fmt: skip
+        monkeypatch.setattr(
+            config,
+            "__init__",
+            lambda self, *, _original=original, _tiny=tiny, **kw: _original(
+                self, **{**_tiny, **kw}
+            ),
+        )
+    out = tmp_path / "demo"
+    argv = ["demo", "--out", str(out), "--total-timesteps", "240", "--episodes", "2"]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    table = [line.split() for line in printed.splitlines()]
+    assert [row[:2] for row in table if row and row[0] in ("flat", "hierarchical")] == [
+        ["flat", "240"],
+        ["hierarchical", "240"],
+    ]
+    for name in ("flat.zip", "hierarchical.zip", "success.png", "path_0.png", "episode_2.png"):
+        assert (out / name).is_file()
+        assert str(out / name) in printed
+    assert sorted(p.name for p in (out / "tensorboard").iterdir()) == ["flat_1", "hierarchical_1"]
+    assert f"tensorboard --logdir {out / 'tensorboard'}" in printed
+
+
+def test_gallery_hands_over(tmp_path, capsys, monkeypatch):
+    from hierebm.energy.toys import gallery
+
+    asked = []
+    monkeypatch.setattr(
+        gallery, "main", lambda out, quick: asked.append((out, quick)) or [out / "spiral.png"]
+    )
+    assert main(["gallery", "--out", str(tmp_path), "--quick"]) == 0
+    assert asked == [(tmp_path, True)]
+    assert f"wrote {tmp_path / 'spiral.png'}" in capsys.readouterr().out

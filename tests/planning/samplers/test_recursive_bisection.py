@@ -1,0 +1,75 @@
+"""Recursive bisection: in even steps around a wall, the first segment first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hierebm.planning.samplers.recursive_bisection import TooLong, recursive_bisection
+from hierebm.types import FloatArray
+from tests.planning.world import (
+    GOAL,
+    START,
+    WallWorld,
+    make_pool,
+    steps_between,
+)
+
+
+def _detour_energy(points: FloatArray, start: FloatArray, goal: FloatArray) -> FloatArray:
+    """(k, m, 2), (k, 2), (k, 2) -> (k, m) steps over a point: the energy that there should be."""
+    k, m, _ = points.shape
+    a, b, w = np.repeat(start, m, 0), np.repeat(goal, m, 0), points.reshape(k * m, 2)
+    d = WallWorld().distance
+    return (d(a, a, w) + d(w, w, b)).reshape(k, m)
+
+
+def _above(limit: float) -> TooLong:
+    return lambda a, b: steps_between(a, b) > limit
+
+
+def test_a_bisected_way_leads_around_the_wall_in_even_steps() -> None:
+    points = make_pool().achieved_goal
+    chain = recursive_bisection(
+        START, GOAL, 20, points, _detour_energy, _above(6.0), np.random.default_rng(0)
+    )
+    way = np.stack([START, *chain, GOAL])
+    hops = steps_between(way[:-1], way[1:])
+    assert hops.max() <= 6.0
+    direct = steps_between(START[None], GOAL[None])[0]
+    assert hops.sum() < 1.1 * direct
+    # Bisection makes a power of two; no more than twice as many as it takes.
+    assert direct / 6.0 < len(hops) <= 2.0 * direct / 6.0 + 1.0
+    assert {tuple(x) for x in chain} <= {tuple(x) for x in points}
+
+
+def test_few_points_are_enough_to_set_out() -> None:
+    points = make_pool().achieved_goal
+    for n in (3, 4, 6):
+        chain = recursive_bisection(
+            START, GOAL, n, points, _detour_energy, _above(4.0), np.random.default_rng(0)
+        )
+        way = np.stack([START, *chain, GOAL])
+        hops = steps_between(way[:-1], way[1:])
+        assert hops[0] <= 4.0 < hops.max(), "hops first, then unexpanded segments"
+        assert hops.sum() < 1.1 * steps_between(START[None], GOAL[None])[0]
+
+
+def test_bisection_keeps_to_its_number_and_ends_where_there_is_no_middle() -> None:
+    points = make_pool().achieved_goal
+    for n in (0, 1, 3):
+        chain = recursive_bisection(
+            START, GOAL, n, points, _detour_energy, _above(2.0), np.random.default_rng(0)
+        )
+        assert chain.shape == (n, 2)
+    near_the_ends = np.stack([START + 0.01, START + 0.05, GOAL - 0.05])
+    chain = recursive_bisection(
+        START, GOAL, 9, near_the_ends, _detour_energy, _above(2.0), np.random.default_rng(0)
+    )
+    assert chain.shape == (0, 2)
+    only = np.array([[1.0, 2.0]], np.float32)
+    assert (
+        recursive_bisection(
+            START, GOAL, 9, only, _detour_energy, _above(2.0), np.random.default_rng(0)
+        )
+        == only
+    ).all()

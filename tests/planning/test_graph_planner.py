@@ -1,0 +1,165 @@
+"""The graph planner: commitment, missed subgoals, exploration, placeholder edges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hierebm.planning.context import PlanningContext
+from hierebm.planning.graph_planner import RANDOM_WALK_STEPS, GraphPlanner, PlannerConfig
+from hierebm.planning.samplers import (
+    ReplaySampler,
+    SubgoalSampler,
+)
+from tests.planning.world import (
+    GOAL,
+    SCALES,
+    START,
+    LeftHalf,
+    WallWorld,
+    make_pool,
+    reached,
+)
+
+
+def make_planner(sampler: SubgoalSampler | None = None, **settings: Any) -> GraphPlanner:
+    config = PlannerConfig(n_subgoals=150, **settings)
+    context = PlanningContext(
+        config,
+        2,
+        WallWorld(),
+        reached,
+        torch.Generator(),
+        torch.device("cpu"),
+        SCALES,
+        make_pool(),
+    )
+    return GraphPlanner(context, sampler or ReplaySampler())
+
+
+class EveryThirdOfTheWay(SubgoalSampler):
+    """Nodes one after the other around the wall, too far apart for the graph's edges."""
+
+    def sample(self, start, goal, n, pool, rng, edges=None):  # type: ignore
+        way = np.array([[1.4, 1.2], [1.9, 3.2], [3.0, 2.0]], np.float32)
+        return pool.nodes_at(way, np.zeros(3, np.float32), in_order=3)
+
+
+def test_a_path_ends_where_an_unexpanded_segment_begins() -> None:
+    planner = make_planner(EveryThirdOfTheWay(), max_edge=6.0, smooth_path=False)
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0))
+    assert plan.path == [1], "over the first hop; only a placeholder edge leads on"
+    assert np.isinf(planner.show(zeros, START, GOAL, np.random.default_rng(0)).length)
+    graph, there = plan.graph, plan.subgoal
+    plan = planner.step(plan, zeros, there)
+    assert plan.graph is not graph, "at its end it is planned again"
+    assert plan.path == [], "from there on, this sampler has placeholders only"
+    graph.nodes = replace(graph.nodes, in_order=0)
+    assert graph.shortest_path() == [], "no placeholder edges over nodes that are in no order"
+
+
+def test_a_placeholder_edge_is_the_last_resort() -> None:
+    planner = make_planner(EveryThirdOfTheWay(), max_edge=15.0, smooth_path=False)
+    plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+    assert plan.path[-1] == plan.graph.goal_node, "edges lead all the way"
+    plan.graph.block(plan.graph.start, plan.graph.point(1))
+    plan.graph.block(plan.graph.start, plan.graph.point(2))
+    plan.graph.move_start(np.zeros(4, np.float32), START)
+    assert plan.graph.shortest_path() == [], "no placeholder over what failed"
+
+
+def test_a_perfect_follower_arrives_and_no_subgoal_is_dropped_on_the_way() -> None:
+    planner = make_planner()
+    at, zeros = START.copy(), np.zeros(4, np.float32)
+    plan = planner.begin(zeros, at, GOAL, np.random.default_rng(0), learning=True)
+    subgoals, steps = [plan.subgoal], 0
+    while not reached(at[None], GOAL[None])[0]:
+        step = plan.subgoal - at
+        at = at + step * min(1.0, 0.2 / max(float(np.linalg.norm(step)), 1e-9))
+        plan = planner.step(plan, zeros, at.astype(np.float32))
+        if not np.array_equal(plan.subgoal, subgoals[-1]):
+            subgoals.append(plan.subgoal)
+        steps += 1
+        assert steps < 60
+    stats = planner.stats.pop()
+    assert stats["subgoal/reached_rate"] == 1.0
+    assert abs(stats["subgoal/distance_error"]) < 3.0
+    true = WallWorld().distance(zeros[None], START[None], GOAL[None])[0]
+    assert steps <= 1.25 * true
+    assert len(subgoals) <= 20
+
+
+def test_a_follower_that_is_stuck_is_given_other_subgoals() -> None:
+    planner = make_planner()
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=True)
+    first = plan.subgoal
+    kept, seen = 0, {tuple(first)}
+    for t in range(120):
+        if np.array_equal(plan.subgoal, first) and kept == t:
+            kept += 1
+        plan = planner.step(plan, zeros, START)
+        seen.add(tuple(plan.subgoal))
+    assert 6 <= kept <= 2 * 12 + 4, "kept until its budget of about twice its steps was spent"
+    assert len(seen) >= 5
+    assert planner.stats.pop()["subgoal/reached_rate"] == 0.0
+
+
+def _half_known(**settings: Any) -> GraphPlanner:
+    planner = make_planner(**settings)
+    planner.context.transition_map = LeftHalf()  # type: ignore
+    return planner
+
+
+def test_learning_explores_the_frontier_and_walks_at_random_there() -> None:
+    planner = _half_known(explore_share=1.0)
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=True)
+    frontier = np.array([1.8, 1.0], np.float32)
+    assert plan.exploring and not plan.random_walk and np.array_equal(plan.subgoal, frontier)
+    plan = planner.step(plan, zeros, frontier)
+    for _ in range(RANDOM_WALK_STEPS):
+        assert plan.random_walk
+        plan = planner.step(plan, zeros, frontier)
+    assert plan.exploring and not plan.random_walk, "and then the next one to explore"
+    known = planner.begin(zeros, START, frontier, np.random.default_rng(0), learning=True)
+    assert known.path and not known.exploring, "no exploring where a verified path is known"
+
+
+def test_predicting_does_not_explore_but_draws_other_nodes() -> None:
+    planner = _half_known(redraws=2)
+    drawn = []
+    sample = planner.sampler.sample
+    planner.sampler.sample = lambda *args: drawn.append(1) or sample(*args)  # type: ignore
+    plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+    assert plan.path and not plan.exploring, "better an unverified path than none"
+    assert len(drawn) == 3
+    drawn.clear()
+    near = np.array([1.0, 2.5], np.float32)
+    planner.begin(np.zeros(4, np.float32), START, near, np.random.default_rng(0))
+    assert len(drawn) == 1
+
+
+def test_a_planner_joins_nodes_by_the_current_settings_and_tells_its_sampler() -> None:
+    planner, told = make_planner(), []
+    sample = planner.sampler.sample
+    planner.sampler.sample = lambda *args: told.append(args[-1]) or sample(*args)  # type: ignore
+    longest = []
+    for max_edge in (20.0, 9.0):
+        planner.context.config = replace(planner.context.config, max_edge=max_edge)
+        plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+        longest.append(plan.graph.to_plan([]).distances.max())
+    assert longest[1] <= 9.0 < longest[0] <= 20.0
+    assert [edges.config.max_edge for edges in told] == [20.0, 9.0]
+
+
+def test_planning_without_experience_says_so() -> None:
+    planner = make_planner()
+    planner.context.pool = None
+    with pytest.raises(RuntimeError, match=r"learn\(\)"):
+        planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
