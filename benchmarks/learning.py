@@ -41,7 +41,7 @@ class Case:
     settings: tuple[tuple[str, Any], ...] = ()
 
     def learner(self, seed: int) -> Any:
-        """An agent that has learnt nothing yet."""
+        """An agent that has learned nothing yet."""
         import hierebm
 
         settings = dict(self.settings)
@@ -141,7 +141,7 @@ def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
     """
     from scipy.sparse.csgraph import dijkstra
 
-    rng = np.random.default_rng(0)
+    rng, context = np.random.default_rng(0), agent.high_level.context
     ratios: list[float] = []
     saddles: list[float] = []
     while len(ratios) < n_pairs:
@@ -149,8 +149,7 @@ def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
         length = float(np.linalg.norm(goal - start))
         if length < 1.6:
             continue
-        planner = agent.planner
-        nodes = planner.sampler.sample(start, goal, 32, planner.pool, rng, planner.edges)
+        nodes = agent.sampler.sample(start, goal, 32, context.experienced, rng, context.edges)
         points = np.concatenate([start[None], nodes.achieved_goal, goal[None]])
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         gaps[gaps > 1.6] = 0.0

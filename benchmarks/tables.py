@@ -18,23 +18,8 @@ from benchmarks.subgoals.tables import subgoals
 
 RESULTS, OUT = Path("benchmarks/results"), Path("docs/results.md")
 
-WORDS = {
-    "chain": "ebm, bisection",
-    "experience check": "verification by experience",
-    "barred edges": "blocked edges",
-    "redrawn nodes": "nodes drawn again",
-    "straightened path": "path smoothing",
-    "exploring": "exploration of the frontier",
-    "auto": "default",
-    "-": "",
-}
-"""Names in rows of earlier versions, and what they are called now."""
-KEYS = {
-    "wormholes": "underestimated",
-    "supported": "verified",
-    "wormholes_supported": "underestimated_verified",
-}
-"""The same for keys."""
+WORDS = {"auto": "default", "-": ""}
+"""Values in rows that a reader would not understand, and what the page says instead."""
 SUCCESS_OF_CURVES = 0.9
 """Learning curves are told by when they first come to this."""
 
@@ -74,7 +59,7 @@ def page(results: Path, out: Path) -> str:
     for name in found:
         report = json.loads((results / f"{name}.json").read_text())
         title, section = SECTIONS[name]
-        parts += [f"## {title}", _origin(name, report), *section(_current(report["rows"]))]
+        parts += [f"## {title}", _origin(name, report), *section(_in_words(report["rows"]))]
         parts += [
             f"![{path.stem}]({os.path.relpath(path, out.parent)})"
             for path in sorted(results.glob(f"{name}*.png"))
@@ -96,12 +81,12 @@ def _origin(name: str, report: dict[str, Any]) -> str:
     return "".join(lines) + "."
 
 
-def _current(rows: Iterable[Row]) -> list[Row]:
-    """Rows in today's vocabulary."""
+def _in_words(rows: Iterable[Row]) -> list[Row]:
+    """Rows with ``WORDS`` in place of their values."""
     return [
         {
-            KEYS.get(key, key): WORDS.get(value, value) if isinstance(value, str) else value
-            for key, value in row.items()
+            k: WORDS.get(value, value) if isinstance(value, str) else value
+            for k, value in row.items()
         }
         for row in rows
     ]

@@ -32,7 +32,7 @@ def rows(quick: bool, sb3: bool) -> Iterator[Row]:
 
 
 def _collection(blocks: int, n_envs: int = 16) -> Row:
-    """Acting with noise, stepping and storing; nothing is learnt."""
+    """Acting with noise, stepping and storing; nothing is learned."""
     from stable_baselines3.common.env_util import make_vec_env
 
     agent = hierebm.DDPGHERAgent(

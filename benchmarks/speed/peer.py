@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.control import DDPGConfig
+from hierebm.control.ddpg import FOURIER_OCTAVES, PREACTIVATION_PENALTY
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
 from hierebm.replay import TransitionBatch
@@ -139,7 +140,7 @@ class PlainDDPG:
         self.config = config
         self.head = make_head(config.critic, config.max_distance)
         self.features = GoalFeatures(
-            obs_dim, goal_dim, config.fourier_features, config.fourier_octaves, generator
+            obs_dim, goal_dim, config.fourier_features, FOURIER_OCTAVES, generator
         )
         n = self.features.out_dim
 
@@ -188,7 +189,7 @@ class PlainDDPG:
         pre_tanh = self.actor(features)
         outputs = _all(self.critics, features, torch.tanh(pre_tanh))
         distance = self.head.distance(outputs).mean()
-        actor_loss = distance + self.config.preactivation_penalty * pre_tanh.square().mean()
+        actor_loss = distance + PREACTIVATION_PENALTY * pre_tanh.square().mean()
         self.actor_optimizer.zero_grad()
         actor_loss.backward()
         self.actor_optimizer.step()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 import hierebm
 from benchmarks.speed.measure import Row, fitted_exponent, limit, row
 from benchmarks.speed.peer import ENV
+from hierebm.planning.graph_planner import GraphPlanner
 
 NODES = (16, 32, 64, 128, 256, 512)
 
@@ -46,11 +46,15 @@ def _queries(env: gym.Env[Any, Any], n: int) -> list[dict[str, np.ndarray]]:
 def _planning_ms(
     agent: hierebm.HierarchicalEBMAgent, queries: list[dict[str, np.ndarray]]
 ) -> dict[int, float]:
-    """Median processor time of a plan at each number of nodes, which take turns."""
+    """Median processor time of a plan at each number of nodes, which take turns; nodes are drawn
+    once, verified path or not.
+    """
+    assert agent.sampler is not None
     planners = {}
     for nodes in NODES:
-        planners[nodes] = copy.copy(agent.planner)
-        planners[nodes].config = replace(agent.config, n_subgoals=nodes)
+        config = replace(agent.config, n_subgoals=nodes, redraws=0)
+        context = replace(agent.high_level.context, config=config)
+        planners[nodes] = GraphPlanner(context, agent.sampler)
     times: dict[int, list[float]] = {nodes: [] for nodes in NODES}
     for i, query in enumerate([queries[0], *queries]):
         for nodes, planner in planners.items():

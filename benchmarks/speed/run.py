@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed import learning, loop, planning, processes, update
+from benchmarks.speed import loop, planning, processes, time_to_success, update
 from benchmarks.speed.measure import Row, line
 from benchmarks.speed.peer import has_sb3, has_sbx
 
@@ -33,7 +33,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
         lambda: loop.rows(quick, sb3),
         lambda: planning.rows(quick),
         lambda: processes.rows(quick),
-        lambda: learning.rows(quick, seeds or (1 if quick else 3), sb3),
+        lambda: time_to_success.rows(quick, seeds or (1 if quick else 3), sb3),
     ]
     rows: list[Row] = []
     for part in parts:

@@ -22,7 +22,7 @@ from benchmarks.speed.measure import (
     update_flops,
 )
 from benchmarks.speed.peer import ENV, PlainDDPG, sb3_ddpg, sbx_ddpg
-from hierebm.control import DDPGConfig, make_ddpg
+from hierebm.control import DDPGConfig, DistanceDDPG, FastDistanceDDPG
 from hierebm.replay import TransitionBatch, sample_transitions
 
 HIDDEN, BATCH = (256, 256), 256
@@ -56,6 +56,7 @@ def _against_sb3(quick: bool, sbx: bool) -> Iterator[Row]:
         peer.learn(1500)
     steps, blocks = (100, 7) if quick else (250, 21)
     products, gflop = gemm()
+    assert isinstance(agent.low_level, DistanceDDPG)
     # The input of Stable-Baselines3's networks has 8 columns too: three keys, 4 + 2 + 2.
     flops = update_flops(BATCH, agent.low_level.features.out_dim, ACTION_DIM, HIDDEN, 1, 1)
 
@@ -107,22 +108,20 @@ def update_of(agent: hierebm.DDPGHERAgent) -> None:
         agent.rng,
         future=c.her_future,
         random=c.her_random,
-        nearby=c.her_nearby,
         horizon=c.her_horizon,
     )
-    for key, value in agent.low_level.update(batch).items():
-        agent.logger.record_mean(key, value)
+    agent.log_means(agent.low_level.update(batch))
 
 
 def _ensemble(quick: bool) -> Iterator[Row]:
     """Three critics of twenty bins on the same batches, in three ways of writing it."""
     config = DDPGConfig(hidden_sizes=HIDDEN, max_distance=20)
 
-    def build(kind: Callable[..., Any], **how: Any) -> Any:
+    def build(kind: Callable[..., Any]) -> Any:
         generator = torch.Generator().manual_seed(0)
-        return kind(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, **how)
+        return kind(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator)
 
-    ways = [build(make_ddpg), build(PlainDDPG), build(make_ddpg, kernels=False)]
+    ways = [build(kind) for kind in (FastDistanceDDPG, PlainDDPG, DistanceDDPG)]
     rng = np.random.default_rng(0)
     batches = [cycle([random_batch(rng) for _ in range(20)]) for _ in ways]
     updates, blocks = (20, 7) if quick else (40, 21)

@@ -1,11 +1,11 @@
-"""How a trained agent fares with other subgoals: worlds, tasks, cells, soundness of its edges."""
+"""How a trained agent fares with other subgoals: worlds, agents, samplers, far tasks."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,14 @@ import torch
 
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
-from hierebm.planning.graph.diagnostics import EdgeSample, edges_between
+from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.nodes import NodePool
-from hierebm.planning.graph.stitching import stitched_between
-from hierebm.planning.graph_planner import PlanState, SubgoalPlanner
-from hierebm.planning.samplers import LearntSampler, SubgoalSampler, make_sampler
-from hierebm.planning.samplers.training_data import BetweenData, newest_triplets
-from hierebm.replay import BetweenTriplets
+from hierebm.planning.graph_planner import GraphPlan, GraphPlanner
+from hierebm.planning.samplers import LearnedSampler, SubgoalSampler, make_sampler
 from hierebm.types import FloatArray
 
 STEP = 0.2
 """World units per step at the top speed of one axis."""
-BANDS = ((1.0, 3.0), (3.0, 6.0), (6.0, 9.0), (9.0, 14.0), (14.0, 20.0))
-"""Bands of predicted steps that errors are reported by."""
 
 
 @dataclass(frozen=True)
@@ -103,69 +98,78 @@ def fitted(agent: HierarchicalEBMAgent, name: str, seed: int, **settings: Any) -
         settings: of the sampler, where they differ from the agent's.
     """
     c, rng = replace(agent.config, **settings), np.random.default_rng(seed)
-    sampler = make_sampler(name, len(agent.step_scale), c, torch.Generator().manual_seed(seed))
-    if not isinstance(sampler, LearntSampler):
+    context = replace(agent.high_level.context, config=c)
+    sampler = make_sampler(name, context.goal_dim, c, torch.Generator().manual_seed(seed))
+    if not isinstance(sampler, LearnedSampler):
         return sampler
-    shift, scale = (torch.from_numpy(x) for x in agent.goal_range)
-    sampler.fit_scale(shift, scale, torch.from_numpy(agent.step_scale))
-    stitched = BetweenTriplets.none(len(agent.step_scale))
+    planner = GraphPlanner(context, sampler)
+    planner.fit_scale()
     for _ in range((agent.num_timesteps - c.learning_starts) // c.energy_train_freq + 1):
-        pool = NodePool.draw(agent.replay_buffer, c.pool_size, rng)
-        if sampler.learns_from_triplets:
-            fresh = stitched_between(pool, agent.high_level.edges(c), rng)
-            stitched = newest_triplets(stitched, fresh, c.stitched_buffer)
-        data = BetweenData(agent.replay_buffer, pool, stitched, c.stitched_share, rng)
-        for _ in range(c.energy_gradient_steps):
-            sampler.train(data)
+        context.pool = NodePool.draw(agent.replay_buffer, c.pool_size, rng)
+        planner.learn(agent.replay_buffer, rng, log=lambda metrics: None)
     return sampler
 
 
 # -------------------------------------------------------------------------------- cells
 
 
-class ChoosingAnew(SubgoalPlanner):
-    """Without commitment: the best subgoal is chosen anew at every step."""
+class MeasuredPlanner(GraphPlanner):
+    """Draws other nodes for every task: in ``predict``, an agent draws the same ones for all.
 
-    def step(
-        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> PlanState:
-        """See :class:`SubgoalPlanner`."""
-        self._find_path(plan, observation, achieved_goal)
-        return plan
+    Args:
+        context, sampler: see :class:`GraphPlanner`.
+        seed: of all draws.
+    """
+
+    def __init__(self, context: PlanningContext, sampler: SubgoalSampler, seed: int) -> None:
+        super().__init__(context, sampler)
+        self.seeds = np.random.SeedSequence(seed)
+
+    def begin(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        rng: np.random.Generator,
+        learning: bool = False,
+    ) -> GraphPlan:
+        """See :class:`GraphPlanner`; ``rng`` is not used."""
+        rng = np.random.default_rng(self.seeds.spawn(1)[0])
+        return super().begin(observation, achieved_goal, goal, rng, learning)
 
 
-class Forgetting(SubgoalPlanner):
-    """Without barred edges: what was tried and missed is as good as it was before."""
-
-    def _replan(
-        self, plan: PlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> PlanState:
-        return self.begin(observation, achieved_goal, plan.goal, plan.rng)
+def context_with(agent: HierarchicalEBMAgent, **settings: Any) -> PlanningContext:
+    """What the agent plans with, as a copy with other settings of the planner."""
+    context = agent.high_level.context
+    # The calibrated cutoff counts as the agent's setting, which can be another, too.
+    config = replace(context.config, **{"safe_edge": context.safe_edge, **settings})
+    verified = config.unverified_cost > 1.0
+    return replace(
+        context,
+        config=config,
+        edge_cutoff=None,
+        transition_map=context.transition_map if verified else None,
+    )
 
 
 def equip(
     agent: HierarchicalEBMAgent,
     sampler: SubgoalSampler | None = None,
-    planner: type[SubgoalPlanner] = SubgoalPlanner,
+    planner: type[MeasuredPlanner] = MeasuredPlanner,
     seed: int = 0,
     **settings: Any,
 ) -> None:
-    """Let the agent predict with another sampler (None: its own), planner, or planner's settings.
+    """Let the agent predict with another sampler, planner, or planner's settings.
 
-    Every plan draws its nodes anew: the agent itself would draw the same ones for every task.
+    Args:
+        sampler: None keeps the one it has.
+        planner: its class.
+        seed: of the draws of nodes.
+        settings: of the planner, where they differ from the agent's.
     """
-    config = replace(agent.planner_config, **settings)
-    edges = agent.high_level.edges(config)
-    if config.unverified_cost <= 1.0:
-        edges = replace(edges, transition_map=None)
-    sampler = sampler or agent.sampler
+    sampler = agent.sampler if sampler is None else sampler
     assert sampler is not None
-    agent._predictor = planner(edges, sampler, config, learning=False)
-    agent._predictor.pool = agent.planner.pool
-    seeds = np.random.SeedSequence(seed)
-    agent._plan_rng = lambda: np.random.default_rng(  # type: ignore[method-assign]
-        seeds.spawn(1)[0]
-    )
+    agent.high_level.planner = planner(context_with(agent, **settings), sampler, seed)
 
 
 def attempt(agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int) -> dict[str, Any]:
@@ -187,7 +191,8 @@ def attempt(agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int) 
     travelled, no_path = np.zeros(n_tasks), np.zeros(n_tasks, np.bool_)
     action = np.zeros((n_tasks, *env.single_action_space.shape), np.float32)
     first = True
-    agent._predictor.stats.pop()
+    stats = agent.high_level.planner.stats_of_predict
+    stats.pop()
     while active.any():
         rows = np.flatnonzero(active)
         batch = {key: value[rows] for key, value in observation.items()}
@@ -205,17 +210,17 @@ def attempt(agent: HierarchicalEBMAgent, world: World, n_tasks: int, seed: int) 
         success |= active & terminated
         active &= ~(terminated | truncated)
         observation = after
-    _, plans_made = agent._predictor.stats.sums["graph/plan_ms"]
-    stats = agent._predictor.stats.pop()
+    _, plans_made = stats.sums["graph/plan_ms"]
+    means = stats.pop()
     ratio = travelled[success] / (shortest[success] - env.success_radius)
     return {
         "success": float(success.mean()),
         "ci95": [round(bound, 3) for bound in wilson_interval(int(success.sum()), n_tasks)],
-        "plan_ms": stats["graph/plan_ms"],
+        "plan_ms": means["graph/plan_ms"],
         "plans": plans_made / n_tasks,
         "path_ratio": float(np.median(ratio)) if success.any() else math.nan,
         "no_path": float(no_path.mean()),
-        "reached_rate": stats.get("subgoal/reached_rate", math.nan),
+        "reached_rate": means.get("subgoal/reached_rate", math.nan),
     }
 
 
@@ -223,61 +228,3 @@ def far(world: World) -> tuple[float, float]:
     """Shortest-path distances of far tasks, world units: the upper half of the world's range."""
     diameter = world.make().layout.diameter
     return diameter / 2, diameter
-
-
-# ---------------------------------------------------------------------------- soundness
-
-
-def soundness(
-    agent: HierarchicalEBMAgent, world: World, draws: int = 8, n_nodes: int = 300
-) -> list[dict[str, Any]]:
-    """The pairs that graphs over replay states ask about, against the true shortest paths.
-
-    A wormhole is an edge whose true distance exceeds twice the predicted one by more than 6 steps.
-
-    Returns:
-        One row for all edges up to ``safe_edge`` and up to ``max_edge`` predicted steps, and one
-        for each band of predictions: share of wormholes by the critics' word alone, share of
-        edges that experience supports, share of wormholes among those; median error and the 99th
-        percentile of the true steps.
-    """
-    c, rng = agent.config, np.random.default_rng(0)
-    env = world.make()
-    parts = [
-        edges_between(
-            agent.high_level.edges(c),
-            NodePool.draw(agent.replay_buffer, n_nodes, rng),
-            rng,
-            true_steps=env.shortest_path_steps,
-            n_nodes=n_nodes,
-        )
-        for _ in range(draws)
-    ]
-    edges = EdgeSample(
-        *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(EdgeSample))
-    )
-    critics, used = edges.predicted, edges.used
-    assert edges.true is not None
-    bands = [(0.0, c.safe_edge), (0.0, c.max_edge), *BANDS]
-    rows = []
-    for low, high in bands:
-        by_critics = (critics > low) & (critics <= high)
-        by_graph = (used > low) & (used <= high) & edges.verified
-        believed, error = by_critics.sum(), (edges.true - critics)[by_critics]
-        worst = float(np.quantile(edges.true[by_critics], 0.99)) if believed else math.nan
-        rows.append(
-            {
-                "edges": f"{low:g} to {high:g}",
-                "n": int(believed),
-                "wormholes": _share(edges.underestimated(critics)[by_critics]),
-                "supported": _share(edges.verified[by_critics]),
-                "wormholes_supported": _share(edges.underestimated(used)[by_graph]),
-                "error_median": float(np.median(error)) if believed else math.nan,
-                "true_p99": worst,
-            }
-        )
-    return rows
-
-
-def _share(flags: np.ndarray) -> float:
-    return float(np.mean(flags)) if len(flags) else math.nan

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import commit
+from benchmarks.subgoals.fewest_nodes import fewest_nodes
 from benchmarks.subgoals.growth import LEVEL, draw_growth, draw_success, growth, pooled
+from benchmarks.subgoals.measure import STEP, World, attempt, equip, fitted, trained
+from benchmarks.subgoals.plan_time import plan_time
+from benchmarks.subgoals.remedies import AT_EVALUATION, WHILE_LEARNING
+from benchmarks.subgoals.soundness import soundness
+from hierebm import HierarchicalEBMAgent
+from hierebm.planning.samplers import SAMPLERS
 
 PARALLEL = 2
 
@@ -58,38 +65,15 @@ class Effort:
 
 QUICK = Effort((4, 8, 16, 32, 64), ((8.0, 20.0), (5.0, 20.0), (12.0, 20.0)), 40, 20, 32)
 
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"chain": ("ebm", {"bisection": True})}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"bisection": ("ebm", {"bisection": True})}
 """Samplers with other settings than the default ones: name, and what differs."""
 ABLATED = ("four_rooms", "serpentine", "large")
 """Layouts on which remedies are switched off."""
-AT_HAND: dict[str, dict[str, Any]] = {
-    "nothing": {},
-    "experience check": {"unverified_cost": 1.0},
-    # A cost that is the length itself needs a hard cutoff: without one, most edges are wrong.
-    "convex cost": {"safe_edge": 1e6, "max_edge": 8.0},
-    "commitment": {"planner": "ChoosingAnew"},
-    "barred edges": {"planner": "Forgetting"},
-    "redrawn nodes": {"redraws": 0},
-    "straightened path": {"smooth_path": False},
-}
-"""Remedies that a trained agent can do without, by the settings that switch each off."""
-ANEW: dict[str, dict[str, Any]] = {
-    "planner in the loop": {"direct_episodes": 1.0},
-    "chased goals relabelled": {"her_future": 0.6, "her_random": 0.4, "her_nearby": 0.0},
-    "exploring": {"explore": 0.0},
-    "Fourier features": {"fourier_features": 0},
-    "stitched positives": {"stitched_share": 0.0},
-    "calibrated cutoff": {"calibrate": False},
-}
-"""Remedies that need another training."""
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Train, sweep, switch off; rows of every ``kind``, and two pictures."""
     from tqdm import tqdm
-
-    from benchmarks.subgoals.measure import World
-    from hierebm.planning.samplers import SAMPLERS
 
     worlds = [World(layout, 1, steps) for layout, steps in LAYOUTS.items()]
     worlds += [World(GROWING, scale, steps) for scale, steps in GROWTH.items()]
@@ -117,7 +101,9 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
             if world.layout in ABLATED and world.scale == 1:
                 jobs.append((switch_off, world, seed, folder, effort))
                 jobs += [
-                    (switch_off, world, seed, folder, effort, name) for name in ANEW if not quick
+                    (leave_out, world, seed, folder, effort, name)
+                    for name in WHILE_LEARNING
+                    if not quick
                 ]
         rows = _all(workers, jobs, done)
     node = {world.name: k for k, world in enumerate(worlds)}
@@ -192,36 +178,31 @@ def _all(workers: ProcessPoolExecutor, jobs: list[Job], done: Finished) -> list[
     return [row for job in jobs for row in done[job]]
 
 
-def learn(world: Any, seed: int, folder: Path) -> None:
+def learn(world: World, seed: int, folder: Path) -> None:
     """Train the agent that all other jobs of this world and seed share."""
-    from benchmarks.subgoals.measure import trained
-
     trained(world, seed, folder)
 
 
-def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> list[dict[str, Any]]:
+def sweep(world: World, seed: int, folder: Path, name: str, effort: Effort) -> list[dict[str, Any]]:
     """Success by number of nodes for one sampler, with the cutoff that suits it best; and what a
     plan costs with the first number of nodes that is enough.
 
     "agent" is the agent as it came out of its training: its own sampler and settings, which draw
-    new nodes where the first give no way.
+    new nodes where the first give no verified path.
     """
-    from benchmarks.subgoals.measure import STEP, attempt, equip, fitted, trained
-    from benchmarks.subgoals.time import plan_time
-
     agent = trained(world, seed, folder)
     box = world.make().observation_space["desired_goal"]
     common = {"kind": "success", "layout": world.layout, "scale": world.scale, "seed": seed}
     common |= {"sampler": name, "side": round(float((box.high - box.low).max() / STEP))}
     if name == "agent":
         equip(agent, seed=seed)
-        c = agent.planner_config
+        c = agent.high_level.planner.context.config
         row = common | {"nodes": c.n_subgoals, "safe_edge": c.safe_edge, "max_edge": c.max_edge}
         return [row | attempt(agent, world, effort.tasks, TASK_SEED)]
     kind, settings = VARIANTS.get(name, (name, {}))
     sampler, rates = fitted(agent, kind, seed, **settings), {}
     for safe_edge, max_edge in effort.edges:
-        # New nodes where the first give no way would hide how many it takes.
+        # New nodes where the first give no path would hide how many it takes.
         cutoff: dict[str, Any] = {"safe_edge": safe_edge, "max_edge": max_edge, "redraws": 0}
         equip(agent, sampler, seed=seed, n_subgoals=effort.tuning_nodes, **cutoff)
         tried = attempt(agent, world, effort.tuning_tasks, TUNING_SEED)
@@ -242,31 +223,37 @@ def sweep(world: Any, seed: int, folder: Path, name: str, effort: Effort) -> lis
     return rows
 
 
-def check_edges(world: Any, seed: int, folder: Path) -> list[dict[str, Any]]:
+def check_edges(world: World, seed: int, folder: Path) -> list[dict[str, Any]]:
     """How sound the edges of the trained low level are, and how few nodes they allow."""
-    from benchmarks.subgoals.bound import fewest_nodes
-    from benchmarks.subgoals.measure import soundness, trained
-
     common = {"layout": world.layout, "scale": world.scale, "seed": seed}
     agent = trained(world, seed, folder)
     rows = [{"kind": "soundness"} | common | row for row in soundness(agent, world)]
-    return [*rows, {"kind": "bound"} | common | fewest_nodes(agent, world, 100, TASK_SEED)]
+    bound = fewest_nodes(agent.high_level.context, world, 100, TASK_SEED)
+    return [*rows, {"kind": "bound"} | common | bound]
 
 
-def switch_off(
-    world: Any, seed: int, folder: Path, effort: Effort, anew: str | None = None
-) -> list[dict[str, Any]]:
-    """The agent with one remedy off: each that a trained one can do without, or ``anew``."""
-    from benchmarks import subgoals_measure as measure
-
-    common = {"kind": "ablation", "layout": world.layout, "scale": world.scale, "seed": seed}
-    different = (ANEW[anew], f"without {anew}") if anew else ()
-    agent = measure.trained(world, seed, folder, *different)
+def switch_off(world: World, seed: int, folder: Path, effort: Effort) -> list[dict[str, Any]]:
+    """The trained agent with each remedy off that it can do without."""
+    agent = trained(world, seed, folder)
     rows = []
-    for off, settings in {anew: {}}.items() if anew else AT_HAND.items():
-        settings = dict(settings)
-        planner = getattr(measure, settings.pop("planner", "SubgoalPlanner"))
-        measure.equip(agent, planner=planner, seed=seed, **settings)
-        row = common | {"off": off, "trained_anew": bool(anew)}
-        rows.append(row | measure.attempt(agent, world, effort.tasks, TASK_SEED))
+    for off, different in AT_EVALUATION.items():
+        equip(agent, seed=seed, **different)
+        rows.append(_ablation(agent, world, seed, off, effort))
     return rows
+
+
+def leave_out(
+    world: World, seed: int, folder: Path, effort: Effort, off: str
+) -> list[dict[str, Any]]:
+    """An agent that was trained without a remedy."""
+    agent = trained(world, seed, folder, WHILE_LEARNING[off], f"without {off}")
+    equip(agent, seed=seed)
+    return [_ablation(agent, world, seed, off, effort)]
+
+
+def _ablation(
+    agent: HierarchicalEBMAgent, world: World, seed: int, off: str, effort: Effort
+) -> dict[str, Any]:
+    row = {"kind": "ablation", "layout": world.layout, "scale": world.scale, "seed": seed}
+    row |= {"off": off, "while_learning": off in WHILE_LEARNING}
+    return row | attempt(agent, world, effort.tasks, TASK_SEED)

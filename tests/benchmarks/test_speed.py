@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.speed import learning as speed_learning
 from benchmarks.speed import run as speed
+from benchmarks.speed import time_to_success as timing
 from benchmarks.speed.loop import fill, sb3_bytes
 from benchmarks.speed.measure import (
     COLUMNS,
@@ -31,8 +31,16 @@ from benchmarks.speed.measure import (
     update_flops,
 )
 from benchmarks.speed.peer import PlainDDPG, fill_sb3, sb3_ddpg
-from benchmarks.speed.update import ACTION_DIM, BATCH, GOAL_DIM, OBS_DIM, random_batch
-from hierebm.control import DDPGConfig, DistanceDDPG, make_ddpg
+from benchmarks.speed.update import (
+    ACTION_DIM,
+    BATCH,
+    GOAL_DIM,
+    OBS_DIM,
+    random_batch,
+    update_of,
+)
+from hierebm import DDPGHERAgent
+from hierebm.control import DDPGConfig, DistanceDDPG, FastDistanceDDPG
 from hierebm.replay import EpisodeReplay
 
 
@@ -61,7 +69,7 @@ class CountProducts(TorchDispatchMode):
 )
 def test_the_floor_counts_the_products_that_the_update_makes(config: DDPGConfig) -> None:
     generator = torch.Generator().manual_seed(0)
-    low_level = make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, kernels=True)
+    low_level = FastDistanceDDPG(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator)
     batch = random_batch(np.random.default_rng(0))
     low_level.update(batch)
     with CountProducts() as counted:
@@ -103,6 +111,19 @@ def test_plain_modules_do_the_same_maths() -> None:
     for _ in range(5):
         batch = random_batch(rng)
         assert plain.update(batch) == pytest.approx(reference.update(batch), rel=1e-4, abs=1e-5)
+
+
+def test_the_timed_update_is_one_of_the_agents_own() -> None:
+    agent = DDPGHERAgent(seed=0, hidden_sizes=(8,), batch_size=16, learning_starts=50)
+    agent.learn(gym.make("PointMassGoal-v0"), 60)
+    low_level = agent.low_level
+    assert isinstance(low_level, DistanceDDPG)
+    parameters = list(low_level.actor.parameters())
+    before = [p.detach().clone() for p in parameters]
+    update_of(agent)
+    moved = [float((p.detach() - q).abs().max()) for p, q in zip(parameters, before, strict=True)]
+    # Adam moves a parameter by its learning rate at most, or a little more.
+    assert 0.0 < max(moved) < 4.0 * agent.config.actor_lr
 
 
 # ------------------------------------------------------------------------------ statistics
@@ -186,10 +207,10 @@ def test_no_exponent_without_positive_numbers(y: list[float]) -> None:
 def test_success_must_be_confirmed(
     rates: list[float], steps: int, success: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed_learning, "EVERY", 1000)
+    monkeypatch.setattr(timing, "EVERY", 1000)
     learned: list[int] = []
     given: Iterator[float] = iter(rates)
-    reached = speed_learning.time_to_success(learned.append, lambda: next(given), cap=4000)
+    reached = timing.time_to_success(learned.append, lambda: next(given), cap=4000)
     assert (reached.steps, reached.success) == (steps, success)
     assert next(given, None) is None
     assert set(learned) == {1000}
@@ -198,19 +219,19 @@ def test_success_must_be_confirmed(
 def test_tuning_takes_the_fastest_success_and_gives_up_on_slow_ones() -> None:
     seen: list[tuple[str, int, int]] = []
     outcomes = {
-        "fails fast": speed_learning.Reached(0.5, 100, False),
-        "slow": speed_learning.Reached(9.0, 3000, True),
-        "fast": speed_learning.Reached(2.0, 1000, True),
-        "middling": speed_learning.Reached(4.0, 800, True),
+        "fails fast": timing.Reached(0.5, 100, False),
+        "slow": timing.Reached(9.0, 3000, True),
+        "fast": timing.Reached(2.0, 1000, True),
+        "middling": timing.Reached(4.0, 800, True),
     }
 
-    def run(settings: dict[str, Any], seed: int, cap: int) -> speed_learning.Reached:
+    def run(settings: dict[str, Any], seed: int, cap: int) -> timing.Reached:
         seen.append((settings["name"], seed, cap))
         return outcomes[settings["name"]]
 
-    best = speed_learning.tuned("x", run, tuple({"name": name} for name in outcomes))
+    best = timing.tuned("x", run, tuple({"name": name} for name in outcomes))
     assert best == {"name": "fast"}
-    seed, cap = speed_learning.TUNING_SEED, speed_learning.CAP
+    seed, cap = timing.TUNING_SEED, timing.CAP
     assert seen == [
         ("fails fast", seed, cap),
         ("slow", seed, cap),
@@ -244,7 +265,7 @@ def test_a_filled_buffer_is_as_if_episodes_had_been_added(capacity: int, stored:
                         filled.failure,
                     )
                 ),
-                ended=np.array([step == length - 1]),
+                np.array([step == length - 1]),
             )
     assert filled.n_transitions == added.n_transitions == episodes * length
     np.testing.assert_array_equal(filled.time, added.time)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.subgoals import measure
-from benchmarks.subgoals.bound import fewest_nodes
+from benchmarks.subgoals.fewest_nodes import fewest_nodes
 from benchmarks.subgoals.growth import (
     draw_growth,
     draw_success,
@@ -23,20 +24,43 @@ from benchmarks.subgoals.growth import (
     pooled,
 )
 from benchmarks.subgoals.measure import (
-    ChoosingAnew,
-    Forgetting,
+    MeasuredPlanner,
     World,
     attempt,
     equip,
+    far,
     fitted,
-    soundness,
     trained,
 )
-from benchmarks.subgoals.run import ANEW, AT_HAND, Finished, sweep
-from benchmarks.subgoals.time import LargerCritics, plan_time
+from benchmarks.subgoals.plan_time import LargerCritics, plan_time
+from benchmarks.subgoals.remedies import (
+    AT_EVALUATION,
+    WHILE_LEARNING,
+    WithoutBlockedEdges,
+    WithoutCommitment,
+)
+from benchmarks.subgoals.run import Finished, sweep
+from benchmarks.subgoals.soundness import soundness
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
-from tests.planning.samplers.test_samplers import SMALL
+
+SMALL: dict[str, Any] = {
+    "hidden_sizes": (16, 16),
+    "n_critics": 2,
+    "batch_size": 16,
+    "learning_starts": 200,
+    "max_distance": 15,
+    "fourier_features": 8,
+    "train_freq": 20,
+    "energy_width": 16,
+    "energy_batch_size": 16,
+    "energy_negatives": 4,
+    "energy_train_freq": 400,
+    "energy_gradient_steps": 3,
+    "pool_size": 200,
+    "n_subgoals": 8,
+}
+"""A default agent but for its size."""
 
 
 def test_wilson_interval_is_the_textbook_one() -> None:
@@ -135,32 +159,105 @@ def test_an_agent_is_trained_once_and_attempts_tasks_with_every_part_exchanged(
     assert [first[k] for k in same] == pytest.approx([again[k] for k in same], nan_ok=True)
     costs = plan_time(agent, kmeans, world, 3, repeats=1, units=(16,), n_subgoals=4)
     assert 0 < costs["asked"] < 7 * 25 and set(costs) == {"asked", "plan_ms", "plan_ms_16"}
-    nodes = agent.planner.pool.random_nodes(5, np.random.default_rng(0))
+    context = agent.high_level.context
+    nodes = context.experienced.random_nodes(5, np.random.default_rng(0))
     asked = nodes.observation, nodes.achieved_goal, nodes.achieved_goal[::-1]
     larger = LargerCritics(agent.low_level, agent.low_level, 16)
     np.testing.assert_array_equal(larger.distance(*asked), agent.low_level.distance(*asked))
     assert larger.asked == 5
-    for planner in (ChoosingAnew, Forgetting):
+    for planner in (WithoutCommitment, WithoutBlockedEdges):
         equip(agent, contrastive, planner, n_subgoals=6, unverified_cost=1.0)
         attempt(agent, world, 3, seed=3)
 
     rows = soundness(agent, world, draws=1, n_nodes=60)
     assert rows[0]["edges"] == "0 to 8" and rows[1]["n"] >= max(101, rows[0]["n"])
-    assert all(0 <= row["wormholes"] <= 1 for row in rows if row["n"])
+    assert all(0 <= row["underestimated"] <= 1 for row in rows if row["n"])
 
-    few = fewest_nodes(agent, world, 6, seed=3, share=0.5)
-    agent.config = replace(agent.config, max_edge=10.0)
-    more = fewest_nodes(agent, world, 6, seed=3, share=0.5)
+    few = fewest_nodes(context, world, 6, seed=3, share=0.5)
+    shorter = replace(context, config=replace(context.config, max_edge=10.0))
+    more = fewest_nodes(shorter, world, 6, seed=3, share=0.5)
     assert few["joined"] >= more["joined"] and 0 <= few["median"] <= more["median"]
     assert few["nodes"] >= few["median"]
 
 
 def test_every_remedy_can_be_switched_off() -> None:
     config = HierarchicalEBMAgent().config
-    for remedy, chosen in (AT_HAND | ANEW).items():
+    for remedy, chosen in (AT_EVALUATION | WHILE_LEARNING).items():
         changed = [k for k, v in chosen.items() if k == "planner" or getattr(config, k) != v]
         assert changed or remedy == "nothing"
-    assert all(hasattr(measure, s["planner"]) for s in AT_HAND.values() if "planner" in s)
+    planners = [s["planner"] for s in AT_EVALUATION.values() if "planner" in s]
+    assert planners == [WithoutCommitment, WithoutBlockedEdges]
+
+
+@pytest.fixture(scope="module")
+def small_agent(tmp_path_factory: pytest.TempPathFactory) -> HierarchicalEBMAgent:
+    return trained(World("four_rooms", 1, 600), 0, tmp_path_factory.mktemp("agents"), SMALL)
+
+
+def _begin(agent: HierarchicalEBMAgent) -> tuple[Any, Any, Any]:
+    """The planner that the agent is equipped with, its plan for a far task, and the state there."""
+    world = World("four_rooms", 1, 600)
+    env = gym.make("PointMassGoal-v0", distance=far(world), **world.kwargs)
+    task, _ = env.reset(seed=0)
+    planner: Any = agent.high_level.planner
+    state = task["observation"], task["achieved_goal"]
+    return planner, planner.begin(*state, task["desired_goal"], np.random.default_rng(0)), state
+
+
+@pytest.mark.parametrize("planner", [MeasuredPlanner, WithoutBlockedEdges])
+def test_what_was_missed_is_blocked_but_for_the_planner_without(
+    planner: type[MeasuredPlanner], small_agent: HierarchicalEBMAgent
+) -> None:
+    # Paths over unverified edges do: whatever the low level has learned, there is one to miss.
+    equip(small_agent, fitted(small_agent, "kmeans", 0), planner, n_subgoals=30, redraws=0)
+    following, plan, state = _begin(small_agent)
+    assert plan.path
+    first = plan
+    while plan is first:
+        plan = following.step(plan, *state)
+    missed = [tuple(end) for _, end in plan.graph.failed]
+    assert missed == ([] if planner is WithoutBlockedEdges else [tuple(first.subgoal)] * 2)
+    assert plan.graph.blocked.any() == (planner is MeasuredPlanner)
+    assert plan.path
+
+
+def test_without_commitment_the_path_begins_where_the_agent_is(
+    small_agent: HierarchicalEBMAgent,
+) -> None:
+    equip(small_agent, fitted(small_agent, "kmeans", 0), WithoutCommitment, n_subgoals=30)
+    planner, plan, _ = _begin(small_agent)
+    node = plan.graph.nodes[np.array([plan.path[0] - 1])]
+    state = node.observation[0], node.achieved_goal[0]
+    np.testing.assert_array_equal(plan.subgoal, state[1])
+    after = planner.step(plan, state[0], state[1])
+    np.testing.assert_array_equal(after.graph.start, state[1])
+    assert not np.array_equal(after.subgoal, state[1]) and after.elapsed == 0
+    np.testing.assert_array_equal(after.subgoal, after.graph.point(after.path[0]))
+
+
+def test_every_task_has_nodes_of_its_own_and_a_seed_gives_them_again(
+    small_agent: HierarchicalEBMAgent,
+) -> None:
+    drawn = []
+    for seed in (0, 1, 0):
+        equip(small_agent, fitted(small_agent, "replay", 0), seed=seed, n_subgoals=5)
+        drawn += [_begin(small_agent)[1].graph.nodes.achieved_goal]
+        drawn += [_begin(small_agent)[1].graph.nodes.achieved_goal]
+    assert all(not np.array_equal(drawn[0], other) for other in drawn[1:4])
+    np.testing.assert_array_equal(drawn[:2], drawn[4:])
+
+
+def test_an_agent_keeps_its_own_settings_under_those_it_is_equipped_with(
+    small_agent: HierarchicalEBMAgent,
+) -> None:
+    context = small_agent.high_level.context
+    equip(small_agent, safe_edge=3.0, unverified_cost=1.0)
+    other = small_agent.high_level.planner.context
+    assert (other.safe_edge, other.edges.config.safe_edge, other.edges.verifier) == (3.0, 3.0, None)
+    assert context is small_agent.high_level.context and context.transition_map is not None
+    equip(small_agent)
+    again = small_agent.high_level.planner.context
+    assert again.safe_edge == context.safe_edge and again.transition_map is context.transition_map
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.subgoals.measure import World, far
+from benchmarks.subgoals.measure import World, context_with, far
 from hierebm import HierarchicalEBMAgent
 from hierebm.control import DistanceDDPG
 from hierebm.nn.layers import MLP
 from hierebm.planning.graph.edges import DistanceModel
-from hierebm.planning.graph_planner import SubgoalPlanner
+from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.samplers import SubgoalSampler
 from hierebm.types import FloatArray
 
@@ -83,18 +83,16 @@ def plan_time(
         plan, and ``plan_ms_UNITS`` with critics of so many units. Medians over the repeats, sizes
         interleaved.
     """
-    config = replace(agent.planner_config, **settings)
-    edges = agent.high_level.edges(config)
+    context = context_with(agent, **settings)
     env = gym.make_vec("PointMassGoal-v0", num_envs=n_tasks, distance=far(world), **world.kwargs)
-    assert agent.spaces is not None
+    assert agent.spaces is not None and isinstance(agent.low_level, DistanceDDPG)
     tasks = agent.spaces.flatten(env.reset(seed=0)[0])
     times: dict[int, list[float]] = {}
     asked = 0
     for _ in range(repeats):
         for n in (0, *units):
-            model = LargerCritics(edges.model, agent.low_level, n)
-            planner = SubgoalPlanner(replace(edges, model=model), sampler, config, learning=False)
-            planner.pool = agent.planner.pool
+            model = LargerCritics(context.model, agent.low_level, n)
+            planner = GraphPlanner(replace(context, model=model), sampler)
             started = time.process_time()
             for i in range(n_tasks):
                 task = tasks[i]
