@@ -1,8 +1,9 @@
 """Learning curves and final success: hierarchical, sequence, SORB-style and flat agents, and
 Stable-Baselines3's DDPG+HER where it is installed.
 
-Each run trains in a process of its own on one thread, two at a time; ``wall_s`` is the time inside
-``learn`` alone. Success is measured with the deterministic policy on tasks that no run has seen.
+Each run trains in a process of its own on one thread, one on every core; ``wall_s`` is the time
+inside ``learn`` alone. Success is measured with the deterministic policy on tasks that no run has
+seen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-PARALLEL = 2
+from hierebm.nn.threads import available_cores
+
 FAR = (5.5, 12.0)
 """Shortest-path distance of four_rooms tasks, world units: 28 to 60 steps at full speed."""
 
@@ -87,7 +89,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     rows: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
+    with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
         jobs = [workers.submit(train, case, seed) for case in cases for seed in range(seeds)]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="runs"):
             rows.append(job.result())

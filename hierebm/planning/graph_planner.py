@@ -131,12 +131,12 @@ class GraphPlanner(Planner):
             nodes = self.sampler.sample(achieved_goal, goal, c.n_subgoals, pool, rng, edges)
             graph = SubgoalGraph(nodes, goal, edges, failed)
             plan = GraphPlan(goal, rng, learning, graph=graph)
-            self._find_path(plan, observation, achieved_goal)
+            self.find_path(plan, observation, achieved_goal)
             if plan.is_verified:
                 break
         if failed and not plan.path and not plan.exploring:
             graph.unblock()
-            self._find_path(plan, observation, achieved_goal)
+            self.find_path(plan, observation, achieved_goal)
         self._record(
             plan,
             {
@@ -150,7 +150,7 @@ class GraphPlanner(Planner):
         )
         return plan
 
-    def _find_path(
+    def find_path(
         self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
     ) -> None:
         """The shortest path from here; while learning, perhaps a subgoal on the frontier."""
@@ -210,21 +210,22 @@ class GraphPlanner(Planner):
         if plan.exploring and not plan.random_walk and (reached or missed):
             plan.random_walk, plan.elapsed, plan.budget = True, 0, RANDOM_WALK_STEPS
         elif not plan.path and (reached or missed):
-            return self._replan(plan, observation, achieved_goal)
+            return self.replan(plan, observation, achieved_goal)
         elif reached:
             self._record_outcome(plan, reached=True)
             if not self._advance(plan, observation, achieved_goal):
-                return self._replan(plan, observation, achieved_goal)
+                return self.replan(plan, observation, achieved_goal)
         elif missed:
             self._record_outcome(plan, reached=False)
             plan.graph.block(plan.graph.start, plan.subgoal)
             plan.graph.block(achieved_goal, plan.subgoal)
-            return self._replan(plan, observation, achieved_goal)
+            return self.replan(plan, observation, achieved_goal)
         return plan
 
-    def _replan(
+    def replan(
         self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
     ) -> GraphPlan:
+        """A plan over new nodes from the current state; edges that failed stay blocked."""
         failed = plan.graph.failed
         return self._plan(observation, achieved_goal, plan.goal, plan.rng, plan.learning, failed)
 

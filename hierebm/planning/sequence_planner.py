@@ -109,9 +109,9 @@ class SequenceSubgoalPlanner(Planner):
             if plan.learning:
                 missed = np.stack([achieved_goal, plan.subgoal])
                 self.sequences.add_negatives(torch.from_numpy(missed)[None])
-            return self._replan(plan, observation, achieved_goal)
+            return self.replan(plan, observation, achieved_goal)
         elif self._has_deviated(plan, achieved_goal):
-            return self._replan(plan, observation, achieved_goal)
+            return self.replan(plan, observation, achieved_goal)
         return plan
 
     def _has_deviated(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
@@ -121,7 +121,7 @@ class SequenceSubgoalPlanner(Planner):
         )
         return bool(self.sequences.has_deviated(at, before, subgoal)[0])
 
-    def _replan(
+    def replan(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> SequencePlanState:
         """A new plan, warm-started with what is left of this one."""
