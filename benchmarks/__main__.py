@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         "benchmark": args.name,
         "commit": measured,
         "machine": machine(),
-        "seeds": args.seeds,
+        "seeds": args.seeds or len({row["seed"] for row in rows if "seed" in row}) or None,
         "quick": args.quick,
         "wall_s": round(time.perf_counter() - started, 1),
         "rows": rows,
