@@ -25,7 +25,7 @@ types: $(VENV)/.test
 	cd $(VENV) && bin/mypy --config-file ../setup.cfg -p hierebm -p benchmarks
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report term
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -189,7 +189,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         title = layout + (f", tasks {far[0]:g} to {far[1]:g} units apart" if far else "")
         axes[0, column].set_title(title)
         axes[0, column].set_xlabel("environment steps")
-        axes[1, column].set_xlabel("seconds of training (one thread, two runs side by side)")
+        axes[1, column].set_xlabel("seconds of training (one thread a run, one run on every core)")
         for ax in axes[:, column]:
             ax.set_ylim(-0.02, 1.02)
             ax.grid(alpha=0.3)

@@ -110,7 +110,8 @@ def update_of(agent: hierebm.DDPGHERAgent) -> None:
         random=c.her_random,
         horizon=c.her_horizon,
     )
-    agent.log_means(agent.low_level.update(batch))
+    for key, value in agent.low_level.update(batch).items():
+        agent.logger.record_mean(key, value)
 
 
 def _ensemble(quick: bool) -> Iterator[Row]:
