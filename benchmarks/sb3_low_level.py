@@ -28,7 +28,7 @@ NEAR = (0.5, 2.0)
 """Shortest-path distance of near tasks, world units: 3 to 10 steps at full speed."""
 TASKS, CURVE_TASKS = 100, 50
 
-ALONE, FROZEN, TRAINED = "SAC+HER", "SAC+HER, frozen, with subgoals", "SAC, trained by our agent"
+ALONE, FROZEN, TRAINED = "SAC+HER", "SAC+HER frozen", "SAC trained"
 JOBS = ("alone and frozen", "trained")
 SETTINGS: dict[str, Any] = {
     "learning_rate": 1e-3,
