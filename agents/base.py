@@ -291,6 +291,7 @@ class GoalAgent(SavedAgent):
         if not isinstance(part, LowLevel):
             sizes = spaces.obs_dim, spaces.goal_dim, spaces.action_dim
             part = part.build(*sizes, c, self.generator, self.device)
+        part.check_spaces(spaces.observation_space, spaces.action_space)
         self.low_level = part
         self.high_level = self._make_high_level(spaces)
 

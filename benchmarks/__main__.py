@@ -36,6 +36,10 @@ BENCHMARKS = {
         "benchmarks.sequence",
         "plans of the sequence optimiser: length, feasibility, time",
     ),
+    "sb3_low_level": (
+        "benchmarks.sb3_low_level",
+        "Stable-Baselines3's SAC+HER alone and as low level of our agent",
+    ),
     "speed": (
         "benchmarks.speed.run",
         "times against Stable-Baselines3, plain modules and the arithmetic floor",
@@ -49,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["tables"]:
         return tables.main(argv[1:])
-    names = "\n".join(f"  {name:10} {text}" for name, (_, text) in BENCHMARKS.items())
+    names = "\n".join(f"  {name:13} {text}" for name, (_, text) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__.splitlines()[0],

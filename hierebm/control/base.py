@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 
 from hierebm.replay.hindsight import TransitionBatch
 from hierebm.replay.scales import InputScales
@@ -72,6 +73,9 @@ class LowLevel(ABC):
             TypeError: for a low level that does not learn.
         """
         raise TypeError(f"{type(self).__name__} does not learn: set trainable = False")
+
+    def check_spaces(self, observation_space: spaces.Dict, action_space: spaces.Box) -> None:  # noqa: B027
+        """Raise ValueError unless it can act in these spaces; called when they are known."""
 
     def fit_scale(self, scales: InputScales) -> None:  # noqa: B027
         """Take the scales of inputs; called once, before the first update."""

@@ -1,0 +1,34 @@
+"""Every example runs, with few steps."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+# These need Stable-Baselines3.
+NEED_SB3 = {"sb3_low_level", "frozen_policy"}
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"examples_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_examples() -> None:
+    assert {path.stem for path in EXAMPLES} >= NEED_SB3
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.stem in NEED_SB3:
+        pytest.importorskip("stable_baselines3")
+    # What an example writes is left here.
+    monkeypatch.chdir(tmp_path)
+    loaded(path).main(steps=40)
