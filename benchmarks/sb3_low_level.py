@@ -1,8 +1,8 @@
 """Far goals in four rooms: Stable-Baselines3's SAC+HER alone, and as low level of our agent.
 
-SAC+HER learns near goals and fails at far ones. The same networks under our high level: frozen, as
-SAC+HER left them after half the steps (the high level learns for the other half), and trained by
-our agent on its own experience. Everybody takes the same number of environment steps.
+SAC+HER learns near goals and fails at far ones. The same networks under our high level: trained by
+our agent on its own experience, in the same number of environment steps; and frozen as SAC+HER left
+them, while the high level learns for half as many steps more.
 
 Each job runs in a process of its own on one thread, as many at a time as there are cores.
 """
@@ -84,12 +84,12 @@ def alone(seed: int, steps: int) -> dict[str, Any]:
 
 
 def frozen(seed: int, steps: int) -> dict[str, Any]:
-    """SAC+HER after half the steps, frozen while our high level learns for the other half."""
+    """SAC+HER, frozen afterwards while our high level learns for half as many steps."""
     from hierebm import HierarchicalEBMAgent
     from hierebm.control.sb3 import SB3LowLevel
 
     model, curve = sac_her(seed, steps), [(0, 0.0, 0.0)]
-    train(model, steps // 2, PIECES // 2, curve)
+    train(model, steps, PIECES, curve)
     agent = HierarchicalEBMAgent(seed=seed, low_level=SB3LowLevel(model, frozen=True))
     agent.set_env(world())
     train(agent, steps // 2, PIECES // 2, curve)
@@ -125,6 +125,7 @@ def trained(seed: int, steps: int) -> dict[str, Any]:
         low_level=SB3LowLevel(model),
         batch_size=SETTINGS["batch_size"],
         learning_starts=SETTINGS["learning_starts"],
+        train_freq=SETTINGS["train_freq"],
     )
     agent.set_env(world())
     curve = [(0, 0.0, 0.0)]
