@@ -12,7 +12,7 @@ def main(steps: int = 20_000) -> float:
     agent = hierebm.HierarchicalEBMAgent(seed=0).learn(env, total_timesteps=steps)
     observation, _ = env.reset(seed=1)
     print("steps to the goal:", agent.plan(observation).length)
-    result = evaluate(agent, env, 20, seed=1, options={"distance": (5.5, 12.0)})
+    result = evaluate(agent, env, 10, seed=1, options={"distance": (5.5, 12.0)})
     print(result)
     return result.success_rate
 
