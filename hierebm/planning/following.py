@@ -44,9 +44,9 @@ class PlanFollower:
                 "hand back what the last predict on these environments returned, or None"
             )
         self.learning, self.direct_share = learning, direct_share
-        self._direct = np.zeros(n, np.bool_)
+        self._direct = [False] * n
         if learning:
-            self._direct = rng().random(n) < direct_share
+            self._direct = (rng().random(n) < direct_share).tolist()
 
     def advance(
         self, observation: GoalObservation, ended: BoolArray, valid: BoolArray | None = None
@@ -64,23 +64,33 @@ class PlanFollower:
             if ended[i]:
                 self.plans[i] = None
                 if self.learning:
-                    self._direct[i] = self.rng().random() < self.direct_share
-            elif plan is not None and np.array_equal(plan.goal, observation.desired_goal[i]):
-                self.plans[i] = self.planner.step(
-                    plan, observation.observation[i], observation.achieved_goal[i]
+                    self._direct[i] = bool(self.rng().random() < self.direct_share)
+            elif plan is not None:
+                same_goal = np.array_equal(plan.goal, observation.desired_goal[i])
+                self.plans[i] = (
+                    self.planner.step(
+                        plan, observation.observation[i], observation.achieved_goal[i]
+                    )
+                    if same_goal
+                    else None
                 )
 
     def subgoals(self, observation: GoalObservation) -> FloatArray:
-        """(n, goal_dim) what to chase now; plans are made where there are none for the goal."""
+        """(n, goal_dim) what to chase now; plans are made where there are none.
+
+        Args:
+            observation: the one that :meth:`advance` saw last, or that of a reset.
+        """
         goals = observation.desired_goal.copy()
-        for i in np.flatnonzero(~self._direct).tolist():
+        for i, direct in enumerate(self._direct):
+            if direct:
+                continue
             plan = self.plans[i]
-            if plan is None or not np.array_equal(plan.goal, observation.desired_goal[i]):
-                row = observation[i]
+            if plan is None:
                 plan = self.plans[i] = self.planner.begin(
-                    row.observation,
-                    row.achieved_goal,
-                    row.desired_goal,
+                    observation.observation[i],
+                    observation.achieved_goal[i],
+                    observation.desired_goal[i],
                     self.rng(),
                     self.learning,
                 )
