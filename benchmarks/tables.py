@@ -178,7 +178,9 @@ def _density(row: Row, real: Row | None = None) -> list[str]:
 
 
 def sequence(rows: list[Row]) -> list[str]:
-    """One line a world and length of training."""
+    """One line a world and length of training; and one a changed setting, where there are any."""
+    changed = [row for row in rows if row.get("changed", "nothing") != "nothing"]
+    rows = [row for row in rows if row not in changed]
     keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked")
     lines = [
         [
@@ -192,7 +194,13 @@ def sequence(rows: list[Row]) -> list[str]:
         for (layout, steps), group in grouped(rows, "layout", "env_steps", keep_order=True)
     ]
     columns = "layout|env steps|length over shortest, median|90%|segments free|plans free"
-    return [table(f"{columns}|plans not blocked|states|step variation|plan|training", lines)]
+    result = [table(f"{columns}|plans not blocked|states|step variation|plan|training", lines)]
+    parts = [
+        [f"{layout}, {what}", *(each(group, key, 3) for key in keys)]
+        for (layout, what), group in grouped(changed, "layout", "changed", keep_order=True)
+    ]
+    names = "changed|length over shortest, median|90%|segments free|plans free|plans not blocked"
+    return [*result, *titled("What each part is worth", table(names, parts))]
 
 
 def speed(rows: list[Row]) -> list[str]:
@@ -226,11 +234,35 @@ def speed(rows: list[Row]) -> list[str]:
     ]
 
 
+def sb3_low_level(rows: list[Row]) -> list[str]:
+    """One line a way to use the model."""
+    lines = [
+        [
+            method,
+            f"{group[0]['env_steps']:,}",
+            middle([row["wall_s"] for row in group], 3, " s"),
+            each(group, "success", 2),
+            interval(group),
+            middle([row["steps"] for row in group], 2),
+            each(group, "near_success", 2),
+            each(group, "error_near", 2),
+            each(group, "error_farther", 2),
+        ]
+        for (method,), group in grouped(rows, "method", keep_order=True)
+    ]
+    columns = (
+        "agent|env steps|training|success, far tasks|95%|steps to goal|model alone, near tasks"
+    )
+    errors = "predicted minus true steps, edges up to 8|8 to 20"
+    return [table(f"{columns}|{errors}", lines)]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
     "learning": ("Learning", learning),
     "subgoals": ("Subgoals", subgoals),
     "energy": ("Energies", energy),
     "sequence": ("Sequence optimiser", sequence),
+    "sb3_low_level": ("Stable-Baselines3's SAC as low level", sb3_low_level),
     "speed": ("Speed", speed),
 }
 

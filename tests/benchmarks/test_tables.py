@@ -88,3 +88,17 @@ def test_numbers_have_significant_digits_and_no_exponent() -> None:
 def test_torch_is_not_needed() -> None:
     code = "import sys, benchmarks.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_plans_with_a_changed_setting_have_a_table_of_their_own(tmp_path: Path) -> None:
+    keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked")
+    keys += ("states", "variation", "plan_ms", "train_s")
+    rows = [
+        {"layout": "u", "env_steps": 10, "seed": 0, "changed": what, **dict.fromkeys(keys, value)}
+        for what, value in (("nothing", 0.25), ("one level", 0.75))
+    ]
+    write(tmp_path, "sequence", rows)
+    text = tables.page(tmp_path, tmp_path / "results.md")
+    first, _, second = text.partition("What each part is worth")
+    assert "0.250" in first and "0.750" not in first
+    assert "u, one level" in second and "0.750" in second and "0.250" not in second
