@@ -56,10 +56,13 @@ class PlanFollower:
         Args:
             observation: the current one, of n rows.
             ended: (n,) the episode that a plan was made for is over.
-            valid: (n,) False where nothing happened; default: everywhere something did.
+            valid: (n,) False where the step was a reset and no transition; default: nowhere.
         """
-        rows = range(len(self.plans)) if valid is None else np.flatnonzero(valid).tolist()
-        for i in rows:
+        for i in range(len(self.plans)):
+            if valid is not None and not valid[i]:
+                # The last plan was made for the end of the episode before.
+                self.plans[i] = None
+                continue
             plan = self.plans[i]
             if ended[i]:
                 self.plans[i] = None
