@@ -209,7 +209,8 @@ class GoalAgent(SavedAgent):
 
         Raises:
             RuntimeError: if the agent knows no environment yet.
-            ValueError: if the observation is not of the environment's kind, or has NaN in it.
+            ValueError: if the observation is not of the environment's kind, or has NaN in it; a
+                ``state`` or ``episode_start`` of another number of environments.
         """
         if self.spaces is None:
             raise RuntimeError("the agent knows no spaces yet: learn(env) or load(path) first")
@@ -217,11 +218,13 @@ class GoalAgent(SavedAgent):
         n = len(batch.observation)
         goals = batch.desired_goal
         if self.high_level is not None and self.high_level.can_plan:
-            start = np.zeros(n, np.bool_) if episode_start is None else np.asarray(episode_start)
             follower = PlanFollower(
                 self.high_level.planner, state, n, self._plan_rng, learning=False
             )
-            follower.advance(batch, np.broadcast_to(start, n))
+            start = [False] * n if episode_start is None else np.ravel(episode_start).tolist()
+            if len(start) != n:
+                raise ValueError(f"episode_start has {len(start)} entries for {n} observation(s)")
+            follower.advance(batch, start)
             goals, state = follower.subgoals(batch), follower.plans
         action = self.low_level.act(batch.observation, batch.achieved_goal, goals)
         if not deterministic:

@@ -49,7 +49,10 @@ class PlanFollower:
             self._direct = (rng().random(n) < direct_share).tolist()
 
     def advance(
-        self, observation: GoalObservation, ended: BoolArray, valid: BoolArray | None = None
+        self,
+        observation: GoalObservation,
+        ended: Sequence[bool] | BoolArray,
+        valid: BoolArray | None = None,
     ) -> None:
         """The environments are one step later, or begin another episode.
 
