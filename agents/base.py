@@ -273,18 +273,35 @@ class GoalAgent(SavedAgent):
         if self.env is not None and isinstance(env, str) and env == self.env.made_from:
             return
         goal_env = GoalEnv(env)
-        if self.spaces is None:
-            self._build(goal_env.spaces)
-            self.spaces = goal_env.spaces
-        else:
+        if self.env is not None and goal_env.env is self.env.env:
+            return
+        try:
+            if self.spaces is None:
+                self._build(goal_env.spaces)
+                self.spaces = goal_env.spaces
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
-        if self.env is None or goal_env.env is not self.env.env:
-            if self.env is not None and self.env.made_from is not None:
-                self.env.close()
-            self.env = goal_env
             self._make_buffer(goal_env)
-            self._loop = LearningLoop(self, goal_env)
+        except BaseException:
+            if goal_env.made_from is not None:
+                goal_env.close()
+            raise
+        if self.env is not None and self.env.made_from is not None:
+            self.env.close()
+        self.env, self._loop = goal_env, LearningLoop(self, goal_env)
+
+    def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:
+        """Restore what :meth:`save_replay_buffer` wrote; set the environment first.
+
+        The next ``learn`` begins with a reset: the episode that runs is not the one in the buffer.
+
+        Raises:
+            RuntimeError: if no environment is set.
+            CheckpointError, ValueError: if the file is damaged or of another shape.
+        """
+        super().load_replay_buffer(path)
+        if self._loop is not None:
+            self._loop.restart()
 
     def _build(self, spaces: GoalSpaces) -> None:
         c = self.config

@@ -28,6 +28,7 @@ class LearningLoop:
     def __init__(self, agent: SavedAgent, env: GoalEnv) -> None:
         self.agent, self.env = agent, env
         self._episodes = EpisodeStatistics()
+        self._follower: PlanFollower | None = None
         self._clock = (time.perf_counter(), 0)
         self.restart()
 
@@ -72,7 +73,6 @@ class LearningLoop:
         observation = self.env.reset(seed=int(agent.rng.integers(2**31)))
         agent.replay_buffer.close_episodes()
         self._random_walk = RandomWalk(n, self.env.spaces.action_dim, agent.rng)
-        self._follower: PlanFollower | None = None
         if agent.high_level is not None:
             self._follower = PlanFollower(
                 agent.high_level.planner,

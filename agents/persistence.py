@@ -211,10 +211,11 @@ class SavedAgent(ABC):
             agent._start_streams(drawn_from)
             agent._build(spaces)
             agent.spaces = spaces
-            agent._restore(checkpoint)
+            agent._restore(checkpoint, config)
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             short = " ".join(str(error).split())[:300]
-            if changed := [name for name in kwargs if name in names]:
+            own = asdict(agent.config)
+            if changed := [k for k in kwargs if k in names and own[k] != asdict(config)[k]]:
                 raise ValueError(
                     f"{path} cannot be used with another {', '.join(changed)} ({short}): leave "
                     "out what changes the networks, or train again with it"
@@ -228,10 +229,16 @@ class SavedAgent(ABC):
             agent.set_env(env)
         return agent
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _restore(self, checkpoint: Checkpoint, saved: Any) -> None:
         meta, tensors, arrays = checkpoint.meta, checkpoint.tensors, checkpoint.arrays
+        changed = {f.name for f in fields(saved)}
+        changed = {k for k in changed if getattr(saved, k) != getattr(self.config, k)}
         self.generator.set_state(tensors["generator"].cpu())
-        self.noise.set_state(arrays["noise"])
+        # What was drawn or estimated under other settings is not gone on with.
+        if not changed & {"action_noise", "random_actions"}:
+            self.noise.set_state(arrays["noise"])
+        if "safe_edge" in changed:
+            arrays = {k: v for k, v in arrays.items() if not k.startswith("edge_cutoff/")}
         if "scales/step" in arrays:
             self.scales = InputScales(*(arrays[f"scales/{name}"] for name in _SCALES))
         self._tolerance = arrays.get("success_tolerance")
@@ -295,6 +302,13 @@ class SavedAgent(ABC):
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickles and copies hold what `save` writes: memory that models share among their parts,
         # as copied attribute by attribute it would not be shared any more.
+        for name, part in self._given.items():
+            if not isinstance(part, (str, type)):
+                raise TypeError(
+                    f"an agent whose {name} was given as an instance cannot be copied or pickled: "
+                    "its copy would share it; give the class, or save the agent and load it with "
+                    "an instance of its own"
+                )
         data = None
         if self.spaces is not None:
             stream = io.BytesIO()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 MARGIN = np.float32(1e-4)
 """Distance kept from the faces of walls: no position is ever on one."""
 
-FloatArray = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -32,7 +32,7 @@ class Crossings:
         self,
         walls: BoolArray,
         beside: tuple[BoolArray, BoolArray],
-        low: FloatArray,
+        low: Float64Array,
         cell_size: float,
     ) -> None:
         # Numbers as arrays: NumPy takes as long to convert one as to work through a few dozen.
@@ -53,7 +53,7 @@ class Crossings:
         self._bounds = _bounds(low + cell_size * index.reshape(-1, 2), beside, cell_size)
         self._stops = np.array([[False, True, False, True], [False, False, True, True]])
 
-    def land(self, ends: FloatArray) -> tuple[FloatArray, BoolArray | None]:
+    def land(self, ends: Float64Array) -> tuple[Float64Array, BoolArray | None]:
         """Let points go straight from a start to a target as far as the walls allow.
 
         Args:
@@ -74,13 +74,13 @@ class Crossings:
             i = np.flatnonzero(undecided)
             x_first = self._x_first(ends[..., i], cells[..., i])
             landing[i] = np.where(x_first, self._landings.take(row[i] + 1), ~landing[i])
-        bounds: FloatArray = self._bounds.take(landing, axis=1)
+        bounds: Float64Array = self._bounds.take(landing, axis=1)
         end = np.maximum(ends[1], bounds[:2])
         np.minimum(end, bounds[2:], out=end)
         stops = landing & self._stop_bits
         return end, self._stops.take(stops, axis=1) if np.count_nonzero(stops) else None
 
-    def _x_first(self, ends: FloatArray, cells: FloatArray) -> BoolArray:
+    def _x_first(self, ends: Float64Array, cells: Float64Array) -> BoolArray:
         """(B,) whether x crosses into another cell before y does; (2, 2, B) each."""
         start, target = ends
         # Fractions of the step at which the boundaries are met, compared without dividing.
@@ -115,8 +115,8 @@ def _landings(walls: BoolArray) -> IntArray:
 
 
 def _bounds(
-    corner: FloatArray, beside: tuple[BoolArray, BoolArray], cell_size: float
-) -> FloatArray:
+    corner: Float64Array, beside: tuple[BoolArray, BoolArray], cell_size: float
+) -> Float64Array:
     """(4, 4 * cells) low x, low y, high x, high y of where a landing may be.
 
     Clear of the walls ``beside`` the cell at ``corner`` (cells, 2), and of what stopped the step.

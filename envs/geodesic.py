@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csgraph
 
-FloatArray = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 # Walls are shrunk by this much (world units) in line-of-sight tests: a path may touch a corner or
@@ -86,7 +86,7 @@ def convex_corners(walls: BoolArray) -> tuple[npt.NDArray[np.int64], npt.NDArray
     )
 
 
-def segments_free(a: FloatArray, b: FloatArray, boxes: FloatArray) -> BoolArray:
+def segments_free(a: Float64Array, b: Float64Array, boxes: Float64Array) -> BoolArray:
     """Whether each straight segment stays out of every box (separating axis test).
 
     Args:
@@ -103,7 +103,7 @@ def segments_free(a: FloatArray, b: FloatArray, boxes: FloatArray) -> BoolArray:
     return free
 
 
-def _chunk_free(a: FloatArray, b: FloatArray, boxes: FloatArray) -> BoolArray:
+def _chunk_free(a: Float64Array, b: Float64Array, boxes: Float64Array) -> BoolArray:
     mid_x, mid_y = (0.5 * (a + b)).T
     half_x, half_y = (0.5 * (b - a)).T
     reach_x, reach_y = np.abs(half_x), np.abs(half_y)
@@ -134,18 +134,18 @@ class VisibilityGraph:
         cell_size: side of a cell in world units.
     """
 
-    def __init__(self, walls: BoolArray, low: FloatArray, cell_size: float) -> None:
+    def __init__(self, walls: BoolArray, low: Float64Array, cell_size: float) -> None:
         rectangles = maximal_rectangles(walls)
         corners, pinches = convex_corners(walls)
-        self.rectangles: FloatArray = np.tile(low, 2) + cell_size * rectangles
+        self.rectangles: Float64Array = np.tile(low, 2) + cell_size * rectangles
         inward = np.array([TOUCH, TOUCH, -TOUCH, -TOUCH])
         plugs = np.tile(low + cell_size * pinches, (1, 2)) + np.array([-1, -1, 1, 1]) * 2 * TOUCH
-        self._boxes: FloatArray = np.concatenate([self.rectangles + inward, plugs])
-        self.corners: FloatArray = low + cell_size * corners[:, :2]
+        self._boxes: Float64Array = np.concatenate([self.rectangles + inward, plugs])
+        self.corners: Float64Array = low + cell_size * corners[:, :2]
         self._corner_sign = corners[:, 2:].astype(np.float64)
         self._corner_distance = self._all_pairs()
 
-    def _all_pairs(self) -> FloatArray:
+    def _all_pairs(self) -> Float64Array:
         count = len(self.corners)
         if count == 0:
             return np.zeros((0, 0))
@@ -156,18 +156,18 @@ class VisibilityGraph:
         graph = csgraph.csgraph_from_dense(weights, null_value=np.inf)
         return np.asarray(csgraph.shortest_path(graph, method="D", directed=False))
 
-    def segment_is_free(self, a: FloatArray, b: FloatArray) -> BoolArray:
+    def segment_is_free(self, a: Float64Array, b: Float64Array) -> BoolArray:
         """(B,) bool: whether the segments a -> b, both (B, 2), cross no wall."""
         return segments_free(a, b, self._boxes)
 
-    def distance(self, a: FloatArray, b: FloatArray) -> FloatArray:
+    def distance(self, a: Float64Array, b: Float64Array) -> Float64Array:
         """(B,) lengths of the shortest paths between free points (B, 2); inf where none is."""
         result = _length(a - b)
         hidden = np.flatnonzero(~self.segment_is_free(a, b))
         result[hidden] = self._around_corners(a[hidden], b[hidden])
         return result
 
-    def distance_table(self, points: FloatArray) -> FloatArray:
+    def distance_table(self, points: Float64Array) -> Float64Array:
         """(N, N) shortest-path lengths between all pairs of free points (N, 2)."""
         count = len(points)
         to_corner = self._to_corners(points)
@@ -180,13 +180,13 @@ class VisibilityGraph:
         np.fill_diagonal(table, 0.0)
         return table
 
-    def _around_corners(self, a: FloatArray, b: FloatArray) -> FloatArray:
+    def _around_corners(self, a: Float64Array, b: Float64Array) -> Float64Array:
         if len(self.corners) == 0 or len(a) == 0:
             return np.full(len(a), np.inf)
         first_leg = _min_plus(self._to_corners(a), self._corner_distance)
         return np.asarray((first_leg + self._to_corners(b)).min(axis=1))
 
-    def _to_corners(self, points: FloatArray) -> FloatArray:
+    def _to_corners(self, points: Float64Array) -> Float64Array:
         """(B, C) straight distances to the corners a path may bend at, inf for the others."""
         offset = points[:, None, :] - self.corners
         # A shortest path touches a corner from one of the two quadrants beside its wall: from the
@@ -200,11 +200,11 @@ class VisibilityGraph:
         return result
 
 
-def _length(offset: FloatArray) -> FloatArray:
+def _length(offset: Float64Array) -> Float64Array:
     return np.asarray(np.sqrt(offset[..., 0] ** 2 + offset[..., 1] ** 2))
 
 
-def _min_plus(left: FloatArray, right: FloatArray) -> FloatArray:
+def _min_plus(left: Float64Array, right: Float64Array) -> Float64Array:
     """Product of (N, K) and (K, M) in the (min, +) semiring."""
     result = np.full((left.shape[0], right.shape[1]), np.inf)
     for k in range(right.shape[0]):

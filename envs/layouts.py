@@ -21,7 +21,7 @@ from hierebm.envs.geodesic import VisibilityGraph
 CELL = 0.5
 """Side of a cell at ``scale=1``, in world units: a wall is thicker than the success radius."""
 
-FloatArray = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 LAYOUTS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
@@ -138,8 +138,8 @@ class Layout:
         self.walls: BoolArray = np.array([[c == "#" for c in row] for row in self.rows[::-1]])
         self.walls.flags.writeable = False
         height, width = self.walls.shape
-        self.high: FloatArray = 0.5 * self.cell_size * np.array([width, height], dtype=np.float64)
-        self.low: FloatArray = -self.high
+        self.high: Float64Array = 0.5 * self.cell_size * np.array([width, height], dtype=np.float64)
+        self.low: Float64Array = -self.high
 
     def __repr__(self) -> str:
         height, width = self.walls.shape
@@ -173,7 +173,7 @@ class Layout:
         """Where steps end that a wall may stop."""
         return Crossings(self.padded_walls, self.walls_beside, self.low, self.cell_size)
 
-    def inside_cell(self, points: FloatArray, margin: float) -> FloatArray:
+    def inside_cell(self, points: Float64Array, margin: float) -> Float64Array:
         """Free points (B, 2), moved by at most ``margin`` so that they keep it from any wall."""
         cell = np.floor((points - self.low) / self.cell_size)
         x, y = (cell.T + 1).astype(np.intp)
@@ -191,7 +191,7 @@ class Layout:
         return np.stack([xs, ys], axis=1)
 
     @cached_property
-    def free_cell_low(self) -> FloatArray:
+    def free_cell_low(self) -> Float64Array:
         """(N, 2) lower left corners of the free cells, in world units."""
         return self.low + self.cell_size * self.free_cells
 
@@ -215,12 +215,12 @@ class Layout:
         return VisibilityGraph(self.walls, self.low, self.cell_size)
 
     @property
-    def wall_rectangles(self) -> FloatArray:
+    def wall_rectangles(self) -> Float64Array:
         """(R, 4) rectangles (x0, y0, x1, y1) that cover the walls; they may overlap."""
         return self._visibility.rectangles
 
     @cached_property
-    def cell_distances(self) -> FloatArray:
+    def cell_distances(self) -> Float64Array:
         """(N, N) shortest-path lengths between the centres of the free cells, world units."""
         return self._visibility.distance_table(self.free_cell_low + 0.5 * self.cell_size)
 
@@ -249,7 +249,7 @@ class Layout:
         free = self._visibility.segment_is_free(a, b)
         return (free & ~self.in_wall(a) & ~self.in_wall(b)).reshape(shape)
 
-    def shortest_path_distance(self, a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
+    def shortest_path_distance(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
         """Length of the shortest path around the walls, in world units.
 
         Exact for a point without inertia. Infinite where no path exists or an end is in a wall.
@@ -322,7 +322,7 @@ def _checked_rows(rows: Sequence[str]) -> tuple[str, ...]:
     return checked
 
 
-def _paired(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+def _paired(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
     first, second = np.broadcast_arrays(
         np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     )

@@ -13,14 +13,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from hierebm.envs.dynamics import advance
-from hierebm.envs.layouts import BoolArray, FloatArray, Layout
+from hierebm.envs.layouts import BoolArray, Float64Array, Layout
 from hierebm.envs.tasks import TaskRange
 from hierebm.envs.world import Observation, PointMassWorld, checked_actions
 
 if TYPE_CHECKING:
     from hierebm.envs.rendering import Renderer
 
-Step = tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]
+Step = tuple[Observation, Float64Array, BoolArray, BoolArray, dict[str, Any]]
 
 
 class PointMassGoalVectorEnv(

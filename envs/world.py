@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from hierebm.envs.dynamics import MAX_SPEED
-from hierebm.envs.layouts import BoolArray, FloatArray, Layout, get_layout
+from hierebm.envs.layouts import BoolArray, Float64Array, Layout, get_layout
 from hierebm.envs.tasks import SUCCESS_RADIUS, TaskRange, TaskSampler
 
 OPEN_TIME_LIMIT = 100
@@ -66,14 +66,14 @@ class PointMassWorld:
         low = self.layout.low.astype(np.float32)
         high = self.layout.high.astype(np.float32)
         speed = np.full(2, MAX_SPEED, dtype=np.float32)
-        place = spaces.Box(low, high, dtype=np.float32)
+        position_space = spaces.Box(low, high, dtype=np.float32)
         state = spaces.Box(
             np.concatenate([low, -speed]), np.concatenate([high, speed]), dtype=np.float32
         )
         observation = spaces.Dict(
             {
                 "observation": state,
-                "achieved_goal": place,
+                "achieved_goal": position_space,
                 "desired_goal": spaces.Box(low, high, dtype=np.float32),
             }
         )
@@ -128,14 +128,14 @@ class PointMassWorld:
         """Whether the straight segments a -> b, (..., 2) each, cross no wall: (...) bool."""
         return self.layout.segment_is_free(a, b)
 
-    def shortest_path_distance(self, a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
+    def shortest_path_distance(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
         """Length of the shortest path around the walls, world units: (..., 2) twice -> (...).
 
         For evaluation only: no agent may learn from it. Infinite where there is no path.
         """
         return self.layout.shortest_path_distance(a, b)
 
-    def shortest_path_steps(self, a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
+    def shortest_path_steps(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
         """The shortest path in steps at the top speed of one axis, (...) float64.
 
         Neither a bound nor exact: a diagonal is up to sqrt(2) faster, getting up to speed slower.
@@ -144,7 +144,7 @@ class PointMassWorld:
 
     def _reward_and_reached(
         self, position: npt.NDArray[np.float32], goal: npt.NDArray[np.float32]
-    ) -> tuple[FloatArray, BoolArray]:
+    ) -> tuple[Float64Array, BoolArray]:
         """Rewards (B,) and whether the goals are reached (B,), from one distance computation."""
         distance = _distance(position, goal)
         reached = distance <= self.success_radius
@@ -166,7 +166,7 @@ def checked_actions(action: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArra
     return array
 
 
-def _distance(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
+def _distance(a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
     offset = np.subtract(a, b, dtype=np.float64)
     offset *= offset
     # Spelt out, because the order of a sum over an axis may depend on the batch.

@@ -17,7 +17,7 @@ class Controller(LowLevel):
         velocity = observation[:, -2:]
         return np.clip(5.0 * (goal - achieved_goal) - 5.0 * velocity, -1.0, 1.0).astype(np.float32)
 
-    def distance(self, observation, achieved_goal, goal, reduce="max"):
+    def distance(self, observation, achieved_goal, goal):
         """(n,) steps at full speed, 0.2 each."""
         return np.maximum(np.linalg.norm(goal - achieved_goal, axis=-1) / 0.2, 1.0)
 

@@ -1,7 +1,7 @@
 """Run a policy for a number of episodes and count what happened.
 
 :func:`evaluate_policy` has the signature and results of Stable-Baselines3's function of that name;
-:func:`evaluate` returns what a goal-conditioned task is judged by: the success rate with its 95%
+:func:`evaluate` returns what a goal-conditioned task is measured by: the success rate with its 95%
 interval, and every episode. Both take an env id, an env, or a Gymnasium ``VectorEnv`` in any
 autoreset mode, and any object with Stable-Baselines3's ``predict``.
 

@@ -117,7 +117,14 @@ def overridden(config: Any, overrides: Mapping[str, Any]) -> Any:
             near = [other for other in near if other in known]
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise TypeError(f"{name!r} is no setting of {type(config).__name__}{hint}")
-    return replace(config, **overrides)
+    # A dict for a nested config changes the fields that it names.
+    merged = {
+        name: overridden(current, value)
+        if is_dataclass(current := getattr(config, name)) and isinstance(value, Mapping)
+        else value
+        for name, value in overrides.items()
+    }
+    return replace(config, **merged)
 
 
 def _fitted(f: Field[Any], value: Any) -> tuple[str, Any]:
@@ -133,7 +140,10 @@ def _fitted(f: Field[Any], value: Any) -> tuple[str, Any]:
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or not all(_is_number(v) for v in value):
             return "a tuple of numbers", value
-        return "", tuple(value)
+        whole = all(isinstance(entry, int) for entry in default)
+        if whole and not all(float(v).is_integer() for v in value):
+            return "a tuple of whole numbers", value
+        return "", tuple(int(v) if whole else v for v in value)
     if not _is_number(value) or math.isnan(value):
         return ("a whole number" if isinstance(default, int) else "a number"), value
     if isinstance(default, int):

@@ -13,7 +13,8 @@ FOLDERS = {"hierebm": "hierebm", "envs": "hierebm.envs", "agents": "hierebm.agen
 # From the ground up: a room is a package or a module of hierebm itself, and may use those of the
 # floors below, none of its own floor.
 FLOORS = (
-    ("types", "errors", "files", "settings", "parts", "envs", "nn"),
+    ("types", "errors", "files", "settings", "parts"),
+    ("envs", "nn"),
     ("checkpoint", "replay", "goal_env"),
     ("control", "energy"),
     ("planning.graph", "energy.toys"),

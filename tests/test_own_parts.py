@@ -35,19 +35,21 @@ SMALL: dict[str, Any] = {
     "n_subgoals": 8,
     "seed": 0,
 }
+# Classes, and functions that make an instance.
 PARTS = {
-    "low_level": (Controller(), NormalisedDDPG),
-    "subgoal_sampler": (NearTheLine(), NearTheLine, FeatureSampler),
-    "planner": (StepByStep(), StepByStep),
+    "low_level": (lambda: Controller(), NormalisedDDPG),
+    "subgoal_sampler": (lambda: NearTheLine(), NearTheLine, FeatureSampler),
+    "planner": (lambda: StepByStep(), StepByStep),
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "part"), [(name, part) for name, parts in PARTS.items() for part in parts]
+    ("name", "given"), [(name, part) for name, parts in PARTS.items() for part in parts]
 )
 def test_a_part_of_ones_own_learns_is_saved_and_has_to_be_given_again(
-    name: str, part: Any, tmp_path: Path
+    name: str, given: Any, tmp_path: Path
 ) -> None:
+    part, other = (given if isinstance(given, type) else given() for _ in range(2))
     agent = HierarchicalEBMAgent(**{name: part}, **SMALL).learn("PointMassGoal-v0", 450)
     own = part if isinstance(part, type) else type(part)
     parts = {
@@ -61,8 +63,10 @@ def test_a_part_of_ones_own_learns_is_saved_and_has_to_be_given_again(
     agent.save(tmp_path / "agent.zip")
     with pytest.raises(ValueError, match=rf"{name} must be one of .*load\(path, {name}="):
         HierarchicalEBMAgent.load(tmp_path / "agent.zip")
-    again = HierarchicalEBMAgent.load(tmp_path / "agent.zip", **{name: part})
+    again = HierarchicalEBMAgent.load(tmp_path / "agent.zip", **{name: other})
     batch, _ = gym.make_vec("PointMassGoal-v0", num_envs=3).reset(seed=1)
+    shown = agent.plan({key: value[:1] for key, value in batch.items()})
+    assert np.array_equal(shown.nodes[-1], batch["desired_goal"][0])
     mine, plans = agent.predict(batch)
     its, _ = again.predict(batch)
     assert plans is not None

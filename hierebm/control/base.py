@@ -54,16 +54,12 @@ class LowLevel(ABC):
 
     @abstractmethod
     def distance(
-        self,
-        observation: FloatArray,
-        achieved_goal: FloatArray,
-        goal: FloatArray,
-        reduce: str = "max",
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """(n,) predicted steps to each goal under this policy, at least 1.
 
-        Args:
-            reduce: over an ensemble of critics: "max" (what planning trusts) or "mean".
+        Planning seeks out what is predicted too near: rather too far. Of an ensemble of critics,
+        give the largest distance.
         """
 
     def update(self, batch: TransitionBatch) -> dict[str, float]:

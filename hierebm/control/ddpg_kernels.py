@@ -87,8 +87,15 @@ class FastDistanceDDPG(DistanceDDPG):
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> DistanceDDPG:
-        """The faster of the two on this device: kernels on the CPU, autograd elsewhere."""
-        return make_ddpg(obs_dim, goal_dim, action_dim, config, generator, device)
+        """The faster of the two on this device: kernels on the CPU, autograd elsewhere.
+
+        Raises:
+            ValueError: a subclass elsewhere than on the CPU.
+        """
+        kind: type[DistanceDDPG] = cls
+        if cls is FastDistanceDDPG and torch.device(device).type != "cpu":
+            kind = DistanceDDPG
+        return kind(obs_dim, goal_dim, action_dim, config, generator, device)
 
     # ------------------------------------------------------------------ learning
 

@@ -28,7 +28,7 @@ class GoalFeatures(nn.Module):
     Concatenates the scaled observation, the scaled goal, the displacement from achieved goal to
     goal (squashed, so that the last few steps are resolved in a world of any size) and random
     Fourier features of the pair (achieved goal, goal). Plain networks are too smooth to represent
-    that two places on the two sides of a wall are far apart; the Fourier features are what keeps
+    that two points on the two sides of a wall are far apart; the Fourier features are what keeps
     short edges from running through walls (Tancik et al. 2020, arXiv 2006.10739).
 
     Args:

@@ -32,7 +32,7 @@ class DistanceHead(ABC):
         Args:
             next_outputs: (E, B, out_dim) of the target networks at the next state.
             reached: (B,) bool, the next state reaches the goal; beats ``failure``.
-            dead_end: (B,) bool, no goal can be reached any more: max_distance.
+            failure: (B,) bool, no goal can be reached any more: max_distance.
 
         Returns:
             What ``loss`` takes as its target, (E, B, out_dim).

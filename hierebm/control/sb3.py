@@ -236,7 +236,7 @@ class SB3LowLevel(LowLevel):
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
-        """Draw from streams of our own: runs repeat, and nobody else's draws change."""
+        """Draw from streams of our own: runs repeat, and no other draws change."""
         theirs = [generator.get_state() for generator in self._generators]
         for generator, state in zip(self._generators, self._random, strict=True):
             generator.set_state(state)

@@ -19,7 +19,7 @@ def flat_parameters(module: nn.Module) -> Tensor:
     undo it, and clear gradients with ``FlatAdam.zero_grad`` (in place): ``module.zero_grad()``
     would drop the views. :func:`is_flat` tells whether they are intact.
 
-    Both tensors begin at a cache line and the places within follow from the shapes alone, so that
+    Both tensors begin at a cache line and positions within follow from the shapes alone, so that
     products with the parameters round alike in every process.
 
     Returns:

@@ -2,7 +2,7 @@
 
 Autograd spends up to half of a small network's update on what is not arithmetic: building the
 graph, fetching fresh memory for every activation, zeroing gradients, and computing gradients that
-nobody reads. :class:`DenseKernel` does the same products as :class:`hierebm.nn.layers.MLP` and
+are never read. :class:`DenseKernel` does the same products as :class:`hierebm.nn.layers.MLP` and
 ``EnsembleMLP`` with ``out=`` everywhere, **overwrites** gradients (nothing to zero first) and
 computes only those asked for. The modules remain the reference: the gradients equal autograd's to
 rounding in any dtype.

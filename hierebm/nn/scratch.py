@@ -1,4 +1,4 @@
-"""Memory whose place decides no rounding, and memory shared by kernels that take turns.
+"""Memory whose address decides no rounding, and memory shared by kernels that take turns.
 
 Products and dot products round by where their operands begin within a cache line: the library adds
 up in another order from an odd address. Hence what kernels read and write begins at a multiple of

@@ -33,7 +33,7 @@ STITCHED_TRIPLETS = 120_000
 
 @dataclass
 class PlannerConfig(GraphConfig):
-    """Planning: subgoals, commitment, exploration."""
+    """Planning and exploration."""
 
     n_subgoals: int = setting(64, "Subgoal candidates (nodes of the graph) in a query.", low=1)
     redraws: int = setting(

@@ -38,7 +38,7 @@ class HighLevel:
         reached: whether an achieved goal counts as a goal.
         generator: random numbers of the models.
         device: where the models live.
-        planner, subgoal_sampler: a name, a class or an instance; None takes the config's name.
+        planner, subgoal_sampler: a name, a class or an instance.
 
     Raises:
         ValueError, TypeError: for a planner or a sampler that is none.
@@ -53,19 +53,22 @@ class HighLevel:
         generator: torch.Generator,
         device: torch.device,
         *,
-        planner: Any = None,
-        subgoal_sampler: Any = None,
+        planner: Any,
+        subgoal_sampler: Any,
     ) -> None:
         self.context = PlanningContext(config, goal_dim, model, reached, generator, device)
-        given = config.subgoal_sampler if subgoal_sampler is None else subgoal_sampler
 
         def sampler() -> SubgoalSampler:
-            return make_sampler(given, goal_dim, config, generator, device)
+            return make_sampler(subgoal_sampler, goal_dim, config, generator, device)
 
-        part = find_part("planner", planner or config.planner, Planner, PLANNERS)
+        part = find_part("planner", planner, Planner, PLANNERS)
         self.planner = part if isinstance(part, Planner) else part.build(self.context, sampler)
+        if getattr(self.planner, "context", self.context) is not self.context:
+            raise ValueError(
+                "this planner belongs to another agent: give the class, or another one"
+            )
         self.planner.context = self.context
-        # Transitions that the transition map has seen.
+        # Transitions that the transition map has seen; the others are new to it.
         self.mapped = 0
         if self.planner.uses_graph and config.calibrate_cutoff:
             self.context.edge_cutoff = EdgeCutoff(config.safe_edge)
@@ -141,6 +144,7 @@ class HighLevel:
             arrays["pool/achieved_goal"] = context.pool.achieved_goal
         if context.transition_map is not None:
             arrays |= _under("transition_map", context.transition_map.state_dict())
+            arrays["mapped"] = np.array(self.mapped)
         if context.edge_cutoff is not None:
             arrays |= _under("edge_cutoff", context.edge_cutoff.state_dict())
         return arrays
@@ -155,16 +159,16 @@ class HighLevel:
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
             context.transition_map.load_state_dict(_below("transition_map", arrays))
+            self.mapped = int(arrays["mapped"])
         if context.edge_cutoff is not None and "edge_cutoff/outcomes" in arrays:
             context.edge_cutoff.load_state_dict(_below("edge_cutoff", arrays))
 
     def replay_arrays(self) -> dict[str, NDArray[Any]]:
         """What belongs into the file of the replay buffer, as arrays by name."""
-        return {"mapped": np.array(self.mapped), **self.planner.replay_arrays()}
+        return self.planner.replay_arrays()
 
     def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Restore what :meth:`replay_arrays` gave."""
-        self.mapped = int(arrays["mapped"])
         self.planner.load_replay_arrays(arrays)
 
 

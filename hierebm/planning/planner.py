@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -93,10 +94,16 @@ class Planner(ABC):
     def __init__(self, context: PlanningContext | None = None) -> None:
         if context is not None:
             self.context = context
-        self.stats = PlannerStats()
+
+    @cached_property
+    def stats(self) -> PlannerStats:
         """Of plans made while learning."""
-        self.stats_of_predict = PlannerStats()
+        return PlannerStats()
+
+    @cached_property
+    def stats_of_predict(self) -> PlannerStats:
         """Of the others; read by benchmarks."""
+        return PlannerStats()
 
     @classmethod
     def build(
@@ -106,7 +113,8 @@ class Planner(ABC):
 
         Args:
             context: see the class.
-            make_sampler: makes the subgoal sampler that the agent was given, once.
+            make_sampler: makes the subgoal sampler that the agent was given. A planner that uses
+                it fits, trains and saves it in its own methods, as the graph planner does.
         """
         return cls(context)
 

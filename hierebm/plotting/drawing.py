@@ -14,6 +14,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from hierebm.types import BoolArray
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -42,7 +44,7 @@ class Walls:
         extent: (x_min, x_max, y_min, y_max) of the whole map.
     """
 
-    mask: NDArray[np.bool_]
+    mask: BoolArray
     extent: tuple[float, float, float, float]
 
 
@@ -87,7 +89,7 @@ def extent_of(walls: Walls | None, points: NDArray[Any]) -> tuple[float, float, 
     )  # fmt: skip
 
 
-def in_walls(walls: Walls, plane: NDArray[np.float32], x: NDArray[Any]) -> NDArray[np.bool_]:
+def in_walls(walls: Walls, plane: NDArray[np.float32], x: NDArray[Any]) -> BoolArray:
     """(R, C) bool for pixels (R * C, 2) whose columns are at x (C,)."""
     x_min, x_max, y_min, y_max = walls.extent
     height, width = walls.mask.shape

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hierebm.replay.episodes import EpisodeReplay
-from hierebm.types import FloatArray
+from hierebm.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class BetweenTriplets:
     start: FloatArray
     goal: FloatArray
     between: FloatArray
-    half: NDArray[np.bool_]
+    half: BoolArray
     """(n,) whether w was drawn to be half the way, by its length, and not anywhere on it."""
 
     @classmethod
@@ -38,7 +37,7 @@ def sample_between(
 ) -> BetweenTriplets:
     """Draw triplets from stored trajectories, w uniformly in *arc length* between s and g.
 
-    Drawing w uniformly in time would over-represent the places where the system is slow: the ends
+    Drawing w uniformly in time would over-represent the regions where the system is slow: the ends
     of every path that accelerates and brakes.
 
     Args:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hierebm.replay.episodes import EpisodeReplay
-from hierebm.types import FloatArray, ReachedFn
+from hierebm.types import BoolArray, FloatArray, ReachedFn
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,9 @@ class TransitionBatch:
     next_observation: FloatArray
     next_achieved_goal: FloatArray
     goal: FloatArray
-    reached: NDArray[np.bool_]
+    reached: BoolArray
     """The next state reaches the (relabelled) goal: one step is left."""
-    failure: NDArray[np.bool_]
+    failure: BoolArray
     """The episode ended there without reaching any goal: the goal is never reached."""
 
 

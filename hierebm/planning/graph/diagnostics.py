@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hierebm.planning.graph.edges import EdgeRules, GraphConfig
 from hierebm.planning.graph.nodes import NodePool
-from hierebm.types import FloatArray, StepsFn
+from hierebm.types import BoolArray, FloatArray, StepsFn
 
 # An edge is underestimated if it truly takes more than twice the predicted steps and this many
 # more: a shortcut that is none, a "wormhole".
@@ -24,12 +24,12 @@ class EdgeSample:
     """Steps as the low level predicts them."""
     used: FloatArray
     """Steps that a graph counts with."""
-    verified: NDArray[np.bool_]
+    verified: BoolArray
     """Whether experience verifies them."""
     true: NDArray[np.floating] | None
     """True steps, where the environment tells them."""
 
-    def underestimated(self, steps: FloatArray) -> NDArray[np.bool_]:
+    def underestimated(self, steps: FloatArray) -> BoolArray:
         """(n,) whether the truth is far more than ``steps`` (n,)."""
         assert self.true is not None
         return np.asarray(self.true > 2.0 * steps + SLACK)
@@ -75,7 +75,7 @@ def edge_calibration(edges: EdgeSample, config: GraphConfig) -> dict[str, float]
     believed = edges.predicted <= config.max_edge
     trusted = edges.verified & (edges.used <= config.max_edge)
     shares = {"graph/verified_rate": (edges.verified, believed)}
-    errors: dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]] = {}
+    errors: dict[str, tuple[NDArray[np.floating], BoolArray]] = {}
     if edges.true is not None:
         shares["graph/underestimated_rate"] = (edges.underestimated(edges.predicted), believed)
         shares["graph/underestimated_rate_verified"] = (edges.underestimated(edges.used), trusted)

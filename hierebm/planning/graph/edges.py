@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hierebm.settings import Config, setting
@@ -28,11 +27,7 @@ class DistanceModel(Protocol):
     """What the graph asks of the low level."""
 
     def distance(
-        self,
-        observation: FloatArray,
-        achieved_goal: FloatArray,
-        goal: FloatArray,
-        reduce: str = "max",
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """(n, obs_dim), (n, goal_dim), (n, goal_dim) -> (n,) predicted steps."""
 
@@ -54,7 +49,7 @@ class GraphConfig(Config):
     safe_edge: float = setting(
         8.0,
         "Predicted steps up to which an edge costs about its length; longer ones cost far more.",
-        low=0,
+        low=1,
     )
     unverified_cost: float = setting(
         50.0,
@@ -107,7 +102,7 @@ class EdgeRules:
     def is_candidate(self, source: FloatArray, target: FloatArray) -> BoolArray:
         """Pairs within the candidate radius: (n, goal_dim) each, or (goal_dim,) for one that is
         the same -> (n,)."""
-        near: NDArray[np.bool_] = (np.abs(target - source) <= self.candidate_radius).all(-1)
+        near: BoolArray = (np.abs(target - source) <= self.candidate_radius).all(-1)
         return near
 
     def candidate_pairs(self, source: FloatArray, target: FloatArray) -> tuple[IntArray, IntArray]:

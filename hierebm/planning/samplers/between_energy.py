@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierebm.energy.losses import info_nce
@@ -17,7 +16,7 @@ from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.scales import LEAST_STEP, InputScales
-from hierebm.types import FloatArray, IntArray
+from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Frequencies of the Fourier features: one radian per eight steps, and its neighbouring octaves.
 STEPS_PER_RADIAN, OCTAVES, FREQUENCIES = 8.0, (0.5, 1.0, 2.0), 64
@@ -127,7 +126,7 @@ class BetweenEnergy:
         points: FloatArray,
         start: FloatArray,
         goal: FloatArray,
-        half: bool | NDArray[np.bool_] = False,
+        half: bool | BoolArray = False,
     ) -> FloatArray:
         """E(w | s, g) in nats up to a constant of (s, g), for one query or for q of them at once.
 
@@ -152,7 +151,7 @@ class BetweenEnergy:
         return result
 
     def _condition(
-        self, start: FloatArray, goal: FloatArray, half: bool | NDArray[np.bool_] = False
+        self, start: FloatArray, goal: FloatArray, half: bool | BoolArray = False
     ) -> Tensor:
         """(..., 1, 2 goal_dim + 1): s, g, and 1 where w is to be half the way."""
         asked = np.broadcast_to(np.asarray(half, np.float32), start.shape[:-1])

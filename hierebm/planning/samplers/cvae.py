@@ -93,7 +93,7 @@ class CVAESampler(LearnedSampler):
 
     Args:
         goal_dim: length of s, g and w, all points of goal space.
-        config: size of the networks, learning rate, latent code.
+        config: size of the networks, learning rate.
         generator: source of the initial weights.
     """
 
@@ -176,5 +176,5 @@ class CVAESampler(LearnedSampler):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See :class:`LearnedSampler`."""
-        for name, part in state.items():
-            getattr(self, name).load_state_dict(part)
+        for name in ("vae", "connectivity", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])

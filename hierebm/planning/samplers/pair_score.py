@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierebm.energy.losses import info_nce_rows
@@ -15,7 +14,7 @@ from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP, RandomFourierFeatures
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.replay.scales import LEAST_STEP, InputScales
-from hierebm.types import FloatArray
+from hierebm.types import BoolArray, FloatArray
 
 # Frequencies of one radian per eight steps and their neighbours, as the between-energy's.
 STEPS_PER_RADIAN, OCTAVES, FREQUENCIES = 8.0, (0.5, 1.0, 2.0), 64
@@ -103,7 +102,7 @@ class PairScore:
 
     @torch.no_grad()
     def encode(self, which: int, points: FloatArray) -> FloatArray:
-        """phi (``which`` = 0) or psi (1) of points (..., goal_dim): (..., contrastive_dim)."""
+        """phi (``which`` = 0) or psi (1) of points (..., goal_dim): (..., ``REPRESENTATION``)."""
         result: FloatArray = self._encode(which, points).cpu().numpy()
         return result
 
@@ -115,7 +114,7 @@ class PairScore:
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+    ) -> tuple[FloatArray, BoolArray]:
         """Verify edges as experience does, for a planner that no longer learns.
 
         Returns:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hierebm.types import FloatArray
+from hierebm.types import BoolArray, FloatArray
 
 # A segment's middle is drawn among this many points, those of most equal Euclidean distance to its
 # two ends: the energy knows the way round a wall, the distance makes sure that every half is
@@ -19,7 +18,7 @@ NEAR = 0.1
 SegmentEnergy = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 """(k, m, goal_dim) points, (k, goal_dim) starts, (k, goal_dim) goals -> (k, m) energies of being
 half the way."""
-TooLong = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
+TooLong = Callable[[FloatArray, FloatArray], BoolArray]
 """(k, goal_dim), (k, goal_dim) -> (k,) whether a segment is to be bisected."""
 
 
@@ -76,7 +75,7 @@ def _middles(
     points: FloatArray,
     energy: SegmentEnergy,
     rng: np.random.Generator,
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+) -> tuple[FloatArray, BoolArray]:
     """(k, goal_dim) middles of k segments, drawn from exp(-E), and (k,) whether there are any."""
     to_start, to_goal = (
         np.linalg.norm(points[None] - end[:, None], axis=-1) for end in (start, goal)
