@@ -157,7 +157,7 @@ def measured(policy: Any, distance: tuple[float, float], tasks: int, seed: int) 
     """The policy on tasks that nobody learned from, the same for everybody."""
     from hierebm.evaluation import evaluate
 
-    task = {"layout": "four_rooms", "distance": distance}
+    task: dict[str, Any] = {"layout": "four_rooms", "distance": distance}
     lanes = gym.make_vec("PointMassGoal-v0", num_envs=min(25, tasks), **task)
     try:
         return evaluate(policy, lanes, tasks, seed=seed)
@@ -198,6 +198,7 @@ def distance_errors(agent: Any) -> dict[str, float]:
         np.random.default_rng(0),
         true_steps=agent.env.env.unwrapped.shortest_path_steps,
     )
+    assert edges.true is not None
     error = edges.predicted - edges.true
     near = edges.predicted <= context.config.safe_edge
     edge = edges.predicted <= context.config.max_edge

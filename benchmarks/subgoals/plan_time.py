@@ -49,11 +49,7 @@ class LargerCritics:
 
     @torch.inference_mode()
     def distance(
-        self,
-        observation: FloatArray,
-        achieved_goal: FloatArray,
-        goal: FloatArray,
-        reduce: str = "max",
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """See :class:`DistanceModel`."""
         self.asked += len(observation)
@@ -61,7 +57,7 @@ class LargerCritics:
             rows = torch.zeros(len(observation), self.inputs)
             for network in self.networks:
                 network(rows)
-        return self.critics.distance(observation, achieved_goal, goal, reduce)
+        return self.critics.distance(observation, achieved_goal, goal)
 
 
 def plan_time(
