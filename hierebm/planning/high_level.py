@@ -144,7 +144,6 @@ class HighLevel:
             arrays["pool/achieved_goal"] = context.pool.achieved_goal
         if context.transition_map is not None:
             arrays |= _under("transition_map", context.transition_map.state_dict())
-            arrays["mapped"] = np.array(self.mapped)
         if context.edge_cutoff is not None:
             arrays |= _under("edge_cutoff", context.edge_cutoff.state_dict())
         return arrays
@@ -159,16 +158,18 @@ class HighLevel:
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
             context.transition_map.load_state_dict(_below("transition_map", arrays))
-            self.mapped = int(arrays["mapped"])
         if context.edge_cutoff is not None and "edge_cutoff/outcomes" in arrays:
             context.edge_cutoff.load_state_dict(_below("edge_cutoff", arrays))
 
     def replay_arrays(self) -> dict[str, NDArray[Any]]:
         """What belongs into the file of the replay buffer, as arrays by name."""
-        return self.planner.replay_arrays()
+        return {"mapped": np.array(self.mapped), **self.planner.replay_arrays()}
 
     def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Restore what :meth:`replay_arrays` gave."""
+        # An agent without a map of its own has seen nothing of the buffer.
+        known = self.context.transition_map
+        self.mapped = int(arrays["mapped"]) if known is not None and len(known.landmarks) else 0
         self.planner.load_replay_arrays(arrays)
 
 
