@@ -152,6 +152,8 @@ class GoalAgent(SavedAgent):
         if log_interval is not None and log_interval < 1:
             raise ValueError(f"log_interval must be at least 1 or None, got {log_interval}")
         target = self.config.total_timesteps if total_timesteps is None else total_timesteps
+        if target < 0:
+            raise ValueError(f"total_timesteps must not be negative, got {target}")
         if reset_num_timesteps:
             self.num_timesteps = self.num_episodes = 0
             # The environment may have been used since.

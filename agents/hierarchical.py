@@ -82,7 +82,10 @@ class HierarchicalEBMAgent(GoalAgent):
             ValueError: if the observation is not of the environment's kind, or a batch of several.
         """
         if self.spaces is None or not self.high_level.can_plan:
-            raise RuntimeError("the agent cannot plan yet: learn(env) first")
+            raise RuntimeError(
+                f"the agent cannot plan yet: learn(env) for more than "
+                f"{max(self.config.learning_starts, self.config.energy_train_freq)} steps first"
+            )
         rows, _ = self._rows(self.spaces, observation)
         if len(rows.observation) != 1:
             raise ValueError(f"a plan is for one observation, not for {len(rows.observation)}")

@@ -7,6 +7,7 @@ import time
 from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback
+from hierebm.control.base import check_action
 from hierebm.control.exploration import RandomWalk
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
@@ -30,6 +31,8 @@ class LearningLoop:
         self._episodes = EpisodeStatistics()
         self._follower: PlanFollower | None = None
         self._clock = (time.perf_counter(), 0)
+        # Whether the low level's actions have been looked at: once is enough.
+        self._is_checked = False
         self.restart()
 
     def restart(self) -> None:
@@ -99,6 +102,9 @@ class LearningLoop:
         if agent.scales is None:
             return self._random_walk.step()
         action = agent.low_level.act(observation.observation, observation.achieved_goal, goal)
+        if not self._is_checked:
+            check_action(agent.low_level, action, (len(goal), self.env.spaces.action_dim))
+            self._is_checked = True
         action = agent.noise.add(action)
         if self._follower is not None and any(walking := self._follower.random_walk):
             action[walking] = self._random_walk.step()[walking]

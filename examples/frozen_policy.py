@@ -12,7 +12,12 @@ def main(steps: int = 20_000) -> None:
     """Compare far goals in four rooms without and with subgoals."""
     env, far = gym.make("PointMassGoal-v0", layout="four_rooms"), {"distance": (5.5, 12.0)}
     model = SAC(
-        "MultiInputPolicy", env, gamma=0.95, replay_buffer_class=HerReplayBuffer, seed=0
+        "MultiInputPolicy",
+        env,
+        gamma=0.95,
+        replay_buffer_class=HerReplayBuffer,
+        learning_starts=300,
+        seed=0,
     ).learn(steps // 2)
     agent = hierebm.HierarchicalEBMAgent(seed=0, low_level=SB3LowLevel(model, frozen=True))
     agent.learn(env, total_timesteps=steps // 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -26,10 +27,18 @@ def find_part(
     if isinstance(given, str):
         if given in by_name:
             return by_name[given]
+        near = difflib.get_close_matches(given, by_name, n=1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else (
+                f"a file of an agent with a {base.__name__} of your own needs it again: "
+                f"load(path, {setting}={given}), class or instance"
+            )
+        )
         raise ValueError(
             f"{setting} must be one of {', '.join(by_name)}, or a {base.__name__} (class or "
-            f"instance), got {given!r}; a file of an agent with a {base.__name__} of your own "
-            f"needs it again: load(path, {setting}={given})"
+            f"instance), got {given!r}; {hint}"
         )
     if isinstance(given, base) or (isinstance(given, type) and issubclass(given, base)):
         return given

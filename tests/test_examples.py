@@ -31,5 +31,5 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         pytest.importorskip("stable_baselines3")
     # What an example writes is left here.
     monkeypatch.chdir(tmp_path)
-    # A plan can be shown only after some experience.
-    loaded(path).main(steps=1010 if path.stem == "minimal" else 40)
+    # A plan can be shown only after some experience, and SAC trains after whole episodes.
+    loaded(path).main(steps={"minimal": 1010, "frozen_policy": 330}.get(path.stem, 40))

@@ -152,7 +152,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 _ENV_HELP = (
-    f"id of a goal env, with MODULE: in front where one has to be imported; default: {ENV_ID}"
+    f"id of a goal env, with MODULE: in front where one has to be imported (PYTHONPATH=. for one "
+    f"in this folder); default: {ENV_ID}"
 )
 
 

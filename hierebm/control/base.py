@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 
@@ -37,13 +38,16 @@ class LowLevel(ABC):
         generator: torch.Generator,
         device: torch.device,
     ) -> LowLevel:
-        """Make one when the spaces are known; by default ``cls`` called with these arguments.
+        """Make one when the spaces are known; by default ``cls`` called with these arguments, or
+        with none where it has no constructor.
 
         Args:
             config: all settings of the agent.
             generator: source of initial parameters.
             device: where networks live.
         """
+        if cls.__init__ is object.__init__:
+            return cls()
         return cls(obs_dim, goal_dim, action_dim, config, generator, device)  # type: ignore[call-arg]
 
     @abstractmethod
@@ -82,3 +86,14 @@ class LowLevel(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Restore what :meth:`state_dict` gave, in place."""
+
+
+def check_action(low_level: LowLevel, action: Any, shape: tuple[int, int]) -> None:
+    """Raise ValueError where ``act`` gave something else than finite actions (n, action_dim)."""
+    good = isinstance(action, np.ndarray) and action.shape == shape
+    if not good or not np.isfinite(action).all():
+        got = action.shape if isinstance(action, np.ndarray) else type(action).__name__
+        raise ValueError(
+            f"{type(low_level).__name__}.act must return a NumPy array of shape {shape}, finite "
+            f"actions in [-1, 1], got {'NaN or infinity' if good else got}"
+        )

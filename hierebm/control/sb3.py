@@ -115,6 +115,14 @@ class SB3LowLevel(LowLevel):
         streams = [torch.Generator(generator.device) for generator in self._generators]
         self._random = [stream.manual_seed(model.seed or 0).get_state() for stream in streams]
 
+    @classmethod
+    def build(cls, *args: Any, **kwargs: Any) -> SB3LowLevel:
+        """Raise TypeError: only an instance knows which model it wraps."""
+        raise TypeError(
+            "SB3LowLevel wraps a model: give low_level=SB3LowLevel(model); to load an agent, a "
+            "model with the same networks, load(path, low_level=SB3LowLevel(model))"
+        )
+
     def check_spaces(self, observation_space: spaces.Dict, action_space: spaces.Box) -> None:
         """Raise ValueError where the model was made for other spaces."""
         wanted = {key: observation_space[key].shape for key in KEYS}

@@ -72,14 +72,16 @@ class PlanFollower:
                 if self.learning:
                     self._direct[i] = bool(self.rng().random() < self.direct_share)
             elif plan is not None:
-                same_goal = np.array_equal(plan.goal, observation.desired_goal[i])
-                self.plans[i] = (
-                    self.planner.step(
-                        plan, observation.observation[i], observation.achieved_goal[i]
-                    )
-                    if same_goal
-                    else None
-                )
+                self.plans[i] = self._stepped(plan, observation, i)
+
+    def _stepped(self, plan: Any, observation: GoalObservation, i: int) -> Any:
+        """The plan one step later; None where the goal is another one now."""
+        if not np.array_equal(plan.goal, observation.desired_goal[i]):
+            return None
+        later = self.planner.step(plan, observation.observation[i], observation.achieved_goal[i])
+        if later is None:
+            raise TypeError(f"{type(self.planner).__name__}.step must return the plan, got None")
+        return later
 
     def subgoals(self, observation: GoalObservation) -> FloatArray:
         """(n, goal_dim) what to chase now; plans are made where there are none.

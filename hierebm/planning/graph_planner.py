@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edges import GraphConfig
+from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.graph.stitching import stitched_between
@@ -129,6 +130,11 @@ class GraphPlanner(Planner):
         # While learning, an unknown way is explored; otherwise other nodes may know one.
         for _ in range(1 if learning else 1 + c.redraws):
             nodes = self.sampler.sample(achieved_goal, goal, c.n_subgoals, pool, rng, edges)
+            if not isinstance(nodes, Nodes) or not len(nodes):
+                raise ValueError(
+                    f"{type(self.sampler).__name__}.sample must return at least one node: make "
+                    "Nodes of points by pool.nodes_at(points)"
+                )
             graph = SubgoalGraph(nodes, goal, edges, failed)
             plan = GraphPlan(goal, rng, learning, graph=graph)
             self.find_path(plan, observation, achieved_goal)

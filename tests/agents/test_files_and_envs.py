@@ -13,8 +13,10 @@ import pytest
 
 from examples.own_planner import StepByStep
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
+from hierebm.control.base import LowLevel
 from hierebm.control.ddpg_kernels import FastDistanceDDPG
 from hierebm.planning.planner import Planner, PlanState
+from hierebm.planning.samplers import SubgoalSampler
 
 SMALL: dict[str, Any] = {
     "hidden_sizes": (16, 16),
@@ -140,3 +142,53 @@ def test_settings_that_could_not_be_built_are_refused(
     with pytest.raises(error, match=message):
         HierarchicalEBMAgent(**setting)
     assert HierarchicalEBMAgent(hidden_sizes=(1e2, 16)).config.hidden_sizes == (100, 16)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"act": lambda n: np.zeros(2, np.float32)}, r"act must return .*\(1, 2\), .* got \(2,\)"),
+        ({"act": lambda n: np.full((n, 2), np.nan)}, "act must return .*NaN or infinity"),
+        ({"act": lambda n: [[0.0, 0.0]] * n}, "act must return .*got list"),
+        ({"distance": lambda n: np.ones((n, 1))}, r"distance must return .*got \(\d+, 1\)"),
+        ({"distance": lambda n: np.full(n, -3.0)}, "distance must return .*some are not"),
+        ({"distance": lambda n: np.full(n, np.nan)}, "distance must return .*some are not"),
+    ],
+)
+def test_what_a_low_level_of_ones_own_returns_is_checked(bad: dict[str, Any], message: str) -> None:
+    class Own(LowLevel):
+        trainable = False
+
+        def act(self, observation, achieved_goal, goal):  # type: ignore
+            return bad.get("act", lambda n: np.zeros((n, 2), np.float32))(len(goal))
+
+        def distance(self, observation, achieved_goal, goal):  # type: ignore
+            return bad.get("distance", np.ones)(len(goal))
+
+    with pytest.raises(ValueError, match=rf"Own.{message}"):
+        HierarchicalEBMAgent(low_level=Own, **SMALL).learn(WORLD, 450)
+
+
+def test_what_samplers_and_planners_of_ones_own_return_is_checked() -> None:
+    class Arrays(SubgoalSampler):
+        def sample(self, start, goal, n, pool, rng, edges=None):  # type: ignore
+            return np.stack([start, goal])
+
+    class Silent(StepByStep):
+        def step(self, plan, observation, achieved_goal):  # type: ignore
+            super().step(plan, observation, achieved_goal)
+
+        def begin(self, observation, achieved_goal, goal, rng, learning=False):  # type: ignore
+            plan = PlanState(goal, rng, learning)
+            plan.chase(goal, 5.0)
+            return plan
+
+    with pytest.raises(ValueError, match=r"Arrays.sample must return .*pool.nodes_at"):
+        HierarchicalEBMAgent(subgoal_sampler=Arrays, **SMALL).learn(WORLD, 450)
+    with pytest.raises(TypeError, match=r"Silent.step must return the plan"):
+        HierarchicalEBMAgent(planner=Silent, **SMALL).learn(WORLD, 450)
+
+
+def test_a_misspelt_part_is_told_its_nearest_name() -> None:
+    with pytest.raises(ValueError, match="did you mean kmeans"):
+        HierarchicalEBMAgent(subgoal_sampler="kmean")

@@ -55,7 +55,7 @@ def edges_between(
     nodes = pool.random_nodes(n_nodes, rng)
     points = nodes.achieved_goal
     i, j = edges.candidate_pairs(points, points)
-    predicted = edges.model.distance(nodes.observation[i], points[i], points[j])
+    predicted = edges.predict(nodes.observation[i], points[i], points[j])
     used, verified = edges.verify(points[i], points[j], predicted)
     true = None if true_steps is None else np.asarray(true_steps(points[i], points[j]))
     return EdgeSample(predicted, used, verified, true)

@@ -124,7 +124,26 @@ class EdgeRules:
             observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
             target: (n, goal_dim) where they end.
         """
-        return self.verify(source, target, self.model.distance(observation, source, target))
+        return self.verify(source, target, self.predict(observation, source, target))
+
+    def predict(
+        self, observation: FloatArray, source: FloatArray, target: FloatArray
+    ) -> FloatArray:
+        """Predicted steps (n,) of edges, as :meth:`evaluate` without experience.
+
+        Raises:
+            ValueError: the low level's distances are no (n,) finite numbers of steps.
+        """
+        steps = self.model.distance(observation, source, target)
+        good = isinstance(steps, np.ndarray) and steps.shape == (len(target),)
+        if not good or not (np.isfinite(steps).all() and (steps > 0.0).all()):
+            got = steps.shape if isinstance(steps, np.ndarray) else type(steps).__name__
+            what = "some are not" if good else f"got {got}"
+            raise ValueError(
+                f"{type(self.model).__name__}.distance must return a NumPy array of shape "
+                f"({len(target)},), finite steps of at least 1: {what}"
+            )
+        return steps
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray

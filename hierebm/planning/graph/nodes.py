@@ -69,6 +69,9 @@ class NodePool:
     ) -> Nodes:
         """(n, goal_dim) points of goal space -> nodes there."""
         points = np.ascontiguousarray(points, np.float32)
+        if points.ndim != 2 or points.shape[1] != self.achieved_goal.shape[1]:
+            dim = self.achieved_goal.shape[1]
+            raise ValueError(f"points must be of the shape (n, {dim}), got {points.shape}")
         _, nearest = self._tree.query(points, k=min(NEIGHBOURS, len(self)))
         observation = self.observation[nearest.reshape(len(points), -1)].mean(1, dtype=np.float32)
         for i, j in self._copies:
