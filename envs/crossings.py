@@ -8,14 +8,11 @@ it starts in, the crossings on its way and their order: few enough for a table o
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from hierebm.types import BoolArray, Float64Array, IntArray
 
 MARGIN = np.float32(1e-4)
 """Distance kept from the faces of walls: no position is ever on one."""
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 class Crossings:

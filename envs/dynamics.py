@@ -7,10 +7,10 @@ operation is elementwise, and none depends on how many rows there are.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from hierebm.envs.crossings import MARGIN
 from hierebm.envs.layouts import Layout
+from hierebm.types import FloatArray
 
 __all__ = ["ACCELERATION", "DRAG", "MARGIN", "MAX_SPEED", "advance"]
 
@@ -21,7 +21,6 @@ ACCELERATION = np.float32(0.04)
 MAX_SPEED = np.float32(0.2)
 """Top speed per axis and step: the fixed point of v = (1 - DRAG) v + ACCELERATION."""
 
-Float32Array = npt.NDArray[np.float32]
 # As arrays: NumPy takes as long to convert a number as to work through a few dozen.
 _LEAST, _MOST, _KEEP, _PULL, _TOP = (
     np.array(x, np.float32) for x in (-1.0, 1.0, np.float32(1.0) - DRAG, ACCELERATION, MAX_SPEED)
@@ -29,8 +28,8 @@ _LEAST, _MOST, _KEEP, _PULL, _TOP = (
 
 
 def advance(
-    position: Float32Array, velocity: Float32Array, action: Float32Array, layout: Layout
-) -> tuple[Float32Array, Float32Array]:
+    position: FloatArray, velocity: FloatArray, action: FloatArray, layout: Layout
+) -> tuple[FloatArray, FloatArray]:
     """Move every point by one step.
 
     v' = (1 - DRAG) v + ACCELERATION a and p' = p + v'. A wall zeroes the velocity component that

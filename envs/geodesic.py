@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csgraph
 
-Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from hierebm.types import BoolArray, Float64Array
 
 # Walls are shrunk by this much (world units) in line-of-sight tests: a path may touch a corner or
 # run along a wall, and a float32 position that was stopped at a wall must still see along it.

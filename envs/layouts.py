@@ -17,12 +17,11 @@ import numpy.typing as npt
 
 from hierebm.envs.crossings import Crossings
 from hierebm.envs.geodesic import VisibilityGraph
+from hierebm.types import BoolArray, Float64Array
 
 CELL = 0.5
 """Side of a cell at ``scale=1``, in world units: a wall is thicker than the success radius."""
 
-Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 LAYOUTS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
