@@ -13,9 +13,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from hierebm.envs.dynamics import advance
-from hierebm.envs.layouts import BoolArray, Float64Array, Layout
+from hierebm.envs.layouts import Layout
 from hierebm.envs.tasks import TaskRange
 from hierebm.envs.world import Observation, PointMassWorld, checked_actions
+from hierebm.types import BoolArray, Float64Array
 
 if TYPE_CHECKING:
     from hierebm.envs.rendering import Renderer

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from hierebm.envs.dynamics import MAX_SPEED
-from hierebm.envs.layouts import BoolArray, Float64Array, Layout, get_layout
+from hierebm.envs.layouts import Layout, get_layout
 from hierebm.envs.tasks import SUCCESS_RADIUS, TaskRange, TaskSampler
+from hierebm.types import BoolArray, Float64Array
 
 OPEN_TIME_LIMIT = 100
 """Steps of an episode on the open plane, and the least on any layout."""
