@@ -185,15 +185,13 @@ class LearningLoop:
 
     def _log_means(self, metrics: dict[str, float]) -> None:
         """Log each metric as its mean until the next row of the log."""
-        for key, value in metrics.items():
-            self.agent.logger.record_mean(key, value)
+        self.agent.logger.record_dict(metrics, mean=True)
 
     def dump_logs(self) -> None:
         """Write a row of the log now."""
         agent, (started, started_at) = self.agent, self._clock
         elapsed = max(time.perf_counter() - started, 1e-9)
-        for key, value in self._episodes.means().items():
-            agent.logger.record(key, value)
+        agent.logger.record_dict(self._episodes.means())
         agent.logger.record("time/episodes", agent.num_episodes)
         agent.logger.record("time/fps", int((agent.num_timesteps - started_at) / elapsed))
         agent.logger.record("time/time_elapsed", round(elapsed, 1))

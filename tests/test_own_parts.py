@@ -19,22 +19,9 @@ from hierebm.control.ddpg import DistanceDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG
 from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.samplers import EBMSampler, ReplaySampler
+from tests import toys
 
-SMALL: dict[str, Any] = {
-    "hidden_sizes": (16, 16),
-    "n_critics": 2,
-    "batch_size": 16,
-    "learning_starts": 200,
-    "fourier_features": 8,
-    "train_freq": 4,
-    "energy_width": 16,
-    "energy_batch_size": 16,
-    "energy_train_freq": 200,
-    "energy_gradient_steps": 3,
-    "pool_size": 200,
-    "n_subgoals": 8,
-    "seed": 0,
-}
+SMALL: dict[str, Any] = {**toys.SMALL, "train_freq": 4, "energy_train_freq": 200, "seed": 0}
 # Classes, and functions that make an instance.
 PARTS = {
     "low_level": (lambda: Controller(), NormalisedDDPG),

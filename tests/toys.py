@@ -1,4 +1,4 @@
-"""Small goal environments for tests."""
+"""Small goal environments and small agents for tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+SMALL: dict[str, Any] = {
+    "hidden_sizes": (16, 16),
+    "n_critics": 2,
+    "batch_size": 16,
+    "learning_starts": 200,
+    "max_distance": 15,
+    "fourier_features": 8,
+    "buffer_size": 5000,
+    "train_freq": 20,
+    "energy_width": 16,
+    "energy_batch_size": 16,
+    "energy_negatives": 4,
+    "energy_train_freq": 400,
+    "energy_gradient_steps": 3,
+    "pool_size": 200,
+    "n_subgoals": 8,
+}
+"""A default agent but for its size; tests pass ``{**SMALL, ...}`` for more."""
 
 
 class LineGoal(gym.Env[dict[str, Any], np.ndarray]):

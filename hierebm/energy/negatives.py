@@ -288,10 +288,6 @@ class LangevinNegatives:
         u = torch.rand((n, len(low)), generator=generator, device=low.device)
         return low + (high - low) * u
 
-    def forget(self, index: Tensor, generator: torch.Generator | None = None) -> None:
-        """Restart the chains of rows whose data was replaced (a ring buffer that wrapped)."""
-        self.chains[index] = self._fresh(len(index), generator)
-
     def __call__(
         self,
         model: EnergyMLP,

@@ -17,20 +17,12 @@ from hierebm.control.base import LowLevel
 from hierebm.control.ddpg_kernels import FastDistanceDDPG
 from hierebm.planning.planner import Planner, PlanState
 from hierebm.planning.samplers import SubgoalSampler
+from tests import toys
 
 SMALL: dict[str, Any] = {
-    "hidden_sizes": (16, 16),
-    "n_critics": 2,
-    "batch_size": 16,
-    "learning_starts": 200,
-    "fourier_features": 8,
-    "train_freq": 20,
-    "energy_width": 16,
-    "energy_batch_size": 16,
+    **toys.SMALL,
     "energy_train_freq": 200,
     "energy_gradient_steps": 2,
-    "pool_size": 200,
-    "n_subgoals": 8,
     "seed": 0,
 }
 FLAT = {
@@ -74,7 +66,7 @@ def test_a_planner_may_forget_its_parents_constructor() -> None:
 
 
 def test_a_refused_environment_leaves_everything_as_it_was() -> None:
-    agent = DDPGHERAgent(**FLAT, buffer_size=100).learn(WORLD, 30)
+    agent = DDPGHERAgent(**{**FLAT, "buffer_size": 100}).learn(WORLD, 30)
     env, buffer = agent.get_env(), agent.replay_buffer
     with pytest.warns(UserWarning, match="new buffer"), pytest.raises(ValueError, match="rows"):
         agent.set_env(gym.make_vec(WORLD, num_envs=64))

@@ -43,24 +43,7 @@ from benchmarks.subgoals.run import Finished, sweep
 from benchmarks.subgoals.soundness import soundness
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
-
-SMALL: dict[str, Any] = {
-    "hidden_sizes": (16, 16),
-    "n_critics": 2,
-    "batch_size": 16,
-    "learning_starts": 200,
-    "max_distance": 15,
-    "fourier_features": 8,
-    "train_freq": 20,
-    "energy_width": 16,
-    "energy_batch_size": 16,
-    "energy_negatives": 4,
-    "energy_train_freq": 400,
-    "energy_gradient_steps": 3,
-    "pool_size": 200,
-    "n_subgoals": 8,
-}
-"""A default agent but for its size."""
+from tests.toys import SMALL
 
 
 def test_wilson_interval_is_the_textbook_one() -> None:

@@ -135,9 +135,6 @@ def test_langevin_negatives_keep_each_rows_chain_under_its_own_condition():
         batch = source(target, x[index], x[index], index, seeded(i))
         assert batch.y_neg.shape == (2, 1, 1)
     torch.testing.assert_close(source.chains, x, atol=0.8, rtol=0)
-    before = source.chains.clone()
-    source.forget(torch.tensor([1]), seeded(99))
-    assert not torch.equal(before[1], source.chains[1]) and torch.equal(before[0], source.chains[0])
     with pytest.raises(ValueError, match="index"):
         source(target, x, x, None, seeded())
     assert source(target, x, None, None, seeded()).y_neg.shape == (1, 3, 1)

@@ -25,24 +25,8 @@ from hierebm.planning.samplers import (
 )
 from hierebm.replay import BetweenTriplets, EpisodeReplay
 from hierebm.replay.scales import InputScales
+from tests.toys import SMALL
 
-SMALL: dict[str, Any] = {
-    "hidden_sizes": (16, 16),
-    "n_critics": 2,
-    "batch_size": 16,
-    "learning_starts": 200,
-    "max_distance": 15,
-    "fourier_features": 8,
-    "buffer_size": 5000,
-    "train_freq": 20,
-    "energy_width": 16,
-    "energy_batch_size": 16,
-    "energy_negatives": 4,
-    "energy_train_freq": 400,
-    "energy_gradient_steps": 3,
-    "pool_size": 200,
-    "n_subgoals": 8,
-}
 TINY = EnergyConfig(energy_width=32, energy_depth=2, energy_lr=3e-3)
 STEP = np.array([0.1, 0.1], np.float32)
 ZERO, TWO = np.zeros(2, np.float32), np.full(2, 2.0, np.float32)
