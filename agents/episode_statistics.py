@@ -18,6 +18,8 @@ class EpisodeStatistics:
 
     def __init__(self, last: int = 100) -> None:
         self._finished: deque[tuple[float, int, bool]] = deque(maxlen=last)
+        # Environment steps of the longest episode that a time limit ended.
+        self.time_limit: int | None = None
         self.begin(0)
 
     def begin(self, n_envs: int) -> None:
@@ -39,6 +41,8 @@ class EpisodeStatistics:
         rows = np.flatnonzero(step.ended)
         for row in rows.tolist():
             length = self._now - int(self._began[row])
+            if step.truncated[row]:
+                self.time_limit = max(length, self.time_limit or 0)
             self._finished.append((float(self._reward[row]), length, bool(step.success[row])))
         self._reward[rows] = 0.0
         self._began[rows] = self._now
