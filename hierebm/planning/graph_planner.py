@@ -214,7 +214,7 @@ class GraphPlanner(Planner):
     ) -> GraphPlan:
         """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
         plan.elapsed += self.context.step_length
-        missed = plan.elapsed >= plan.budget
+        missed = self.is_missed(plan, observation, achieved_goal)
         on_the_way = not np.array_equal(plan.subgoal, plan.goal)
         reached = on_the_way and self._is_reached(achieved_goal, plan.subgoal)
         if plan.random_walk and not missed:

@@ -23,6 +23,9 @@ Log = Callable[[dict[str, float]], None]
 
 # A subgoal is missed after this many times its predicted steps, plus the slack.
 BUDGET_FACTOR, BUDGET_SLACK = 2.0, 4
+# And sooner where the predicted distance to it, asked for every ASK steps, has not fallen by
+# PROGRESS for PATIENCE steps: pushing against a wall does not help for being done longer.
+ASK, PATIENCE, PROGRESS = 2.0, 4.0, 0.5
 
 
 @dataclass
@@ -48,11 +51,16 @@ class PlanState:
     """Steps after which it counts as missed."""
     elapsed: float = field(default=0.0, init=False)
     """Steps spent on it."""
+    asked: float = field(default=-ASK, init=False)
+    """Steps spent on it when its distance was last predicted."""
+    nearest: tuple[float, float] = field(default=(float("inf"), 0.0), init=False)
+    """The shortest distance that was predicted on the way to it, and the steps spent then."""
 
     def chase(self, subgoal: FloatArray, predicted: float) -> None:
         """Chase another subgoal (goal_dim,) that should take ``predicted`` steps."""
         self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0.0
         self.budget = int(BUDGET_FACTOR * predicted) + BUDGET_SLACK
+        self.asked, self.nearest = -ASK, (float("inf"), 0.0)
 
 
 @dataclass
@@ -153,6 +161,27 @@ class Planner(ABC):
         nothing = np.full(3, np.nan, np.float32)
         edges = np.array([[0, 1], [1, 2]])
         return Plan(nodes, edges, np.full(2, np.nan, np.float32), [0, 1, 2], nothing)
+
+    def is_missed(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> bool:
+        """Whether the plan's subgoal is to be given up: its budget is spent, or it gets no nearer.
+
+        Args:
+            plan: a :class:`PlanState`.
+            observation, achieved_goal: (obs_dim,), (goal_dim,) the current state.
+        """
+        if plan.elapsed >= plan.budget:
+            return True
+        if plan.random_walk or plan.elapsed < plan.asked + ASK:
+            return False
+        plan.asked = plan.elapsed
+        steps = self.context.model.distance(
+            observation[None], achieved_goal[None], plan.subgoal[None]
+        )
+        nearest, at = plan.nearest
+        if steps[0] <= nearest - PROGRESS:
+            plan.nearest = float(steps[0]), plan.elapsed
+            return False
+        return bool(plan.elapsed >= at + PATIENCE)
 
     # ------------------------------------------------- for planners that learn
 

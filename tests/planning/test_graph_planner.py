@@ -19,6 +19,7 @@ from tests.planning.world import (
     GOAL,
     SCALES,
     START,
+    STEP,
     LeftHalf,
     WallWorld,
     make_pool,
@@ -105,9 +106,23 @@ def test_a_follower_that_is_stuck_is_given_other_subgoals() -> None:
             kept += 1
         plan = planner.step(plan, zeros, START)
         seen.add(tuple(plan.subgoal))
-    assert 6 <= kept <= 2 * 12 + 4, "kept until its budget of about twice its steps was spent"
+    assert kept == 5, "four steps without getting nearer, and the one that is asked in"
     assert len(seen) >= 5
     assert planner.stats.pop()["subgoal/reached_rate"] == 0.0
+
+
+def test_a_subgoal_that_gets_nearer_is_kept_until_its_budget_is_spent() -> None:
+    planner = make_planner(explore_share=0.0)
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=True)
+    first, budget = plan.subgoal, plan.budget
+    # Nearer by half a step for every step taken, and never there.
+    far = first + np.array([0.0, 4.0], np.float32)
+    steps = 0
+    while np.array_equal(plan.subgoal, first):
+        steps += 1
+        plan = planner.step(plan, zeros, far - np.array([0.0, 0.5 * steps * STEP[1]], np.float32))
+    assert steps == budget
 
 
 def _half_known(**settings: Any) -> GraphPlanner:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
@@ -47,6 +47,8 @@ class TransitionMap:
         self.visits = np.zeros(0, np.int64)
         self._pairs = np.zeros((0, 2), np.int64)
         self._steps = np.zeros(0, np.float32)
+        # What was joined at the last search, and the fewest steps between any two of those.
+        self._searched: tuple[int, IntArray, FloatArray] = (0, self._pairs, self._steps)
         self._between = np.zeros((0, 0), np.float32)
 
     def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
@@ -73,15 +75,12 @@ class TransitionMap:
             pairs.append(np.stack([origin[usable], target], 1))
             steps.append(np.full(len(target), stride, np.float32))
         self._pairs, self._steps = _fewest(np.concatenate(pairs), np.concatenate(steps))
-        self._join()
-
-    def _join(self) -> None:
-        n = len(self.landmarks)
-        self._graph = coo_array((self._steps, self._pairs.T), shape=(n, n)).tocsr()
 
     def search(self) -> None:
         """Find the fewest steps between all landmarks; until then new ones verify nothing."""
-        self._between = dijkstra(self._graph, limit=self.limit).astype(np.float32)
+        self._searched = len(self.landmarks), self._pairs, self._steps
+        graph = _joined(*self._searched)
+        self._between = dijkstra(graph, limit=self.limit).astype(np.float32)
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
@@ -133,7 +132,8 @@ class TransitionMap:
         if not len(self.landmarks):
             return None
         here = int(self._nearest(self._scale(point[None]))[0])
-        steps, before = dijkstra(self._graph, indices=here, return_predecessors=True)
+        graph = _joined(len(self.landmarks), self._pairs, self._steps)
+        steps, before = dijkstra(graph, indices=here, return_predecessors=True)
         known = np.flatnonzero(np.isfinite(steps) & (steps > 0))
         if not known.size:
             return None
@@ -159,16 +159,20 @@ class TransitionMap:
             "visits": self.visits,
             "pairs": self._pairs,
             "steps": self._steps,
+            "searched": np.array(self._searched[0]),
+            "searched_pairs": self._searched[1],
+            "searched_steps": self._searched[2],
         }
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.landmarks, self.visits = arrays["landmarks"], arrays["visits"]
         self._pairs, self._steps = arrays["pairs"], arrays["steps"]
+        searched = int(arrays["searched"]), arrays["searched_pairs"], arrays["searched_steps"]
+        self._searched = searched
         if len(self.landmarks):
             self._tree = cKDTree(self.landmarks)
-            self._join()
-            self.search()
+            self._between = dijkstra(_joined(*searched), limit=self.limit).astype(np.float32)
 
     def _scale(self, points: FloatArray) -> FloatArray:
         result: FloatArray = points / (SPACING * self.step_scale)
@@ -194,6 +198,11 @@ class TransitionMap:
             self.landmarks = np.concatenate([self.landmarks, np.stack(new)])
             self.visits = np.concatenate([self.visits, np.zeros(len(new), np.int64)])
             self._tree = cKDTree(self.landmarks)
+
+
+def _joined(n: int, pairs: IntArray, steps: FloatArray) -> csr_array:
+    """The graph over n landmarks."""
+    return coo_array((steps, pairs.T), shape=(n, n)).tocsr()
 
 
 def _fewest(pairs: IntArray, steps: FloatArray) -> tuple[IntArray, FloatArray]:
