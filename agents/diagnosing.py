@@ -83,15 +83,16 @@ def _measured(
     if agent.high_level is not None and agent.high_level.can_plan:
         context = agent.high_level.context
     figures: dict[str, Any] = {}
-    states = pairs = None
+    states = pairs = motion = None
     if replay is not None:
-        figures |= measure.experience(replay, scales, reached, agent.config, rng)
+        motion = measure.Motion.of_replay(replay, scales, rng)
+        figures |= measure.experience(replay, motion, reached, agent.config, rng)
         states = replay.achieved_goal[replay.sample_rows(measure.N_STATES, rng)]
         pairs = measure.Pairs.of_replay(replay, reached, rng)
     elif context is not None:
         states = context.experienced.achieved_goal
         pairs = measure.Pairs.of_map(context, rng)
-    figures |= measure.clock(scales, tolerance, figures.get("still_axes", ()))
+    figures |= measure.clock(scales, tolerance, motion)
     if pairs is not None:
         figures |= measure.predictions(agent.low_level, pairs)
     tasks = agent.episodes.tasks()

@@ -120,9 +120,10 @@ class EpisodeStatistics:
         self.n_ended, self.n_successes = map(int, arrays["totals"])
         self._finished.clear()
         for i, (reward, length, *flags) in enumerate(arrays.get("outcomes", np.zeros(0)).tolist()):
-            first = [arrays[key][i] for key in _TASK]
+            success, failure, truncated = map(bool, flags)
+            task = [arrays[key][i] for key in _TASK]
             self._finished.append(
-                FinishedEpisode(reward, int(length), *map(bool, flags), first=first)
+                FinishedEpisode(reward, int(length), success, failure, truncated, task)
             )
 
 

@@ -24,8 +24,9 @@ NO_TOLERANCE = 1e-6
 # The default agent has its first successes after about so many updates.
 FEW_UPDATES = 1000
 # The achieved goal of a maze moves in nearly every step, a block under random actions in one of
-# a hundred. As much of the relabelled goals then teaches nothing; in mazes it is a tenth.
-HARDLY_MOVES, TEACHES_NOTHING = 0.05, 0.5
+# a hundred. In the four rooms a quarter of the relabelled goals teach nothing, and 45% to an agent
+# that often stands at walls. Where nothing moves it is at least the share from the future, 62%.
+HARDLY_MOVES, TEACHES_NOTHING = 0.05, 0.6
 # Entries of actions at a bound: a policy that hurries is there for most of the way, one that
 # cannot do anything else always.
 SATURATED = 0.98
@@ -136,7 +137,7 @@ def _experience(f: Figures) -> Iterator[Limit]:
     if f.moving is not None and f.moving < HARDLY_MOVES:
         yield Limit(
             "achieved goal hardly moves",
-            f"The achieved goal moves in {_percent(f.moving)} of the steps only: exploration does "
+            f"The achieved goal moves in {_percent(f.moving)} of the steps: exploration does "
             "not touch what has to be moved, and relabelled goals teach nothing.",
             "Begin some episodes near or at the object, take longer episodes, or explore more: "
             "random_actions, action_noise.",
@@ -195,7 +196,7 @@ def _ground(f: Figures) -> Iterator[Limit]:
     if f.known_goals is not None and f.known_goals < FEW:
         yield Limit(
             "goals outside known ground",
-            f"Only {_percent(f.known_goals)} of the desired goals lie where the agent has been.",
+            f"{_percent(f.known_goals)} of the desired goals lie where the agent has been.",
             "Learn for more steps, take longer episodes, or explore more"
             + (" (explore_share)." if f.has_high_level else " (action_noise, random_actions)."),
         )
@@ -219,7 +220,7 @@ def _paths(f: Figures) -> Iterator[Limit]:
     if f.path_verified is not None and f.path_verified < FEW:
         yield Limit(
             "no verified path",
-            f"Only {_percent(f.path_verified)} of the tasks have a path that experience verifies.",
+            f"{_percent(f.path_verified)} of the tasks have a path that experience verifies.",
             "Learn for more steps; if the goals lie on known ground, use more nodes: n_subgoals.",
         )
     # Where most episodes are ended by it, the longest one is the time limit.
@@ -234,7 +235,7 @@ def _paths(f: Figures) -> Iterator[Limit]:
     if reached is not None and reached < MISSED:
         yield Limit(
             "subgoals missed",
-            f"Only {_percent(reached)} of the subgoals are reached in time.",
+            f"{_percent(reached)} of the subgoals are reached in time; 95% is the aim.",
             "Take nearer subgoals (a smaller safe_edge), or train the low level more "
             "(gradient_steps).",
         )

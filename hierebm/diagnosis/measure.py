@@ -14,7 +14,7 @@ from hierebm.planning.graph.diagnostics import edge_calibration, edges_between
 from hierebm.planning.graph.transition_map import SPACING, TransitionMap
 from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.replay import EpisodeReplay, sample_transitions
-from hierebm.replay.scales import InputScales
+from hierebm.replay.scales import FULL_SPEED, InputScales
 from hierebm.types import BoolArray, FloatArray, GoalObservation, ReachedFn
 
 # Stored states that are looked at, and pairs of them that predictions are asked for.
@@ -23,10 +23,12 @@ N_STATES, N_PAIRS = 4000, 512
 PAIR_STEPS = 8
 # Tasks to plan for; no more plans are begun after so many seconds.
 N_TASKS, PLAN_SECONDS = 24, 1.0
-# An axis moves in a step if it moves by more than this share of a step at full speed (what is
-# less may be the noise of a simulator), and rarely moves if it does so in less than this share of
-# the steps: the step scale is the 95% quantile, and says nothing of such an axis.
-MOVES, RARELY = 0.1, 0.05
+# An axis moves in a step if it moves by more than a tenth of a step at full speed, and by more than
+# a simulator lets things tremble that lie still, as a share of goal space.
+MOVES, TREMBLES = 0.1, 1e-4
+# It rarely moves if it does so in less than this share of the steps: full speed, the 95% quantile,
+# says nothing of such an axis.
+RARELY = 1.0 - FULL_SPEED
 # An action is at a bound from here on; the range is [-1, 1].
 AT_BOUND = 0.99
 
@@ -67,13 +69,40 @@ class Pairs(NamedTuple):
         return cls(nodes.observation[i], points[i], points[j], steps[chosen])
 
 
-def clock(
-    scales: InputScales, tolerance: FloatArray, still_axes: tuple[int, ...]
-) -> dict[str, Any]:
+class Motion(NamedTuple):
+    """How achieved goals move in one step."""
+
+    step: FloatArray
+    """(goal_dim,) how far at full speed."""
+    moves: FloatArray
+    """(goal_dim,) in which share of the steps."""
+    moves_at_all: float
+    """In which share of the steps along any axis."""
+
+    @classmethod
+    def of_replay(
+        cls, replay: EpisodeReplay, scales: InputScales, rng: np.random.Generator
+    ) -> Motion:
+        """Measured again: the step scale that is learned with has a least value."""
+        rows = replay.sample_rows(N_STATES, rng)
+        moved = np.abs(replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows])
+        step = np.quantile(moved, FULL_SPEED, axis=0).astype(np.float32)
+        moves = moved > np.maximum(MOVES * step, TREMBLES * 2.0 * scales.goal_scale)
+        step = np.where(step > 0.0, step, scales.step)
+        return cls(step, moves.mean(0, dtype=np.float32), float(moves.any(1).mean()))
+
+    @property
+    def still_axes(self) -> tuple[int, ...]:
+        """Axes that rarely move."""
+        return tuple(np.flatnonzero(self.moves < RARELY).tolist())
+
+
+def clock(scales: InputScales, tolerance: FloatArray, motion: Motion | None) -> dict[str, Any]:
     """How far a step goes along each axis, against the success tolerance (goal_dim,)."""
-    world, step = 2.0 * scales.goal_scale, scales.step
-    counts = (tolerance < world) & ~np.isin(np.arange(len(step)), still_axes)
-    ratios = (tolerance / step)[counts]
+    world, step, still = 2.0 * scales.goal_scale, scales.step, np.zeros(len(tolerance), np.bool_)
+    if motion is not None:
+        step, still = motion.step, motion.moves < RARELY
+    ratios = (tolerance / step)[(tolerance < world) & ~still]
     return {
         "goal_range": _per_axis(world),
         "step": _per_axis(step),
@@ -84,18 +113,13 @@ def clock(
 
 def experience(
     replay: EpisodeReplay,
-    scales: InputScales,
+    motion: Motion,
     reached: ReachedFn,
     config: Any,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """What stored transitions and relabelled goals can teach."""
-    rows = replay.sample_rows(N_STATES, rng)
-    after = replay.later(rows, 1)
-    moved = np.abs(replay.achieved_goal[after] - replay.achieved_goal[rows])
-    moves = moved > MOVES * scales.step
-    still = tuple(np.flatnonzero(moves.mean(0) < RARELY).tolist())
-    figures: dict[str, Any] = {"moving": float(moves.any(1).mean()), "still_axes": still}
+    figures: dict[str, Any] = {"moving": motion.moves_at_all, "still_axes": motion.still_axes}
     # Without chased goals: those are none that hindsight gave.
     future, random = config.her_future, config.her_random
     if future + random > 0.0:

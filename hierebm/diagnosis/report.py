@@ -11,7 +11,9 @@ from hierebm.diagnosis.figures import Figures, PerAxis
 from hierebm.diagnosis.limits import SOLVED, Limit, clock_fits, find_limits
 
 Self = TypeVar("Self", bound="Diagnosis")
-WIDTH, LABEL = 100, 12
+# Columns of a line and of its label; limits that are written out: whoever has solved these looks
+# again.
+WIDTH, LABEL, SHOWN = 100, 12, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,38 +69,35 @@ def _wrapped(d: Diagnosis) -> Iterator[str]:
 
 def _headline(d: Diagnosis) -> str:
     where = "" if d.env is None else f" in {d.env}"
-    return f"{d.agent}{where} after {d.timesteps:,} steps and {d.updates:,} updates"
+    return f"{d.agent}{where} after {d.timesteps:,} environment steps and {d.updates:,} updates"
 
 
 def _episodes(d: Diagnosis) -> Iterator[str]:
     if d.success_rate is None:
         return
-    yield (
-        f"success {_percent(d.success_rate)} and mean return {d.mean_return:.3g} over the last "
-        f"{d.recent_episodes} ({d.successes:,} of {d.episodes:,} succeeded so far)"
-    )
+    yield f"success {_percent(d.success_rate)} of the last {d.recent_episodes}"
+    yield f"mean return {d.mean_return:.3g}"
     yield f"{_percent(d.time_limit_rate)} ended by the time limit"
     if d.failure_rate:
-        yield f"{_percent(d.failure_rate)} in a failure"
+        yield f"{_percent(d.failure_rate)} failed"
+    yield f"{d.successes:,} of {d.episodes:,} succeeded so far"
 
 
 def _clock(d: Diagnosis) -> Iterator[str]:
     if d.step is None or d.success_tolerance is None:
         return
     held = "step" if d.action_repeat == 1 else "steps"
-    yield f"an action is held for {d.action_repeat} environment {held}"
-    yield f"a full step goes {_axes(d.step)}"
-    yield f"the success tolerance is {_axes(d.success_tolerance)}"
-    if d.tolerance_in_steps is not None:
-        yield f"{d.tolerance_in_steps:.2g} steps: {d.clock}"
+    yield f"{d.action_repeat} env {held} per action"
+    yield f"full step {_axes(d.step)}"
+    in_steps = "" if d.clock is None else f" = {d.tolerance_in_steps:.2g} steps: {d.clock}"
+    yield f"success tolerance {_axes(d.success_tolerance)}{in_steps}"
 
 
 def _experience(d: Diagnosis) -> Iterator[str]:
     if d.moving is not None:
         yield f"the achieved goal moves in {_percent(d.moving)} of the steps"
     if d.still_axes:
-        axes = ", ".join(map(str, d.still_axes))
-        yield f"rarely along axis {axes}"
+        yield f"rarely along axis {', '.join(map(str, d.still_axes))}"
     if d.already_reached is not None:
         yield f"{_percent(d.already_reached)} of the relabelled goals teach nothing"
 
@@ -106,10 +105,8 @@ def _experience(d: Diagnosis) -> Iterator[str]:
 def _low_level(d: Diagnosis) -> Iterator[str]:
     if d.predicted_steps is None:
         return
-    yield (
-        f"states that were {d.experienced_steps:.0f} steps apart are predicted to be "
-        f"{d.predicted_steps:.1f} apart"
-    )
+    experienced, predicted = f"{d.experienced_steps:.0f}", f"{d.predicted_steps:.1f}"
+    yield f"states {experienced} steps apart are predicted {predicted} apart"
     yield f"{_percent(d.saturated_actions)} of the actions are at a bound"
 
 
@@ -122,26 +119,20 @@ def _ground(d: Diagnosis) -> Iterator[str]:
 
 
 def _paths(d: Diagnosis) -> Iterator[str]:
-    if d.path_verified is None:
-        return
-    what = "tasks" if d.tasks_from == "episodes" else "pairs of stored states"
-    length = "" if d.path_steps is None else f" of {d.path_steps:.0f} steps"
-    yield (
-        f"{_percent(d.path_verified)} of {d.tasks} {what} have a verified path{length}, "
-        f"{_percent(d.path_found)} any path"
-    )
+    if d.path_verified is not None:
+        what = "tasks" if d.tasks_from == "episodes" else "pairs of stored states"
+        length = "" if d.path_steps is None else f" ({d.path_steps:.0f} steps)"
+        yield f"{_percent(d.path_verified)} of {d.tasks} {what} have a verified path{length}"
+        yield f"{_percent(d.path_found)} any path"
     if d.verified_edges is not None:
         yield f"{_percent(d.verified_edges)} of the edges are verified"
 
 
 def _subgoals(d: Diagnosis) -> Iterator[str]:
     if d.subgoals_reached is not None:
-        yield f"{_percent(d.subgoals_reached)} of the last {d.subgoals:,} reached"
+        yield f"{_percent(d.subgoals_reached)} of the last {d.subgoals:,} reached in time"
     if d.safe_edge is not None:
-        yield (
-            f"safe up to {d.safe_edge:.1f} predicted steps (safe_edge was set to "
-            f"{d.configured_safe_edge:g})"
-        )
+        yield f"safe up to {d.safe_edge:.1f} predicted steps (set: {d.configured_safe_edge:g})"
 
 
 def _unknown(d: Diagnosis) -> str:
@@ -162,9 +153,11 @@ def _limits(d: Diagnosis) -> Iterator[str]:
         )
         return
     yield "What limits it now, most important first"
-    for i, limit in enumerate(d.limits, start=1):
+    for i, limit in enumerate(d.limits[:SHOWN], start=1):
         for start, text in ((f"{i}. ", limit.finding), ("   Try: ", limit.advice)):
             yield textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent="   ")
+    if names := [limit.name for limit in d.limits[SHOWN:]]:
+        yield textwrap.fill(f"Then: {', '.join(names)}.", WIDTH, subsequent_indent="   ")
 
 
 def _axes(values: PerAxis) -> str:
