@@ -75,12 +75,12 @@ def _headline(d: Diagnosis) -> str:
 def _episodes(d: Diagnosis) -> Iterator[str]:
     if d.success_rate is None:
         return
-    yield f"success {_percent(d.success_rate)} of the last {d.recent_episodes}"
+    so_far = f"{d.successes:,} of {d.episodes:,} so far"
+    yield f"success {_percent(d.success_rate)} of the last {d.recent_episodes} ({so_far})"
     yield f"mean return {d.mean_return:.3g}"
-    yield f"{_percent(d.time_limit_rate)} ended by the time limit"
+    yield f"{_percent(d.time_limit_rate)} hit the time limit"
     if d.failure_rate:
         yield f"{_percent(d.failure_rate)} failed"
-    yield f"{d.successes:,} of {d.episodes:,} succeeded so far"
 
 
 def _clock(d: Diagnosis) -> Iterator[str]:
@@ -122,10 +122,11 @@ def _paths(d: Diagnosis) -> Iterator[str]:
     if d.path_verified is not None:
         what = "tasks" if d.tasks_from == "episodes" else "pairs of stored states"
         length = "" if d.path_steps is None else f" ({d.path_steps:.0f} steps)"
-        yield f"{_percent(d.path_verified)} of {d.tasks} {what} have a verified path{length}"
-        yield f"{_percent(d.path_found)} any path"
+        any_path = f"{_percent(d.path_found)} any path"
+        verified = f"{_percent(d.path_verified)} of {d.tasks} {what} have a verified path"
+        yield f"{verified}{length}, {any_path}"
     if d.verified_edges is not None:
-        yield f"{_percent(d.verified_edges)} of the edges are verified"
+        yield f"{_percent(d.verified_edges)} of edges verified"
 
 
 def _subgoals(d: Diagnosis) -> Iterator[str]:
@@ -141,7 +142,7 @@ def _unknown(d: Diagnosis) -> str:
     if not d.has_replay:
         missing.append("what experience teaches (no replay buffer)")
     if d.success_rate is None:
-        missing.append("success (no episode has ended)")
+        missing.append("success (no episode is remembered)")
     return ", ".join(missing)
 
 

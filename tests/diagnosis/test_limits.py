@@ -67,7 +67,7 @@ CASES = {
     "failures": {"failure_rate": 0.5},
     "goals outside known ground": {"known_goals": 0.1},
     "transition map full": {"map_is_full": True},
-    "ground in pieces": {"connected_ground": 0.3},
+    "ground in pieces": {"connected_ground": 0.3, "path_verified": 0.7},
     "no verified path": {"path_verified": 0.2},
     "episodes too short": {"path_steps": 95.0},
     "subgoals missed": {"subgoals_reached": 0.5},
@@ -120,6 +120,16 @@ def test_an_agent_that_succeeds_has_no_limits_but_that_everything_counts() -> No
     assert names(replace(solved, recent_episodes=3)) == ["subgoals missed"]
 
 
+def test_one_policy_that_knows_little_ground_may_still_need_subgoals() -> None:
+    flat = replace(SOUND, has_high_level=False, can_plan=False, known_goals=0.2)
+    assert names(flat) == ["goals outside known ground", "one policy for all goals"]
+    assert names(replace(flat, success_rate=0.7)) == ["goals outside known ground"]
+
+
+def test_pieces_of_ground_do_not_matter_where_paths_are_found() -> None:
+    assert names(replace(SOUND, connected_ground=0.3)) == ["nothing stands out"]
+
+
 def test_an_exact_goal_that_was_met_is_a_goal() -> None:
     assert names(replace(SOUND, success_tolerance=(0.0, 0.0))) == ["nothing stands out"]
 
@@ -157,6 +167,6 @@ def test_what_is_not_known_is_left_out() -> None:
     flat = Figures(agent="DDPGHERAgent", step=(0.1,), goal_range=(2.0,), updates=5000)
     report = str(Diagnosis.of(flat))
     assert "None" not in report and "nan" not in report and "?" not in report
-    assert "no replay buffer" in report and "no episode has ended" in report
+    assert "no replay buffer" in report and "no episode is remembered" in report
     for label in ("Episodes", "Ground", "Paths", "Subgoals", "Low level"):
         assert label not in report
