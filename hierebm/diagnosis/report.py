@@ -78,7 +78,7 @@ def _episodes(d: Diagnosis) -> Iterator[str]:
     so_far = f"{d.successes:,} of {d.episodes:,} so far"
     yield f"success {_percent(d.success_rate)} of the last {d.recent_episodes} ({so_far})"
     yield f"mean return {d.mean_return:.3g}"
-    yield f"{_percent(d.time_limit_rate)} hit the time limit"
+    yield f"{_percent(d.time_limit_rate)} hit time limit"
     if d.failure_rate:
         yield f"{_percent(d.failure_rate)} failed"
 
