@@ -15,6 +15,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.agents.config import DDPGHERConfig
+from hierebm.agents.diagnosing import diagnose
+from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.loop import LearningLoop
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
@@ -22,6 +24,7 @@ from hierebm.checkpoint.state import check_same_space
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
 from hierebm.control.registry import find_low_level
+from hierebm.diagnosis import Diagnosis
 from hierebm.goal_env.adapter import EnvLike, GoalEnv
 from hierebm.goal_env.spaces import KEYS, GoalSpaces
 from hierebm.logging.logger import Logger, TableOutput, configure
@@ -261,6 +264,21 @@ class GoalAgent(SavedAgent):
         result: BoolArray = np.square((achieved_goal - goal) / tolerance).sum(-1) <= 1.0
         return result
 
+    # ------------------------------------------------------------------ diagnosing
+
+    def diagnose(self) -> Diagnosis:
+        """Why the agent reaches its goals or does not, and what to try; print it to read it.
+
+        Takes about a second. Nothing is learned or logged, and no random stream moves on: learning
+        goes on as it would have without. A loaded agent knows less: it has no replay buffer.
+
+        Raises:
+            RuntimeError: if the agent knows no environment yet.
+        """
+        if self.spaces is None:
+            raise RuntimeError("there is nothing to diagnose yet: learn(env) or load(path) first")
+        return diagnose(self, self._success_tolerance(), self._reached)
+
     # ------------------------------------------------------------------ environment
 
     def set_env(self, env: EnvLike) -> None:
@@ -288,8 +306,11 @@ class GoalAgent(SavedAgent):
             if goal_env.made_from is not None:
                 goal_env.close()
             raise
-        if self.env is not None and self.env.made_from is not None:
-            self.env.close()
+        if self.env is not None:
+            # Those that are remembered belong to the old one.
+            self.episodes = EpisodeStatistics()
+            if self.env.made_from is not None:
+                self.env.close()
         self.env, self._loop = goal_env, LearningLoop(self, goal_env)
 
     def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:

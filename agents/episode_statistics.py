@@ -1,32 +1,54 @@
-"""What the log says about episodes: how they went lately."""
+"""How episodes went lately, for the log and for diagnoses."""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hierebm.goal_env.adapter import StepResult
+from hierebm.types import BoolArray, FloatArray, GoalObservation
+
+
+class FinishedEpisode(NamedTuple):
+    """What is remembered of one episode."""
+
+    reward: float
+    """Undiscounted sum."""
+    length: int
+    """Environment steps."""
+    success: bool
+    failure: bool
+    """It ended in a failure terminal."""
+    truncated: bool
+    """It was ended by the time limit."""
+    first: list[FloatArray]
+    """Its task: observation (obs_dim,), achieved and desired goal (goal_dim,) at its beginning."""
 
 
 class EpisodeStatistics:
-    """Return, length and success of the last episodes, over all environments.
+    """Return, length, success and task of the last episodes, over all environments.
 
     Args:
-        last: how many episodes are averaged.
+        last: how many episodes are remembered.
+
+    Attributes:
+        n_ended, n_successes: episodes, and those among them that succeeded, since the beginning.
     """
 
     def __init__(self, last: int = 100) -> None:
-        self._finished: deque[tuple[float, int, bool]] = deque(maxlen=last)
-        # Environment steps of the longest episode that a time limit ended.
-        self.time_limit: int | None = None
-        self.begin(0)
+        self.n_ended = self.n_successes = 0
+        self._finished: deque[FinishedEpisode] = deque(maxlen=last)
 
-    def begin(self, n_envs: int) -> None:
-        """All environments begin an episode; those that were running do not count."""
+    def begin(self, first: GoalObservation) -> None:
+        """All environments begin an episode here; those that were running do not count."""
+        n_envs = len(first.observation)
         self._reward = np.zeros(n_envs)
         # Lengths are differences: there is nothing to add up on the way.
         self._now, self._began = 0, np.zeros(n_envs, np.int64)
+        self._first = [part.copy() for part in _parts(first)]
 
     def count(self, step: StepResult) -> int:
         """Take one step into account; returns how many episodes ended with it."""
@@ -36,26 +58,82 @@ class EpisodeStatistics:
         else:
             np.add(self._reward, step.reward, out=self._reward, where=step.valid)
             self._began += ~step.valid
+            self._begin_episodes(~step.valid, step.current)
         if not np.count_nonzero(step.ended):
             return 0
         rows = np.flatnonzero(step.ended)
         for row in rows.tolist():
-            length = self._now - int(self._began[row])
-            if step.truncated[row]:
-                self.time_limit = max(length, self.time_limit or 0)
-            self._finished.append((float(self._reward[row]), length, bool(step.success[row])))
+            episode = FinishedEpisode(
+                float(self._reward[row]),
+                self._now - int(self._began[row]),
+                bool(step.success[row]),
+                bool(step.failure[row]),
+                bool(step.truncated[row]) and not step.terminated[row],
+                [part[row].copy() for part in self._first],
+            )
+            self._finished.append(episode)
+            self.n_ended += 1
+            self.n_successes += episode.success
         self._reward[rows] = 0.0
         self._began[rows] = self._now
+        # Where the reset is a step of its own, that step says it once more.
+        self._begin_episodes(step.ended, step.current)
         return len(rows)
+
+    def _begin_episodes(self, where: BoolArray, current: GoalObservation) -> None:
+        for part, now in zip(self._first, _parts(current), strict=True):
+            part[where] = now[where]
+
+    @property
+    def time_limit(self) -> int | None:
+        """Environment steps of the longest episode that a time limit ended; None without any."""
+        return max((e.length for e in self._finished if e.truncated), default=None)
 
     def means(self) -> dict[str, float]:
         """By the names of the log; empty before an episode has ended."""
         if not self._finished:
             return {}
-        rewards, lengths, successes = zip(*self._finished, strict=True)
+        rewards, lengths, successes, *_ = zip(*self._finished, strict=True)
         n = len(self._finished)
         return {
             "rollout/ep_rew_mean": sum(rewards) / n,
             "rollout/ep_len_mean": sum(lengths) / n,
             "rollout/success_rate": sum(successes) / n,
         }
+
+    @property
+    def finished(self) -> list[FinishedEpisode]:
+        """The last episodes, oldest first."""
+        return list(self._finished)
+
+    def tasks(self) -> GoalObservation | None:
+        """First observations of the last episodes, oldest first; None before one has ended."""
+        if not self._finished:
+            return None
+        return GoalObservation(*map(np.stack, zip(*(e.first for e in self._finished), strict=True)))
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`load_state_dict` restores the remembered episodes from."""
+        arrays = {"totals": np.array([self.n_ended, self.n_successes])}
+        if (tasks := self.tasks()) is not None:
+            arrays["outcomes"] = np.array([e[:-1] for e in self._finished], np.float64)
+            arrays |= dict(zip(_TASK, _parts(tasks), strict=True))
+        return arrays
+
+    def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.n_ended, self.n_successes = map(int, arrays["totals"])
+        self._finished.clear()
+        for i, (reward, length, *flags) in enumerate(arrays.get("outcomes", np.zeros(0)).tolist()):
+            success, failure, truncated = map(bool, flags)
+            task = [arrays[key][i] for key in _TASK]
+            self._finished.append(
+                FinishedEpisode(reward, int(length), success, failure, truncated, task)
+            )
+
+
+_TASK = ("observation", "achieved_goal", "desired_goal")
+
+
+def _parts(observation: GoalObservation) -> tuple[FloatArray, FloatArray, FloatArray]:
+    return observation.observation, observation.achieved_goal, observation.desired_goal

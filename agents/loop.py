@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
+import warnings
 
 import numpy as np
 
 from hierebm.agents.action_blocks import ActionBlocks
-from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.persistence import SavedAgent
+from hierebm.agents.progress import ProgressWatch
 from hierebm.callbacks import BaseCallback
 from hierebm.control.base import check_action
 from hierebm.control.exploration import RandomWalk
+from hierebm.diagnosis import Diagnosis
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
@@ -35,7 +38,6 @@ class LearningLoop:
 
     def __init__(self, agent: SavedAgent, env: GoalEnv) -> None:
         self.agent, self.env = agent, env
-        self._episodes = EpisodeStatistics()
         self._follower: PlanFollower | None = None
         self._clock = (time.perf_counter(), 0)
         # Whether the low level's actions have been looked at: once is enough.
@@ -52,6 +54,10 @@ class LearningLoop:
         if self._observation is None:
             self._observation = self._reset()
         self._clock, logged = (time.perf_counter(), agent.num_timesteps), agent.num_episodes
+        episodes = agent.episodes
+        self._progress: ProgressWatch | None = ProgressWatch(
+            agent.num_timesteps, episodes.n_ended, episodes.n_successes
+        )
         if callbacks is not None:
             callbacks.on_rollout_start()
         while agent.num_timesteps < target:
@@ -65,7 +71,10 @@ class LearningLoop:
             if self._follower is not None:
                 self._follower.advance(step.current, step.ended, step.valid)
             agent.num_timesteps += step.n_valid
-            agent.num_episodes += self._episodes.count(step)
+            ended = agent.episodes.count(step)
+            agent.num_episodes += ended
+            if ended:
+                self._watch_progress()
             if callbacks is not None and not self._tell(callbacks, step):
                 break
             self._train()
@@ -76,7 +85,39 @@ class LearningLoop:
                 self.dump_logs()
         if callbacks is not None:
             callbacks.on_rollout_end()
+        self._watch_progress()
+        if agent.logger.dir is not None and (diagnosis := self._diagnose()) is not None:
+            # TensorBoard shows what is indented as it is.
+            text = textwrap.indent(str(diagnosis), "    ")
+            agent.logger.record("diagnosis", text, exclude=("stdout", "json"))
         self.dump_logs()
+
+    def _watch_progress(self) -> None:
+        """Warn, once in a run, when nothing improves; at the end of an episode or of the run."""
+        agent, episodes, landmarks = self.agent, self.agent.episodes, 0
+        if agent.high_level is not None and agent.high_level.context.transition_map is not None:
+            landmarks = len(agent.high_level.context.transition_map.landmarks)
+        totals = agent.num_timesteps, episodes.n_ended, episodes.n_successes, landmarks
+        if self._progress is None or not self._progress.note(*totals):
+            return
+        self._progress = None
+        diagnosis = self._diagnose()
+        if diagnosis is not None and diagnosis.limits:
+            limit = diagnosis.limits[0]
+            warnings.warn(
+                f"nothing has improved for a long time. {limit.finding} Try: {limit.advice} "
+                "More is told by print(agent.diagnose())",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _diagnose(self) -> Diagnosis | None:
+        try:
+            return self.agent.diagnose()
+        # Whatever parts of one's own raise: a report is not worth a training run.
+        except Exception as error:
+            warnings.warn(f"there is no diagnosis: {error!r}", RuntimeWarning, stacklevel=4)
+            return None
 
     def _reset(self) -> GoalObservation:
         """Begin an episode in every environment."""
@@ -94,7 +135,7 @@ class LearningLoop:
                 learning=True,
                 direct_share=agent.config.direct_episodes,
             )
-        self._episodes.begin(n)
+        agent.episodes.begin(observation)
         self.env.check_sparse(observation.achieved_goal, observation.desired_goal)
         return observation
 
@@ -178,7 +219,7 @@ class LearningLoop:
         goal = self._observation.desired_goal[0]
         farthest = np.abs(goal) + np.abs(replay.achieved_goal).max(0) + np.float32(1.0)
         tolerance = self.env.success_tolerance(goal, farthest)
-        time_limit = self.env.max_episode_steps or self._episodes.time_limit
+        time_limit = self.env.max_episode_steps or agent.episodes.time_limit
         agent.set_action_repeat(measure_action_repeat(replay, tolerance, time_limit))
         if agent.action_repeat > 1:
             # Steps of another length: the two do not go into one buffer.
@@ -225,7 +266,7 @@ class LearningLoop:
         """Write a row of the log now."""
         agent, (started, started_at) = self.agent, self._clock
         elapsed = max(time.perf_counter() - started, 1e-9)
-        agent.logger.record_dict(self._episodes.means())
+        agent.logger.record_dict(agent.episodes.means())
         agent.logger.record("time/action_repeat", agent.action_repeat)
         agent.logger.record("time/episodes", agent.num_episodes)
         agent.logger.record("time/fps", int((agent.num_timesteps - started_at) / elapsed))

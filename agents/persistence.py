@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.checkpoint.format import Checkpoint, load_checkpoint, save_checkpoint
 from hierebm.checkpoint.state import (
     env_to_json,
@@ -22,6 +23,7 @@ from hierebm.checkpoint.state import (
 )
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
+from hierebm.diagnosis import Diagnosis
 from hierebm.errors import CheckpointError
 from hierebm.goal_env.adapter import EnvLike, GoalEnv
 from hierebm.goal_env.spaces import GoalSpaces
@@ -84,6 +86,8 @@ class SavedAgent(ABC):
         self._tolerance: FloatArray | None = None
         # Transitions that had been added when the low and the high level were last trained.
         self.trained_at = self.planned_at = 0
+        # How the last episodes went.
+        self.episodes = EpisodeStatistics()
         self.generator = torch.Generator()
         self.set_random_seed(seed)
 
@@ -130,6 +134,10 @@ class SavedAgent(ABC):
     def set_env(self, env: EnvLike) -> None:
         """Learn in this environment from now on; its spaces must be those seen before."""
 
+    @abstractmethod
+    def diagnose(self) -> Diagnosis:
+        """Why the agent reaches its goals or does not, and what to try."""
+
     # ------------------------------------------------------------- saving and loading
 
     def save(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
@@ -168,6 +176,7 @@ class SavedAgent(ABC):
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """What else the agent depends on, as arrays by name."""
         arrays: dict[str, NDArray[Any]] = {"noise": self.noise.state()}
+        arrays |= {f"episodes/{k}": v for k, v in self.episodes.state_dict().items()}
         if self.scales is not None:
             arrays |= {f"scales/{name}": getattr(self.scales, name) for name in _SCALES}
         if self._action_repeat is not None:
@@ -267,6 +276,10 @@ class SavedAgent(ABC):
         self._tolerance = arrays.get("success_tolerance")
         if "action_repeat" in arrays:
             self.set_action_repeat(int(arrays["action_repeat"]))
+        if "episodes/totals" in arrays:
+            self.episodes.load_state_dict(
+                {k.removeprefix("episodes/"): v for k, v in arrays.items()}
+            )
         self.low_level.load_state_dict(tensors["low_level"])
         if self.high_level is not None:
             # Arrays first: planners may be made of the scales.

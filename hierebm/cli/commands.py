@@ -19,15 +19,12 @@ from hierebm.callbacks import (
     EvalCallback,
     PlanFigureCallback,
 )
-from hierebm.checkpoint.format import read_meta
-from hierebm.checkpoint.state import space_from_json
+from hierebm.cli.checkpoints import agent_class_of, load_agent, load_experienced_agent
 from hierebm.cli.names import AGENTS, ENV_ID
-from hierebm.errors import CheckpointError
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
 from hierebm.goal_env.make import make_env
-from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.plotting.pictures import draw_agent, save_figure
 from hierebm.settings import setting_rows
 
@@ -37,7 +34,7 @@ EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.erro
 
 def train(args: argparse.Namespace) -> None:
     """Train an agent, save it whatever happens, evaluate it."""
-    agent_class = _agent_class(AGENTS[args.agent])
+    agent_class = agent_class_of(AGENTS[args.agent])
     overrides = parse_settings(args.set)
     out = checkpoint_path(args.out)
     env_kwargs = _env_kwargs(args)
@@ -82,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Evaluate a checkpoint and print (and write) what happened."""
-    agent, env_id, env_kwargs = _load(args)
+    agent, env_id, env_kwargs = load_agent(args.checkpoint, args.env, _env_kwargs(args))
     if args.json is not None:
         check_writable(args.json)
     result = evaluate_agent(
@@ -105,7 +102,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def plot(args: argparse.Namespace) -> None:
     """Draw a checkpoint's plans, energies and episodes, and the curve of its run."""
-    agent, env_id, env_kwargs = _load(args)
+    agent, env_id, env_kwargs = load_agent(args.checkpoint, args.env, _env_kwargs(args))
     written = draw_agent(
         agent, env_id, env_kwargs, args.out, args.tasks, args.seed, options=_options(args)
     )
@@ -116,6 +113,19 @@ def plot(args: argparse.Namespace) -> None:
         written.append(save_figure(plot_success(steps, success), args.out / "success.png"))
     for path in written:
         print(f"wrote {path}")
+
+
+def diagnose(args: argparse.Namespace) -> None:
+    """Print why an agent reaches its goals or does not, and what to try."""
+    if args.json is not None:
+        check_writable(args.json)
+    agent = load_experienced_agent(args.checkpoint, args.env, _env_kwargs(args), args.replay)
+    diagnosis = agent.diagnose()
+    print(diagnosis)
+    if args.json is not None:
+        with atomic_write(args.json) as file:
+            file.write((json.dumps(diagnosis.to_dict(), indent=1) + "\n").encode())
+        print(f"wrote {args.json}")
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -129,7 +139,7 @@ def demo(args: argparse.Namespace) -> None:
     runs = args.out / "tensorboard"
     check_writable(args.out / "flat.zip")
     for name, key in (("flat", "ddpg-her"), ("hierarchical", "hierarchical")):
-        agent = _agent_class(AGENTS[key])(seed=args.seed, tensorboard_log=runs)
+        agent = agent_class_of(AGENTS[key])(seed=args.seed, tensorboard_log=runs)
         evaluation = EvalCallback(
             ENV_ID,
             n_eval_episodes=min(args.episodes, 50),
@@ -180,7 +190,7 @@ def gallery(args: argparse.Namespace) -> None:
 
 def settings(args: argparse.Namespace) -> None:
     """Print the settings of an agent with their defaults and meanings, group by group."""
-    rows = list(setting_rows(_agent_class(AGENTS[args.agent]).config_class()))
+    rows = list(setting_rows(agent_class_of(AGENTS[args.agent]).config_class()))
     header = ["setting", "default", "meaning"]
     table = format_rows([header, *([r.name, json.dumps(r.default), r.meaning] for r in rows)])
     head, rule, *lines = table.splitlines()
@@ -232,68 +242,6 @@ def _row(name: str, steps: int, seconds: float, result: EvaluationResult) -> lis
         f"{low:.3f} to {high:.3f}",
         f"{result.mean_ep_length:.1f}",
     ]
-
-
-def _agent_class(name: str) -> Any:
-    import hierebm
-
-    return getattr(hierebm, name)
-
-
-def _load(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
-    """The agent of a checkpoint, and the env to try it in."""
-    meta = read_meta(args.checkpoint)
-    name = meta.get("agent")
-    if name not in AGENTS.values():
-        raise CheckpointError(
-            f"{args.checkpoint} holds no agent ({name}); give a file that agent.save wrote"
-        )
-    trained_in = meta.get("env") or {}
-    env_id = args.env or trained_in.get("id") or ENV_ID
-    same_env = env_id.rpartition(":")[2] == trained_in.get("id")
-    env_kwargs = dict(trained_in.get("kwargs") or {}) if same_env else {}
-    env_kwargs.update(_env_kwargs(args))
-    try:
-        env = make_env(env_id, env_kwargs)
-    except gym.error.UnregisteredEnv as error:
-        if args.env:
-            raise
-        # Nothing that a file names is imported.
-        raise ValueError(
-            f"the agent was trained in {env_id}, which is not registered: name the module that "
-            f"registers it with --env MODULE:{env_id}"
-        ) from error
-    observation_space, action_space = (
-        space_from_json(meta[key]) for key in ("observation_space", "action_space")
-    )
-    _check_fits(observation_space, env.observation_space, "observation_space", env_id)
-    _check_fits(action_space, env.action_space, "action_space", env_id)
-    stored, given = GoalSpaces(observation_space, action_space), GoalSpaces.of(env)
-    same = (
-        stored.observation_space == given.observation_space
-        and stored.action_space == given.action_space
-    )
-    # With its env an agent knows what counts as reached. A map of another size has other bounds.
-    agent = _agent_class(str(name)).load(args.checkpoint, env=env if same else None)
-    return agent, env_id, env_kwargs
-
-
-def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:
-    """Same keys and shapes; bounds may differ."""
-    if isinstance(stored, gym.spaces.Dict) and isinstance(given, gym.spaces.Dict):
-        # What an agent does not look at may be there.
-        fits = _shapes(stored).items() <= _shapes(given).items()
-    else:
-        fits = type(stored) is type(given) and stored.shape == given.shape
-    if not fits:
-        raise ValueError(
-            f"the agent cannot act in {env_id}: its {what} is {given}, the agent was trained with "
-            f"{stored}; name the right env with --env"
-        )
-
-
-def _shapes(space: gym.spaces.Dict) -> dict[str, Any]:
-    return {key: part.shape for key, part in space.items()}
 
 
 def _env_kwargs(args: argparse.Namespace) -> dict[str, Any]:

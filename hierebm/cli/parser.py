@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = command("evaluate", "evaluate a checkpoint")
     _add_checkpoint_arguments(evaluate)
+    _add_task_arguments(evaluate)
     evaluate.add_argument(
         "--episodes", type=_positive, default=100, metavar="N", help="default: %(default)s"
     )
@@ -110,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     plot = command("plot", "draw the plans, energies and episodes of a checkpoint")
     _add_checkpoint_arguments(plot)
+    _add_task_arguments(plot)
     plot.add_argument(
         "--out", type=Path, default=Path("plots"), help="folder; default: %(default)s"
     )
@@ -126,6 +128,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="run folder, for the curve of success while learning",
     )
+
+    diagnose = command(
+        "diagnose", "tell why a checkpoint's agent reaches its goals or does not, and what to try"
+    )
+    _add_checkpoint_arguments(diagnose)
+    diagnose.add_argument(
+        "--replay", type=Path, metavar="FILE", help="its replay buffer: more can be told with it"
+    )
+    diagnose.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
 
     demo = command("demo", f"train both agents on {ENV_ID}, print the table, draw the pictures")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder; default: %(default)s")
@@ -175,6 +186,9 @@ def _add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         "--env", metavar="ENV_ID", help="default: the one it was trained in, where it says so"
     )
     _add_env_arguments(parser)
+
+
+def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distance", nargs=2, type=float, metavar=("LO", "HI"),
         help="only tasks with a shortest path of this length, for envs that offer it",

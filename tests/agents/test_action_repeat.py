@@ -146,7 +146,7 @@ def test_the_log_counts_environment_steps(tmp_path: Path) -> None:
     agent.learn(SlowPoint(limit=50, terminate=False), 300, callback=count)
     assert [steps for steps, _ in seen] == list(range(1, 301))
     assert agent._loop is not None
-    assert agent._loop._episodes.means()["rollout/ep_len_mean"] == 50
+    assert agent.episodes.means()["rollout/ep_len_mean"] == 50
 
 
 def test_with_a_coarse_clock_it_learns_where_steps_are_tiny() -> None:

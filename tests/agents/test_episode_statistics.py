@@ -18,15 +18,13 @@ def test_means_are_those_of_the_last_episodes_counted_by_hand(mode: AutoresetMod
     statistics = EpisodeStatistics(last)
     assert statistics.means() == {}
     rng = np.random.default_rng(0)
-    env.reset(seed=0)
-    statistics.begin(n)
+    statistics.begin(env.reset(seed=0))
     running: list[list[float]] = [[] for _ in range(n)]
     finished: list[tuple[float, int, bool]] = []
     for t in range(75):
         if t == 30:
             # Reset from outside: what was running does not count.
-            env.reset()
-            statistics.begin(n)
+            statistics.begin(env.reset())
             running = [[] for _ in range(n)]
         step = env.step(rng.uniform(-1, 1, (n, 1)).astype(np.float32))
         ends = 0

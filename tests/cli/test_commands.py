@@ -119,6 +119,51 @@ def test_evaluate_on_another_map(trained, capsys):
     assert "over 1 episodes" in capsys.readouterr().out
 
 
+def test_diagnose_prints_the_report_and_writes_its_figures(trained, capsys, tmp_path):
+    checkpoint, out = str(trained / "agent.zip"), tmp_path / "diagnosis.json"
+    assert main(["diagnose", checkpoint, "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "HierarchicalEBMAgent in PointMassGoal-v0 after 260 environment steps"
+    )
+    assert "What limits it now" in printed and "no replay buffer" in printed
+    row = json.loads(out.read_text())
+    assert row["timesteps"] == 260 and row["limits"][0]["name"] == "few updates"
+    assert row["limits"][0]["finding"] in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_diagnose_with_experience_of_one_or_many_envs(n_envs, capsys, tmp_path):
+    tiny = {k: parse_value(v) for k, v in SETTINGS.items()}
+    envs = gym.make_vec("PointMassGoal-v0", n_envs, layout="u") if n_envs > 1 else None
+    agent = hierebm.HierarchicalEBMAgent(seed=0, **tiny)
+    agent.learn(envs or gym.make("PointMassGoal-v0", layout="u"), 300)
+    agent.save(tmp_path / "agent.zip")
+    agent.save_replay_buffer(tmp_path / "replay.zip")
+    argv = ["diagnose", str(tmp_path / "agent.zip"), "--replay", str(tmp_path / "replay.zip")]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "relabelled goals teach nothing" in printed and "no replay buffer" not in printed
+    # On another map, there is no experience of the agent.
+    assert main([*argv, "--layout", "large"]) == 1
+    assert "name that env with --env" in capsys.readouterr().err
+
+
+def test_diagnose_needs_no_env(tmp_path, capsys):
+    gym.register("Gone-v0", "hierebm.envs.point_mass:PointMassGoalEnv")
+    try:
+        out = str(tmp_path / "agent.zip")
+        argv = ["Gone-v0", "--agent", "ddpg-her", *TINY, "--layout", "u"]
+        assert main(["train", *argv, "--episodes", "0", "--out", out]) == 0
+    finally:
+        del gym.registry["Gone-v0"]
+    capsys.readouterr()
+    assert main(["diagnose", out]) == 0
+    assert capsys.readouterr().out.startswith("DDPGHERAgent after 260 environment steps")
+    assert main(["diagnose", out, "--env", "Gone-v0"]) == 1
+    assert "Gone" in capsys.readouterr().err
+
+
 def test_plot_writes_pictures(trained, capsys, tmp_path):
     (run,) = (trained / "runs").iterdir()
     argv = ["plot", str(trained / "agent.zip"), "--out", str(tmp_path), "--tasks", "1"]
@@ -144,6 +189,8 @@ def test_plot_writes_pictures(trained, capsys, tmp_path):
         (["train", "--set", "tau.x=1"], "tau must be a number"),
         (["train", "--out", "."], "name a file in it"),
         (["evaluate", "."], "name a file in it"),
+        (["diagnose", "missing.zip"], "no checkpoint"),
+        (["diagnose", "missing.zip", "--json", "."], "name a file in it"),
     ],
 )
 def test_errors_are_one_line_and_status_1(argv, message, capsys, tmp_path, monkeypatch):

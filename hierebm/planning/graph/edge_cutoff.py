@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from hierebm.types import FloatArray
+
 # Outcomes remembered: the low level gets better, and what it missed long ago says little.
 REMEMBERED = 1000
 # Share of subgoals reached, exploration noise included, up to which an edge counts as safe.
@@ -42,6 +44,11 @@ class EdgeCutoff:
         """A subgoal was chased that should have taken ``predicted`` steps."""
         outcome = np.array([[predicted, reached]], np.float32)
         self._outcomes = np.concatenate([self._outcomes, outcome])[-REMEMBERED:]
+
+    @property
+    def outcomes(self) -> FloatArray:
+        """(n, 2) the remembered ones: predicted steps, and 1 where the subgoal was reached."""
+        return self._outcomes
 
     def refit(self, low: float, high: float) -> None:
         """Set ``safe_edge`` to the steps up to which 95% are reached, within [low, high]."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from hierebm.replay import EpisodeReplay
@@ -114,6 +114,27 @@ class TransitionMap:
         is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
         least = np.where(is_verified, known - 2.0 * SPACING, 0.0)
         return np.clip(predicted, least, known + SPACING).astype(np.float32), is_verified
+
+    def knows(self, points: FloatArray) -> BoolArray:
+        """(n, goal_dim) -> (n,) whether a landmark lies within the spacing of each point."""
+        if not len(self.landmarks):
+            return np.zeros(len(points), np.bool_)
+        gap, _ = self._tree.query(self._scale(points))
+        return np.asarray(gap <= 1.0)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many landmarks as there may be: new ground is not mapped."""
+        return len(self.landmarks) >= self.max_landmarks
+
+    def connected_share(self) -> float:
+        """Share of the landmarks in the largest strongly connected component; 0 without any."""
+        n = len(self.landmarks)
+        if not n:
+            return 0.0
+        graph = _joined(n, self._pairs, self._steps)
+        _, labels = connected_components(graph, directed=True, connection="strong")
+        return float(np.bincount(labels).max()) / n
 
     def frontier(
         self, point: FloatArray, max_hop: float, rng: np.random.Generator
