@@ -86,7 +86,7 @@ class LearningLoop:
                 direct_share=agent.config.direct_episodes,
             )
         self._episodes.begin(n)
-        self.env.check_sparse(observation.achieved_goal, observation.desired_goal)
+        self.env.check_goals(observation)
         return observation
 
     def _goals(self, observation: GoalObservation) -> FloatArray:
