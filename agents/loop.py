@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback
@@ -14,7 +16,7 @@ from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
 from hierebm.replay import sample_transitions
 from hierebm.replay.episodes import StoredStep
-from hierebm.replay.scales import measure_scales
+from hierebm.replay.scales import FEWEST_STATES, measure_again, measure_scales
 from hierebm.types import FloatArray, GoalObservation
 
 
@@ -138,12 +140,15 @@ class LearningLoop:
     def _train(self) -> None:
         """Learn from what was stored, as often as the config says; log metrics."""
         agent, c, n_added = self.agent, self.agent.config, self.agent.replay_buffer.n_added
-        if n_added < c.learning_starts:
+        if n_added < max(c.learning_starts, FEWEST_STATES):
             agent.trained_at = n_added
             return
         if agent.scales is None:
             self._fit_scales()
         rounds = (n_added - agent.trained_at) // c.train_freq
+        if rounds and n_added.bit_length() > agent.trained_at.bit_length():
+            # Experience has doubled: to a power of two.
+            self._fit_scales_again()
         agent.trained_at += rounds * c.train_freq
         if agent.low_level.trainable:
             self._train_low_level(rounds * c.gradient_steps)
@@ -154,11 +159,24 @@ class LearningLoop:
     def _fit_scales(self) -> None:
         agent = self.agent
         agent.replay_buffer.flush()
-        given = self.env.spaces.finite_range
-        agent.scales = measure_scales(agent.replay_buffer, given, agent.rng)
+        agent.scales = measure_scales(agent.replay_buffer, self.env.spaces.bounds, agent.rng)
         agent.low_level.fit_scale(agent.scales)
         if agent.high_level is not None:
             agent.high_level.fit_scale(agent.scales)
+
+    def _fit_scales_again(self) -> None:
+        agent, replay = self.agent, self.agent.replay_buffer
+        assert agent.scales is not None
+        replay.flush()
+        # Where nothing has changed, nothing may depend on having looked.
+        rng = np.random.default_rng(replay.n_added)
+        scales = measure_again(agent.scales, replay, self.env.spaces.bounds, rng)
+        if scales is agent.scales:
+            return
+        agent.scales = scales
+        agent.low_level.refit_scale(scales)
+        if agent.high_level is not None:
+            agent.high_level.context.scales = scales
 
     def _train_low_level(self, n_updates: int) -> None:
         agent, c = self.agent, self.agent.config

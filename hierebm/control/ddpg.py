@@ -249,6 +249,26 @@ class DistanceDDPG(LowLevel):
         """
         self.features.fit(scales)
 
+    @torch.no_grad()
+    def refit_scale(self, scales: InputScales) -> None:
+        """Scale inputs otherwise, and the first layers the other way: all networks compute the same
+        function, but for inputs that were cut off. Networks of your own keep their inputs.
+        """
+        if type(self.actor) is not MLP or type(self.critics) is not EnsembleMLP:
+            return
+        slope, intercept = self.features.refit(scales)
+        columns = slice(len(slope))
+        for actor in (self.actor, self.actor_target):
+            first = actor.layers[0]  # type: ignore[index]
+            weight = first.weight[:, columns]
+            first.bias.add_(weight @ intercept)
+            weight.mul_(slope)
+        for critics in (self.critics, self.critics_target):
+            first = critics.layers[0]  # type: ignore[index]
+            weight = first.weight[:, columns]
+            first.bias.add_((intercept @ weight)[:, None])
+            weight.mul_(slope[:, None])
+
     def _tensor(self, array: Any) -> Tensor:
         return torch.as_tensor(array, device=self.device)
 

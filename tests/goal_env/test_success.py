@@ -6,15 +6,12 @@ import warnings
 from typing import Any
 
 import gymnasium as gym
-import gymnasium_robotics
 import numpy as np
 import pytest
 
 import hierebm  # noqa: F401
 from hierebm.goal_env.adapter import GoalEnv
 from tests.goal_env.test_reward import Plane
-
-gym.register_envs(gymnasium_robotics)
 
 
 class Ends(Plane):
@@ -119,6 +116,11 @@ def test_a_goal_that_moves_on_at_success_is_nothing_to_warn_of() -> None:
     assert not _walk(GoalEnv(MovesOn(limit=50)), 600)[2]
 
 
+def _robotics(name: str, **kwargs: Any) -> Any:
+    gym.register_envs(pytest.importorskip("gymnasium_robotics"))
+    return gym.make(name, **kwargs)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -126,11 +128,11 @@ def test_a_goal_that_moves_on_at_success_is_nothing_to_warn_of() -> None:
         lambda: gym.make("PointMassGoal-v0", continuing_task=True),
         lambda: gym.make_vec("PointMassGoal-v0", num_envs=8),
         lambda: gym.make_vec("PointMassGoal-v0", num_envs=8, vectorization_mode="sync"),
-        lambda: gym.make("FetchReach-v4"),
-        lambda: gym.make("FetchPush-v4"),
-        lambda: gym.make("PointMaze_Open-v3", continuing_task=False),
-        lambda: gym.make("PointMaze_Open-v3", continuing_task=True, reset_target=True),
-        lambda: gym.make("PointMaze_Open-v3", continuing_task=True, reset_target=False),
+        lambda: _robotics("FetchReach-v4"),
+        lambda: _robotics("FetchPush-v4"),
+        lambda: _robotics("PointMaze_Open-v3", continuing_task=False),
+        lambda: _robotics("PointMaze_Open-v3", continuing_task=True, reset_target=True),
+        lambda: _robotics("PointMaze_Open-v3", continuing_task=True, reset_target=False),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
