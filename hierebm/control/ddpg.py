@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from hierebm.control.base import LowLevel
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
-from hierebm.nn.layers import MLP, EnsembleMLP
+from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
 from hierebm.replay import TransitionBatch
 from hierebm.replay.scales import InputScales
 from hierebm.settings import Config, setting
@@ -259,14 +259,14 @@ class DistanceDDPG(LowLevel):
         slope, intercept = self.features.refit(scales)
         columns = slice(len(slope))
         for actor in (self.actor, self.actor_target):
-            first = actor.layers[0]  # type: ignore[index]
+            first = cast("nn.Linear", cast("MLP", actor).layers[0])
             weight = first.weight[:, columns]
             first.bias.add_(weight @ intercept)
             weight.mul_(slope)
         for critics in (self.critics, self.critics_target):
-            first = critics.layers[0]  # type: ignore[index]
-            weight = first.weight[:, columns]
-            first.bias.add_((intercept @ weight)[:, None])
+            ensemble = cast("EnsembleLinear", cast("EnsembleMLP", critics).layers[0])
+            weight = ensemble.weight[:, columns]
+            ensemble.bias.add_((intercept @ weight)[:, None])
             weight.mul_(slope[:, None])
 
     def _tensor(self, array: Any) -> Tensor:
