@@ -28,7 +28,10 @@ class DDPGHERConfig(DDPGConfig):
     )
     batch_size: int = setting(256, "Transitions in an update.", low=1)
     learning_starts: int = setting(
-        1000, "Environment steps with random actions before learning begins.", low=0
+        1000,
+        "Environment steps with random actions before learning begins; 50 at least, on which "
+        "inputs are scaled.",
+        low=0,
     )
     action_repeat: int = setting(
         0,

@@ -21,7 +21,7 @@ from hierebm.planning.high_level import HighLevel
 from hierebm.replay import sample_transitions
 from hierebm.replay.clock import measure_action_repeat
 from hierebm.replay.episodes import StoredStep
-from hierebm.replay.scales import measure_scales
+from hierebm.replay.scales import FEWEST_STATES, measure_again, measure_scales
 from hierebm.types import FloatArray, GoalObservation
 
 # Steps of the agent after which the transition map is brought up to date.
@@ -136,7 +136,7 @@ class LearningLoop:
                 direct_share=agent.config.direct_episodes,
             )
         agent.episodes.begin(observation)
-        self.env.check_sparse(observation.achieved_goal, observation.desired_goal)
+        self.env.check_goals(observation)
         return observation
 
     def _goals(self, observation: GoalObservation) -> FloatArray:
@@ -189,7 +189,8 @@ class LearningLoop:
     def _train(self) -> None:
         """Learn from what was stored, as often as the config says; log metrics."""
         agent, c, n_added = self.agent, self.agent.config, self.agent.replay_buffer.n_added
-        if n_added * agent.action_repeat < c.learning_starts:
+        enough = max(c.learning_starts, FEWEST_STATES * agent.action_repeat)
+        if n_added * agent.action_repeat < enough:
             agent.trained_at = n_added
             return
         if not agent.knows_clock:
@@ -199,6 +200,9 @@ class LearningLoop:
         if agent.scales is None:
             self._fit_scales()
         rounds = (n_added - agent.trained_at) // c.train_freq
+        if rounds and n_added.bit_length() > agent.trained_at.bit_length():
+            # Experience has doubled: to a power of two.
+            self._fit_scales_again()
         agent.trained_at += rounds * c.train_freq
         if agent.low_level.trainable:
             self._train_low_level(rounds * c.gradient_steps)
@@ -229,11 +233,24 @@ class LearningLoop:
     def _fit_scales(self) -> None:
         agent = self.agent
         agent.replay_buffer.flush()
-        given = self.env.spaces.finite_range
-        agent.scales = measure_scales(agent.replay_buffer, given, agent.rng)
+        agent.scales = measure_scales(agent.replay_buffer, self.env.spaces.bounds, agent.rng)
         agent.low_level.fit_scale(agent.scales)
         if agent.high_level is not None:
             agent.high_level.fit_scale(agent.scales)
+
+    def _fit_scales_again(self) -> None:
+        agent, replay = self.agent, self.agent.replay_buffer
+        assert agent.scales is not None
+        replay.flush()
+        # Where nothing has changed, nothing may depend on having looked.
+        rng = np.random.default_rng(replay.n_added)
+        scales = measure_again(agent.scales, replay, self.env.spaces.bounds, rng)
+        if scales is agent.scales:
+            return
+        agent.scales = scales
+        agent.low_level.refit_scale(scales)
+        if agent.high_level is not None:
+            agent.high_level.context.scales = scales
 
     def _train_low_level(self, n_updates: int) -> None:
         agent, c = self.agent, self.agent.config

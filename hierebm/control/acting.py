@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierebm.control.features import LOCAL_STEPS, STEPS_PER_RADIAN, GoalFeatures
+from hierebm.control.features import LOCAL_STEPS, STEPS_PER_RADIAN, GoalFeatures, cut_off
 from hierebm.nn.layers import MLP
 from hierebm.types import FloatArray
 
@@ -68,8 +68,9 @@ class ActingPass:
         self._observation, self._achieved_goal, self._goal = (
             part.T for part in np.split(self._state, [o, o + g])
         )
-        # tanh, sine and cosine apart, features are linear in the state.
+        # Cutting off, tanh, sine and cosine apart, features are linear in the state.
         self._linear = product_into(inputs[: o + 2 * g + n], self._matrix(), state)
+        self._scaled = inputs[: o + g].numpy()
         self._displacement = inputs[o + g : o + 2 * g].numpy()
         self._phase, self._cosine = inputs[o + 2 * g :].numpy().reshape(2, n, rows)
         self._layers = []
@@ -108,6 +109,7 @@ class ActingPass:
         self._goal[...] = goal
         self._state -= self._shift
         self._linear()
+        cut_off(self._scaled)
         np.tanh(self._displacement, out=self._displacement)
         if len(self._phase):
             np.cos(self._phase, out=self._cosine)

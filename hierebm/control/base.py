@@ -80,6 +80,15 @@ class LowLevel(ABC):
     def fit_scale(self, scales: InputScales) -> None:  # noqa: B027
         """Take the scales of inputs; called once, before the first update."""
 
+    def refit_scale(self, scales: InputScales) -> None:  # noqa: B027
+        """Take scales that were measured again on more experience; by default nothing happens.
+
+        Called after updates, when the number of stored transitions has doubled and a scale of an
+        observation or a goal turned out wrong by more than a factor of two. The shift of goals and
+        the length of a step are those of :meth:`fit_scale`. Keep what was learned: rescale the
+        weights that read the inputs, or leave the inputs as they are.
+        """
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update and query depend on, as nested dicts of tensors."""
         return {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from hierebm.control.base import LowLevel
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
-from hierebm.nn.layers import MLP, EnsembleMLP
+from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
 from hierebm.replay import TransitionBatch
 from hierebm.replay.scales import InputScales
 from hierebm.settings import Config, setting
@@ -248,6 +248,26 @@ class DistanceDDPG(LowLevel):
             ValueError: a scale that is not positive.
         """
         self.features.fit(scales)
+
+    @torch.no_grad()
+    def refit_scale(self, scales: InputScales) -> None:
+        """Scale inputs otherwise, and the first layers the other way: all networks compute the same
+        function, but for inputs that were cut off. Networks of your own keep their inputs.
+        """
+        if type(self.actor) is not MLP or type(self.critics) is not EnsembleMLP:
+            return
+        slope, intercept = self.features.refit(scales)
+        columns = slice(len(slope))
+        for actor in (self.actor, self.actor_target):
+            first = cast("nn.Linear", cast("MLP", actor).layers[0])
+            weight = first.weight[:, columns]
+            first.bias.add_(weight @ intercept)
+            weight.mul_(slope)
+        for critics in (self.critics, self.critics_target):
+            ensemble = cast("EnsembleLinear", cast("EnsembleMLP", critics).layers[0])
+            weight = ensemble.weight[:, columns]
+            ensemble.bias.add_((intercept @ weight)[:, None])
+            weight.mul_(slope[:, None])
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.as_tensor(array, device=self.device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hierebm.nn.layers import RandomFourierFeatures
 from hierebm.nn.scratch import aligned
-from hierebm.replay.scales import LEAST_STEP, InputScales
+from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray
 
 # Positions are measured in units of this many top-speed steps before the Fourier features, so
@@ -20,6 +20,15 @@ from hierebm.types import FloatArray
 STEPS_PER_RADIAN = 4.0
 # Beyond about this many steps, the direct displacement says no more than 'far, that way'.
 LOCAL_STEPS = 8.0
+# Scaled observations and goals are cut off here: an entry may turn out to be larger than it was
+# when its scale was measured, and one huge input drowns all the others.
+LARGEST_INPUT = 10.0
+
+
+def cut_off(inputs: FloatArray) -> None:
+    """Keep scaled inputs within what networks are given, in place."""
+    np.minimum(inputs, LARGEST_INPUT, out=inputs)
+    np.maximum(inputs, -LARGEST_INPUT, out=inputs)
 
 
 class GoalFeatures(nn.Module):
@@ -68,8 +77,10 @@ class GoalFeatures(nn.Module):
     def forward(self, observation: Tensor, achieved_goal: Tensor, goal: Tensor) -> Tensor:
         """(..., obs_dim), (..., goal_dim), (..., goal_dim) -> (..., out_dim)."""
         observation = (observation - self.observation_shift) / self.observation_scale
+        scaled_goal = (goal - self.goal_shift) / self.goal_scale
         displacement = torch.tanh((goal - achieved_goal) / (LOCAL_STEPS * self.step_scale))
-        parts = [observation, (goal - self.goal_shift) / self.goal_scale, displacement]
+        parts = [x.clamp(-LARGEST_INPUT, LARGEST_INPUT) for x in (observation, scaled_goal)]
+        parts.append(displacement)
         if self.fourier is not None:
             pair = torch.cat([achieved_goal - self.goal_shift, goal - self.goal_shift], dim=-1)
             unit = STEPS_PER_RADIAN * self.step_scale
@@ -77,22 +88,46 @@ class GoalFeatures(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def fit(self, scales: InputScales) -> None:
-        """Set the scaling; a dimension that hardly moves counts as moving 1% of its range.
+        """Set the scaling.
 
         Raises:
-            ValueError: a scale that is not positive.
+            ValueError: a scale or a step that is not positive.
         """
-        for name in ("observation", "goal"):
-            scale = getattr(scales, f"{name}_scale")
-            if not (scale > 0).all():
+        positive = {
+            "scale of the observation": scales.observation_scale,
+            "scale of the goal": scales.goal_scale,
+            "length of a step": scales.step,
+        }
+        for name, values in positive.items():
+            if not (values > 0).all():
                 raise ValueError(
-                    f"every scale of the {name} must be positive, got {scale.tolist()}: "
-                    "give a constant entry the scale 1"
+                    f"every {name} must be positive, got {values.tolist()}: give a constant entry "
+                    "the scale 1"
                 )
         for name in ("observation_shift", "observation_scale", "goal_shift", "goal_scale"):
             getattr(self, name).copy_(torch.as_tensor(getattr(scales, name)))
-        least = LEAST_STEP * self.goal_scale
-        self.step_scale.copy_(torch.maximum(torch.as_tensor(scales.step).to(least), least))
+        self.step_scale.copy_(torch.as_tensor(scales.step))
+
+    def refit(self, scales: InputScales) -> tuple[Tensor, Tensor]:
+        """Set other scales of observations and goals, and say what the inputs were before.
+
+        Returns:
+            (obs_dim + goal_dim,) slope and intercept: where the first inputs are x now, they were
+            ``slope * x + intercept`` with the scales before; where those cut off, to a line.
+        """
+        before = self._linear_range()
+        self.fit(scales)
+        shift, scale = self._linear_range()
+        ends = torch.stack([shift - scale, shift + scale])
+        low, high = ((ends - before[0]) / before[1]).clamp(-LARGEST_INPUT, LARGEST_INPUT)
+        same = (shift == before[0]) & (scale == before[1])
+        slope = torch.where(same, 1.0, (high - low) / 2)
+        return slope.float(), torch.where(same, 0.0, (high + low) / 2).float()
+
+    def _linear_range(self) -> tuple[Tensor, Tensor]:
+        """Shift and scale of the inputs that are linear in observation and goal, as float64."""
+        shift = torch.cat([self.observation_shift, self.goal_shift])
+        return shift.double(), torch.cat([self.observation_scale, self.goal_scale]).double()
 
 
 class FeatureWriter:
@@ -129,8 +164,10 @@ class FeatureWriter:
         own, other, displacement, sine, cosine = (out[:, columns] for columns in self._columns)
         np.subtract(observation, self._observation_shift, out=own)
         np.divide(own, self._observation_scale, out=own)
+        cut_off(own)
         offset = goal - self._goal_shift
         np.divide(offset, self._goal_scale, out=other)
+        cut_off(other)
         np.subtract(goal, achieved_goal, out=displacement)
         np.divide(displacement, LOCAL_STEPS * self._step_scale, out=displacement)
         np.tanh(displacement, out=displacement)

@@ -8,10 +8,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import SyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from hierebm.goal_env.agreement import Agreement
 from hierebm.goal_env.autoreset import AutoresetEnv, EnvStep
+from hierebm.goal_env.reward import GoalReward
 from hierebm.goal_env.spaces import GoalSpaces, all_finite
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
@@ -39,7 +41,7 @@ class StepResult:
     ended: BoolArray
     """The episode ended with this transition."""
     failure: BoolArray
-    """Failure terminal: it terminated without the goal being reached, a failure for any goal."""
+    """Failure terminal: it terminated without success by any word, a failure for any goal."""
     n_valid: int
     """How many transitions happened."""
     infos: Sequence[dict[str, Any]]
@@ -64,10 +66,10 @@ class GoalEnv:
         self.env: Any = self._autoreset.env
         self.n_envs = self._autoreset.n_envs
         self.spaces = GoalSpaces.of(self.env)
-        self._compute_reward = _find_compute_reward(self.env)
-        self._batched_reward = self._reward_is_batched()
-        # What is paid for standing exactly on the goal; asked for once a goal is known.
-        self._best_reward: float | None = None
+        self._reward = GoalReward(self.env, self.spaces.observation_space)
+        self._agreement = Agreement(self._reward)
+        # (n, goal_dim) desired goals of the last observation; none before the first.
+        self._goals: FloatArray | None = None
         self._nowhere = np.zeros(self.n_envs, bool)
         self._nowhere.flags.writeable = False
 
@@ -81,7 +83,9 @@ class GoalEnv:
 
     def reset(self, seed: int | None = None) -> GoalObservation:
         """Reset every environment."""
-        return self.spaces.flatten(self._autoreset.reset(seed))
+        observation = self.spaces.flatten(self._autoreset.reset(seed))
+        self._goals = observation.desired_goal
+        return observation
 
     def step(self, action: FloatArray) -> StepResult:
         """Take (n, action_dim) actions in [-1, 1]; where an episode ends, the next one begins.
@@ -105,6 +109,12 @@ class GoalEnv:
             if observation is not step.current:
                 next_state = self.spaces.flatten(observation)
             success = success & self._success(step, next_state)
+        failure = self._failure(step, next_state)
+        if self._agreement.watches(step):
+            best = self._reward.best(next_state.desired_goal)
+            same_goal = (next_state.desired_goal == self._goals).all(-1)
+            self._agreement.look(step, step.next_observation, best, same_goal)
+        self._goals = current.desired_goal
         return StepResult(
             next_state,
             current,
@@ -114,7 +124,7 @@ class GoalEnv:
             success,
             step.valid,
             step.ended,
-            self._failure(step.terminated, next_state),
+            failure,
             step.n_valid,
             step.infos,
         )
@@ -125,11 +135,17 @@ class GoalEnv:
             return success
         return np.where(reported, success, self.reached(state.achieved_goal, state.desired_goal))
 
-    def _failure(self, terminated: BoolArray, state: GoalObservation) -> BoolArray:
+    def _failure(self, step: EnvStep, state: GoalObservation) -> BoolArray:
         # Asked for only where it matters: rewards take a sixth of the time of a step.
-        if not np.count_nonzero(terminated):
+        if not np.count_nonzero(step.terminated):
             return self._nowhere
-        return terminated & ~self.reached(state.achieved_goal, state.desired_goal)
+        failure = step.terminated & ~self.reached(state.achieved_goal, state.desired_goal)
+        if not np.count_nonzero(failure):
+            return failure
+        # Nor is it a failure where only the environment itself calls it a success.
+        success, _ = step.infos.success()
+        best = self._reward.best(state.desired_goal)
+        return failure & ~success & ~self._agreement.pays_for_success(step, best)
 
     # -------------------------------------------------------------------- reward
 
@@ -139,12 +155,7 @@ class GoalEnv:
         Whether the environment pays {-1, 0} or {0, 1}: reached is what is paid for standing
         exactly on the goal.
         """
-        if not len(goal):
-            return np.zeros(0, np.bool_)
-        if self._best_reward is None:
-            self._best_reward = float(self._rewards(goal[:1], goal[:1])[0])
-        result: BoolArray = self._rewards(achieved_goal, goal) >= self._best_reward - 1e-6
-        return result
+        return self._reward.reached(achieved_goal, goal)
 
     def success_tolerance(self, goal: FloatArray, farthest: FloatArray) -> FloatArray:
         """(goal_dim,) how far from a goal (goal_dim,), along each axis, it still counts as reached.
@@ -152,15 +163,15 @@ class GoalEnv:
         Args:
             farthest: (goal_dim,) what to look at; also the answer where all of it counts.
         """
-        axes = np.eye(len(goal), dtype=np.float32)
-        goals = np.broadcast_to(goal, axes.shape)
-        near, far = np.zeros_like(farthest), np.array(farthest, np.float32)
-        near = np.where(self.reached(goals + axes * far, goals), far, near)
-        for _ in range(32):
-            middle = (near + far) / np.float32(2.0)
-            counts = self.reached(goals + axes * middle, goals)
-            near, far = np.where(counts, middle, near), np.where(counts, far, middle)
-        return near
+        return self._reward.success_tolerance(goal, farthest)
+
+    def check_goals(self, observation: GoalObservation) -> None:
+        """Raise ValueError where the low level cannot learn from these goals.
+
+        Because the reward is not sparse (:meth:`check_sparse`), or because float32 does not resolve
+        the success tolerance at such coordinates.
+        """
+        self._reward.check(observation)
 
     def check_sparse(self, achieved_goal: FloatArray, desired_goal: FloatArray) -> None:
         """Raise ValueError if the reward takes more than two values on the way to a goal, or NaN.
@@ -168,69 +179,8 @@ class GoalEnv:
         Args:
             achieved_goal, desired_goal: (n, goal_dim); rewards are asked for between them.
         """
-        share = np.linspace(0.0, 1.0, 9, dtype=np.float32)[:, None, None]
-        points = achieved_goal + share * (desired_goal - achieved_goal)
-        goals = np.broadcast_to(desired_goal, points.shape)
-        dim = achieved_goal.shape[1]
-        rewards = self._rewards(points.reshape(-1, dim), goals.reshape(-1, dim))
-        if not all_finite(rewards):
-            raise ValueError(
-                "compute_reward returned NaN, infinity or None; it must return a number for any "
-                "pair of goals"
-            )
-        values = np.unique(rewards)
-        if len(values) > 2:
-            raise ValueError(
-                f"compute_reward pays {len(values)} different values for {len(rewards)} pairs of "
-                "goals; the low level learns steps until reached and needs a sparse reward "
-                '(two values): make the environment with reward_type="sparse"'
-            )
-
-    def _rewards(self, achieved_goal: FloatArray, goal: FloatArray) -> FloatArray:
-        shape = self.spaces.observation_space["desired_goal"].shape or ()
-        achieved_goal, goal = achieved_goal.reshape(-1, *shape), goal.reshape(-1, *shape)
-        if self._batched_reward:
-            rewards = self._compute_reward(achieved_goal, goal, {})
-        else:
-            rewards = [
-                self._compute_reward(a, g, {}) for a, g in zip(achieved_goal, goal, strict=True)
-            ]
-        result: FloatArray = np.asarray(rewards, np.float32).reshape(-1)
-        if len(result) != len(goal):
-            raise ValueError(
-                f"compute_reward returned {len(result)} numbers for {len(goal)} pairs of goals of "
-                f"shape {shape}; it must return one for each"
-            )
-        return result
-
-    def _reward_is_batched(self) -> bool:
-        box = self.spaces.observation_space["desired_goal"]
-        # All ones is a goal of any box; three rows tell a batch apart from goal_dim in most cases.
-        goals = np.ones((3, *box.shape), np.float32)  # type: ignore[misc]
-        try:
-            return np.shape(self._compute_reward(goals, goals, {})) == (3,)
-        except Exception:  # whatever an environment raises on a batch, it can still be looped
-            return False
+        self._reward.check_sparse(achieved_goal, desired_goal)
 
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
-
-
-def _find_compute_reward(env: Any) -> Any:
-    try:
-        if isinstance(env, VectorEnv):
-            if hasattr(env.unwrapped, "compute_reward"):
-                return env.unwrapped.compute_reward
-            if isinstance(env.unwrapped, SyncVectorEnv):
-                return env.unwrapped.envs[0].get_wrapper_attr("compute_reward")
-            # Workers in other processes: ask all of them, they agree. Wrappers do not pass it on.
-            call: Any = env.unwrapped.call  # type: ignore[attr-defined]
-            return lambda *args: call("compute_reward", *args)[0]
-        return env.get_wrapper_attr("compute_reward")
-    except AttributeError as error:
-        raise ValueError(
-            "the environment has no compute_reward(achieved_goal, desired_goal, info); hindsight "
-            "relabelling needs it to tell whether another goal was reached. Define it on the "
-            "environment or on a wrapper"
-        ) from error

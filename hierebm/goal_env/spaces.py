@@ -160,14 +160,17 @@ class GoalSpaces:
                     "intact: agent.save(path) still works"
                 )
 
-    def finite_range(self, key: str) -> tuple[FloatArray, FloatArray] | None:
-        """(middle, half range) of a key's bounds, or None where a bound is infinite or huge."""
+    def bounds(self, key: str) -> tuple[FloatArray, FloatArray]:
+        """(middle, half range) of a key's bounds, flat; infinite or NaN where a bound is."""
         box = self.observation_space[key]
-        low, high = box.low.reshape(-1), box.high.reshape(-1)  # type: ignore[attr-defined]
-        if not (np.abs(low) < 1e3).all() or not (np.abs(high) < 1e3).all():
-            return None
-        half_range = np.maximum((high - low) / 2, 1e-6)
-        return ((high + low) / 2).astype(np.float32), half_range.astype(np.float32)
+        low, high = (
+            bound.reshape(-1).astype(np.float64)
+            for bound in (box.low, box.high)  # type: ignore[attr-defined]
+        )
+        # Bounds at the largest numbers there are count as none.
+        with np.errstate(over="ignore", invalid="ignore"):
+            middle, half_range = (high + low) / 2, (high - low) / 2
+            return middle.astype(np.float32), half_range.astype(np.float32)
 
 
 def all_finite(values: NDArray[Any]) -> bool:

@@ -140,7 +140,7 @@ class GraphPlanner(Planner):
             graph = SubgoalGraph(nodes, goal, edges, failed)
             plan = GraphPlan(goal, rng, learning, graph=graph)
             self.find_path(plan, observation, achieved_goal)
-            if plan.is_verified:
+            if plan.is_verified or plan.arrived:
                 break
         if failed and not plan.path and not plan.exploring:
             graph.unblock()
@@ -163,6 +163,12 @@ class GraphPlanner(Planner):
     ) -> None:
         """The shortest path from here; while learning, perhaps a subgoal on the frontier."""
         plan.graph.move_start(observation, achieved_goal)
+        if not plan.learning and self._is_reached(achieved_goal, plan.goal):
+            # No detour, whatever the edges cost.
+            goal_node = plan.graph.goal_node
+            plan.path = [goal_node] if np.isfinite(plan.graph.distance[0, goal_node]) else []
+            plan.stay()
+            return
         path = plan.graph.shortest_path()
         if path and self.context.config.smooth_path:
             smooth_path(plan.graph, path, self.context.experienced)
@@ -214,9 +220,11 @@ class GraphPlanner(Planner):
     ) -> GraphPlan:
         """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
         plan.elapsed += self.context.step_length
+        at_goal, reached = self._reached(achieved_goal, plan.goal, plan.subgoal)
+        # What is learned by exploring does not depend on the goal: it may lie on the way.
+        if at_goal and not (plan.learning and plan.exploring):
+            return self._stay(plan, reached)
         missed = self.is_missed(plan, observation, achieved_goal)
-        on_the_way = not np.array_equal(plan.subgoal, plan.goal)
-        reached = on_the_way and self._is_reached(achieved_goal, plan.subgoal)
         if plan.random_walk and not missed:
             return plan
         if plan.exploring and not plan.random_walk and reached and plan.way:
@@ -234,6 +242,15 @@ class GraphPlanner(Planner):
             plan.graph.block(plan.graph.start, plan.subgoal)
             plan.graph.block(achieved_goal, plan.subgoal)
             return self.replan(plan, observation, achieved_goal)
+        return plan
+
+    def _stay(self, plan: GraphPlan, reached: bool) -> GraphPlan:
+        """The same plan, to stay on the final goal; ``reached``: its subgoal is reached, too."""
+        if plan.path and reached and not plan.arrived:
+            self._record_outcome(plan, reached=True)
+        # No edge is on the way any more that could fail.
+        plan.path, plan.exploring = [], False
+        plan.stay()
         return plan
 
     def replan(
@@ -271,7 +288,13 @@ class GraphPlanner(Planner):
         return True
 
     def _is_reached(self, achieved_goal: FloatArray, point: FloatArray) -> bool:
-        return bool(self.context.reached(achieved_goal[None], point[None])[0])
+        return self._reached(achieved_goal, point)[0]
+
+    def _reached(self, achieved_goal: FloatArray, *points: FloatArray) -> list[bool]:
+        """Whether each point (goal_dim,) is reached."""
+        here = np.repeat(achieved_goal[None], len(points), 0)
+        reached: list[bool] = self.context.reached(here, np.stack(points)).tolist()
+        return reached
 
     def _record_outcome(self, plan: GraphPlan, reached: bool) -> None:
         cutoff = self.context.edge_cutoff

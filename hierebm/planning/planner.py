@@ -55,12 +55,22 @@ class PlanState:
     """Steps spent on it when its distance was last predicted."""
     nearest: tuple[float, float] = field(default=(float("inf"), 0.0), init=False)
     """The shortest distance that was predicted on the way to it, and the steps spent then."""
+    arrived: bool = field(default=False, init=False)
+    """The final goal was reached: from then on the plan is to stay there."""
 
     def chase(self, subgoal: FloatArray, predicted: float) -> None:
         """Chase another subgoal (goal_dim,) that should take ``predicted`` steps."""
         self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0.0
         self.budget = int(BUDGET_FACTOR * predicted) + BUDGET_SLACK
         self.asked, self.nearest = -ASK, (float("inf"), 0.0)
+
+    def stay(self) -> None:
+        """Chase the final goal, which is reached now; the budget begins when the agent leaves it.
+
+        An environment may go on after success, and count it at its last step.
+        """
+        self.arrived, self.random_walk = True, False
+        self.chase(self.goal, 1.0)
 
 
 @dataclass

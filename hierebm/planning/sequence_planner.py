@@ -86,7 +86,10 @@ class SequenceSubgoalPlanner(Planner):
         plan = SequencePlanState(goal, rng, learning, states=states, energies=energies)
         milliseconds = 1e3 * (time.perf_counter() - started)
         self._record(plan, {"graph/nodes": len(states), "graph/plan_ms": milliseconds})
-        self._set_subgoal(plan, observation, achieved_goal)
+        if bool(self.context.reached(achieved_goal[None], goal[None])[0]):
+            self._stay(plan)
+        else:
+            self._set_subgoal(plan, observation, achieved_goal)
         return plan
 
     def step(
@@ -94,15 +97,21 @@ class SequenceSubgoalPlanner(Planner):
     ) -> SequencePlanState:
         """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
         plan.elapsed += self.context.step_length
-        last = len(plan.states) - 1
         ahead = plan.states[plan.next :]
         here = np.repeat(achieved_goal[None], len(ahead), 0)
         reached = np.flatnonzero(self.context.reached(here, ahead))
-        if plan.next < last and reached.size:
-            error = plan.elapsed - plan.predicted
-            self._record(plan, {"subgoal/reached_rate": 1.0, "subgoal/distance_error": error})
+        if reached.size and reached[-1] == len(ahead) - 1:
+            if not plan.arrived:
+                self._record_reached(plan)
+            self._stay(plan)
+        elif plan.arrived:
+            # Off the goal again: it may come back by itself, and the way there is known.
+            if plan.elapsed >= plan.budget:
+                return self.replan(plan, observation, achieved_goal)
+        elif reached.size:
+            self._record_reached(plan)
             # A later state that is reached too saves the way over those before it.
-            plan.next = min(plan.next + int(reached[-1]) + 1, last)
+            plan.next += int(reached[-1]) + 1
             self._set_subgoal(plan, observation, achieved_goal)
         elif plan.elapsed >= plan.budget:
             self._record(plan, {"subgoal/reached_rate": 0.0})
@@ -113,6 +122,14 @@ class SequenceSubgoalPlanner(Planner):
         elif self._has_deviated(plan, achieved_goal):
             return self.replan(plan, observation, achieved_goal)
         return plan
+
+    def _stay(self, plan: SequencePlanState) -> None:
+        plan.next = len(plan.states) - 1
+        plan.stay()
+
+    def _record_reached(self, plan: SequencePlanState) -> None:
+        error = plan.elapsed - plan.predicted
+        self._record(plan, {"subgoal/reached_rate": 1.0, "subgoal/distance_error": error})
 
     def _has_deviated(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
         at, before, subgoal = (

@@ -125,6 +125,8 @@ def test_scales_are_checked_and_set_on_any_device() -> None:
         features.fit(scales(torch.zeros(2), torch.tensor([1.0, 0.0]), one, one, one))
     with pytest.raises(ValueError, match="scale of the goal"):
         features.fit(scales(torch.zeros(2), two, one, -one, one))
+    with pytest.raises(ValueError, match="length of a step must be positive"):
+        features.fit(scales(torch.zeros(2), two, one, one, 0 * one))
     # A device that is not the CPU and that every machine has.
     features.to("meta").fit(scales(torch.zeros(2), two, one, one, one))
 
@@ -301,3 +303,82 @@ def test_cuda_takes_the_reference_path_and_learns_the_same() -> None:
     fast = make(config, kernels=True)
     for batch in batches(5):
         assert cuda.update(batch) == pytest.approx(fast.update(batch), rel=1e-2)
+
+
+def _scales(*, shift: float, scale: float, first_only: bool = False) -> InputScales:
+    """Of the first entry of observations and goals, or of all; the others at 0 and 1."""
+    shifts, sizes = np.zeros(OBS_DIM, np.float32), np.ones(OBS_DIM, np.float32)
+    changed = slice(1 if first_only else OBS_DIM)
+    shifts[changed], sizes[changed] = shift, scale
+    zero, step = np.zeros(GOAL_DIM, np.float32), np.full(GOAL_DIM, 0.3, np.float32)
+    return InputScales(shifts, sizes, zero, sizes[:GOAL_DIM].copy(), step)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_huge_inputs_are_cut_off_alike_wherever_features_are_made(kernels: bool) -> None:
+    agent = make(CONFIGS["categorical"], kernels)
+    reference = make(CONFIGS["categorical"], False)
+    for each in (agent, reference):
+        each.fit_scale(_scales(shift=0.5, scale=1e-6, first_only=True))
+    (batch,) = batches(1)
+    arrays = batch.observation, batch.achieved_goal, batch.goal
+    features = agent.features(*map(torch.as_tensor, arrays))
+    assert features.abs().max() <= 10.0 and (features.abs() == 10.0).any()
+    np.testing.assert_allclose(agent.act(*arrays), reference.act(*arrays), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(agent.distance(*arrays), reference.distance(*arrays), rtol=1e-5)
+    assert agent.update(batch) == pytest.approx(reference.update(batch), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("first_only", [True, False])
+def test_scales_that_are_measured_again_leave_what_was_learned(
+    name: str, kernels: bool, first_only: bool
+) -> None:
+    agent, untouched = make(CONFIGS[name], kernels), make(CONFIGS[name], kernels)
+    for each in (agent, untouched):
+        each.fit_scale(_scales(shift=0.0, scale=1.0))
+        for batch in batches(4):
+            each.update(batch)
+    agent.refit_scale(_scales(shift=0.4, scale=2.5, first_only=first_only))
+    assert agent.features.observation_scale[0] == 2.5 and agent.features.goal_scale[0] == 2.5
+    (query,) = batches(1, seed=5)
+    arrays = query.observation, query.achieved_goal, query.goal
+    np.testing.assert_allclose(agent.act(*arrays), untouched.act(*arrays), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(agent.distance(*arrays), untouched.distance(*arrays), rtol=1e-4)
+    # The loss of the critics depends on the targets, too.
+    loss, expected = (each.update(query)["train/critic_loss"] for each in (agent, untouched))
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_inputs_that_were_cut_off_are_continued_by_a_line() -> None:
+    agent = make(CONFIGS["categorical"], None)
+    agent.fit_scale(_scales(shift=0.0, scale=0.01, first_only=True))
+    (query,) = batches(1)
+    observation, goal = query.observation.copy(), query.goal.copy()
+    goal[:, 0] = 0.0
+    actions = {}
+    for end in (3.0, 5.0):
+        observation[:, 0] = end
+        actions[end] = agent.act(observation, query.achieved_goal, goal)
+    np.testing.assert_array_equal(actions[3.0], actions[5.0])
+    agent.refit_scale(_scales(shift=4.0, scale=1.0, first_only=True))
+    for end in (3.0, 4.5, 5.0):
+        observation[:, 0] = end
+        later = agent.act(observation, query.achieved_goal, goal)
+        np.testing.assert_allclose(later, actions[3.0], rtol=1e-4, atol=1e-5)
+
+
+def test_networks_of_ones_own_keep_their_inputs() -> None:
+    class Own(DistanceDDPG):
+        def make_actor(self, in_dim, out_dim, generator):  # type: ignore
+            return torch.nn.Sequential(super().make_actor(in_dim, out_dim, generator))
+
+    config = CONFIGS["categorical"]
+    agent = Own(OBS_DIM, GOAL_DIM, ACTION_DIM, config, torch.Generator().manual_seed(0))
+    agent.fit_scale(_scales(shift=0.0, scale=1.0))
+    (query,) = batches(1)
+    arrays = query.observation, query.achieved_goal, query.goal
+    before = agent.act(*arrays)
+    agent.refit_scale(_scales(shift=0.4, scale=2.5))
+    np.testing.assert_array_equal(agent.act(*arrays), before)

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from hierebm.planning.context import PlanningContext
-from hierebm.planning.graph_planner import RANDOM_WALK_STEPS, GraphPlanner, PlannerConfig
+from hierebm.planning.graph.edge_cutoff import EdgeCutoff
+from hierebm.planning.graph_planner import (
+    RANDOM_WALK_STEPS,
+    GraphPlan,
+    GraphPlanner,
+    PlannerConfig,
+)
 from hierebm.planning.samplers import (
     ReplaySampler,
     SubgoalSampler,
@@ -180,3 +186,76 @@ def test_planning_without_experience_says_so() -> None:
     planner.context.pool = None
     with pytest.raises(RuntimeError, match=r"learn\(\)"):
         planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+
+
+def _arrived(planner: GraphPlanner, *, learning: bool = False) -> GraphPlan:
+    """A plan whose agent has just come to its final goal, over the nodes of the path."""
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=learning)
+    while not np.array_equal(plan.subgoal, GOAL):
+        plan = planner.step(plan, zeros, plan.subgoal)
+    return planner.step(plan, zeros, GOAL)
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_an_agent_that_stands_on_the_goal_stays_there(learning: bool) -> None:
+    planner = make_planner()
+    planner.context.edge_cutoff = cutoff = EdgeCutoff(12.0)
+    stats, zeros = planner.stats if learning else planner.stats_of_predict, np.zeros(4, np.float32)
+    plan = first = _arrived(planner, learning=learning)
+    arrivals = stats.sums["subgoal/reached_rate"]
+    outcomes = cutoff.state_dict()["outcomes"].copy()
+    assert arrivals[0] == arrivals[1], "the final goal counts as reached"
+    for _ in range(200):
+        plan = planner.step(plan, zeros, GOAL)
+        assert plan is first and np.array_equal(plan.subgoal, GOAL)
+        assert plan.elapsed < plan.budget and not plan.random_walk
+    assert plan.graph.failed == []
+    assert stats.sums["subgoal/reached_rate"] == arrivals, "once, not at every step"
+    np.testing.assert_array_equal(cutoff.state_dict()["outcomes"], outcomes)
+
+
+def test_an_agent_that_drifts_off_the_goal_chases_it_again_and_then_plans_again() -> None:
+    planner = make_planner()
+    zeros, off = np.zeros(4, np.float32), GOAL + np.array([0.5, 0.0], np.float32)
+    plan = first = _arrived(planner)
+    plan = planner.step(plan, zeros, off)
+    assert plan is first and np.array_equal(plan.subgoal, GOAL), "it may come back by itself"
+    assert planner.step(plan, zeros, GOAL) is first
+    steps = 0
+    while plan is first:
+        plan, steps = planner.step(plan, zeros, off), steps + 1
+    assert 2 <= steps <= 10 and plan.graph.failed == [], "no edge to the goal failed"
+    stats = planner.stats_of_predict.sums["subgoal/reached_rate"]
+    assert stats[0] == stats[1], "a goal that was reached is not missed"
+
+
+def test_a_goal_that_is_passed_on_the_way_ends_the_way() -> None:
+    planner = make_planner()
+    plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+    assert not np.array_equal(plan.subgoal, GOAL)
+    plan = planner.step(plan, np.zeros(4, np.float32), GOAL)
+    assert np.array_equal(plan.subgoal, GOAL) and plan.graph.failed == []
+
+
+def test_predicting_from_the_goal_chases_it_whatever_is_verified() -> None:
+    planner = _half_known(redraws=2)
+    at = GOAL + np.array([0.2, 0.0], np.float32)
+    plan = planner.begin(np.zeros(4, np.float32), at, GOAL, np.random.default_rng(0))
+    assert np.array_equal(plan.subgoal, GOAL)
+    shown = planner.show(np.zeros(4, np.float32), at, GOAL, np.random.default_rng(0))
+    assert len(shown.path) == 2, "from here to the goal"
+
+
+def test_exploring_goes_on_over_the_goal_only_while_learning() -> None:
+    planner = _half_known(explore_share=1.0)
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=True)
+    frontier = plan.subgoal
+    plan = planner.step(plan, zeros, GOAL)
+    assert plan.exploring and np.array_equal(plan.subgoal, frontier), "still to be explored"
+    plan = planner.step(plan, zeros, frontier)
+    assert plan.random_walk and planner.step(plan, zeros, GOAL).random_walk
+    plan.learning = False
+    plan = planner.step(plan, zeros, GOAL)
+    assert not plan.exploring and not plan.random_walk and np.array_equal(plan.subgoal, GOAL)

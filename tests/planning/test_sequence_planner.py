@@ -144,3 +144,39 @@ def test_a_plan_can_be_shown_once_there_is_experience() -> None:
     lengths = np.linalg.norm(np.diff(plan.nodes, axis=0), axis=1)
     np.testing.assert_allclose(plan.distances, 10 * lengths, rtol=1e-4)
     assert np.isnan(plan.energies[0]) and np.isfinite(plan.energies[1:]).all()
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_an_agent_that_stands_on_the_goal_stays_there(learning: bool) -> None:
+    planner = make_planner()
+    stats = planner.stats if learning else planner.stats_of_predict
+    first = begin(planner, learning=learning)
+    plan = planner.step(first, GOAL, GOAL)
+    for _ in range(200):
+        plan = planner.step(plan, GOAL, GOAL)
+        assert plan is first and np.array_equal(plan.subgoal, GOAL)
+        assert plan.elapsed < plan.budget
+    assert stats.sums["subgoal/reached_rate"] == (1.0, 1), "once, not at every step"
+    assert planner.sequences.model.missed.size == 0
+
+
+def test_an_agent_that_drifts_off_the_goal_chases_it_again_and_then_plans_again() -> None:
+    planner = make_planner()
+    off = GOAL + np.array([0.0, 5.0], np.float32)
+    first = begin(planner, learning=True)
+    plan = planner.step(first, GOAL, GOAL)
+    assert planner.step(plan, off, off) is first and np.array_equal(plan.subgoal, GOAL)
+    assert planner.step(plan, GOAL, GOAL) is first
+    steps = 0
+    while plan is first:
+        plan, steps = planner.step(plan, off, off), steps + 1
+    assert 2 <= steps <= 10
+    np.testing.assert_array_equal(plan.states[0], off)
+    assert planner.sequences.model.missed.size == 0, "the goal was reached"
+    assert planner.stats.sums["subgoal/reached_rate"] == (1.0, 1)
+
+
+def test_a_plan_from_the_goal_chases_the_goal() -> None:
+    near = GOAL + np.array([0.0, 0.2], np.float32)
+    plan = make_planner().begin(near, near, GOAL, np.random.default_rng(0))
+    np.testing.assert_array_equal(plan.subgoal, GOAL)

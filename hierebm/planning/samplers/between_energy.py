@@ -15,7 +15,7 @@ from hierebm.energy.resampling import importance_resample
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.replay import BetweenTriplets
-from hierebm.replay.scales import LEAST_STEP, InputScales
+from hierebm.replay.scales import InputScales
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Frequencies of the Fourier features: one radian per eight steps, and its neighbouring octaves.
@@ -34,7 +34,7 @@ class BetweenMLP(EnergyMLP):
         self.set_normalisation(
             shift, scale, torch.cat([shift, shift, zero]), torch.cat([scale, scale, one])
         )
-        unit = STEPS_PER_RADIAN * torch.maximum(step, LEAST_STEP * scale)
+        unit = STEPS_PER_RADIAN * step
         frequency = (scale / unit).to(self.freq_y.device)
         self.freq_y *= frequency[:, None]
         self.freq_x[:-1] *= frequency.repeat(2)[:, None]

@@ -13,7 +13,7 @@ from hierebm.energy.losses import info_nce_rows
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP, RandomFourierFeatures
 from hierebm.planning.samplers.config import EnergyConfig
-from hierebm.replay.scales import LEAST_STEP, InputScales
+from hierebm.replay.scales import InputScales
 from hierebm.types import BoolArray, FloatArray
 
 # Frequencies of one radian per eight steps and their neighbours, as the between-energy's.
@@ -44,7 +44,7 @@ class PointFeatures(nn.Module):
         )
         self.shift.copy_(shift)
         self.scale.copy_(scale)
-        self.unit.copy_(STEPS_PER_RADIAN * torch.maximum(step, LEAST_STEP * scale))
+        self.unit.copy_(STEPS_PER_RADIAN * step)
 
     def forward(self, points: Tensor) -> Tensor:
         """(..., goal_dim) -> (..., out_dim)."""
