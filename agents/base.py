@@ -283,7 +283,7 @@ class GoalAgent(SavedAgent):
                 self.spaces = goal_env.spaces
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
-            self._make_buffer(goal_env)
+            self._keep_buffer(goal_env)
         except BaseException:
             if goal_env.made_from is not None:
                 goal_env.close()
@@ -317,8 +317,8 @@ class GoalAgent(SavedAgent):
         self.low_level = part
         self.high_level = self._make_high_level(spaces)
 
-    def _make_buffer(self, env: GoalEnv) -> None:
-        spaces = env.spaces
+    def _keep_buffer(self, env: GoalEnv) -> None:
+        """Go on with the buffer that there is, if it has as many environments."""
         if self.replay is not None:
             if self.replay.n_envs == env.n_envs:
                 return
@@ -327,6 +327,11 @@ class GoalAgent(SavedAgent):
                 f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
                 stacklevel=4,
             )
+        self.make_buffer(env)
+
+    def make_buffer(self, env: GoalEnv) -> None:
+        """Begin an empty replay buffer."""
+        spaces = env.spaces
         self.replay = EpisodeReplay(
             self.config.buffer_size,
             spaces.obs_dim,

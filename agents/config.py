@@ -30,6 +30,13 @@ class DDPGHERConfig(DDPGConfig):
     learning_starts: int = setting(
         1000, "Environment steps with random actions before learning begins.", low=0
     )
+    action_repeat: int = setting(
+        0,
+        "Environment steps for which an action is held while learning: one step of the agent, the "
+        "unit of all distances. 0: measured, so that a step goes about as far as the success "
+        "tolerance.",
+        low=0,
+    )
     train_freq: int = setting(
         1, "Environment steps between updates, counted over all environments.", low=1
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
+from hierebm.agents.action_blocks import ActionBlocks
 from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback
@@ -13,6 +16,7 @@ from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
 from hierebm.replay import sample_transitions
+from hierebm.replay.clock import measure_action_repeat
 from hierebm.replay.episodes import StoredStep
 from hierebm.replay.scales import measure_scales
 from hierebm.types import FloatArray, GoalObservation
@@ -48,17 +52,18 @@ class LearningLoop:
         if callbacks is not None:
             callbacks.on_rollout_start()
         while agent.num_timesteps < target:
-            before = self._observation
-            goal = self._goals(before)
-            action = self._explore(before, goal)
-            step = self.env.step(action)
-            self._store(before, goal, action, step)
+            if np.count_nonzero(due := self._blocks.due):
+                goal = self._goals(self._observation)
+                action = self._explore(self._observation, goal)
+                self._blocks.begin(due, self._observation, goal, action)
+            step = self.env.step(self._blocks.action)
+            self._store(step)
             self._observation = step.current
             if self._follower is not None:
                 self._follower.advance(step.current, step.ended, step.valid)
             agent.num_timesteps += step.n_valid
             agent.num_episodes += self._episodes.count(step)
-            if callbacks is not None and not self._tell(callbacks, action, step):
+            if callbacks is not None and not self._tell(callbacks, step):
                 break
             self._train()
             if callbacks is not None:
@@ -76,6 +81,7 @@ class LearningLoop:
         observation = self.env.reset(seed=int(agent.rng.integers(2**31)))
         agent.replay_buffer.close_episodes()
         self._random_walk = RandomWalk(n, self.env.spaces.action_dim, agent.rng)
+        self._blocks = ActionBlocks(agent.action_repeat, n)
         if agent.high_level is not None:
             self._follower = PlanFollower(
                 agent.high_level.planner,
@@ -110,26 +116,27 @@ class LearningLoop:
             action[walking] = self._random_walk.step()[walking]
         return action
 
-    def _store(
-        self, before: GoalObservation, goal: FloatArray, action: FloatArray, step: StepResult
-    ) -> None:
-        self.agent.replay_buffer.append(
-            StoredStep.between(
-                before,
-                goal,
-                action,
-                step.next_state,
-                step.failure,
-                step.ended,
-                step.valid,
+    def _store(self, step: StepResult) -> None:
+        blocks = self._blocks
+        done = blocks.end(step)
+        if np.count_nonzero(done):
+            self.agent.replay_buffer.append(
+                StoredStep.between(
+                    blocks.observation,
+                    blocks.goal,
+                    blocks.action,
+                    step.next_state,
+                    step.failure,
+                    step.ended,
+                    done,
+                )
             )
-        )
 
-    def _tell(self, callbacks: BaseCallback, action: FloatArray, step: StepResult) -> bool:
+    def _tell(self, callbacks: BaseCallback, step: StepResult) -> bool:
         """Whether the callbacks want to go on after this step."""
         self.agent.replay_buffer.flush()
         outcome = {"rewards": step.reward, "dones": step.ended, "infos": step.infos}
-        callbacks.update_locals({"actions": action, **outcome, "self": self.agent})
+        callbacks.update_locals({"actions": self._blocks.action, **outcome, "self": self.agent})
         if not callbacks.on_step():
             return False
         callbacks.on_rollout_end()
@@ -138,9 +145,13 @@ class LearningLoop:
     def _train(self) -> None:
         """Learn from what was stored, as often as the config says; log metrics."""
         agent, c, n_added = self.agent, self.agent.config, self.agent.replay_buffer.n_added
-        if n_added < c.learning_starts:
+        if n_added * agent.action_repeat < c.learning_starts:
             agent.trained_at = n_added
             return
+        if not agent.knows_clock:
+            self._set_clock()
+            if agent.action_repeat > 1:
+                return
         if agent.scales is None:
             self._fit_scales()
         rounds = (n_added - agent.trained_at) // c.train_freq
@@ -150,6 +161,22 @@ class LearningLoop:
         if agent.high_level is not None and n_added - agent.planned_at >= c.energy_train_freq:
             agent.planned_at = n_added
             self._train_high_level(agent.high_level)
+
+    def _set_clock(self) -> None:
+        """Choose for how long actions are held, and begin again with that."""
+        agent, replay = self.agent, self.agent.replay_buffer
+        replay.flush()
+        assert self._observation is not None
+        goal = self._observation.desired_goal[0]
+        farthest = np.abs(goal) + np.abs(replay.achieved_goal).max(0) + np.float32(1.0)
+        tolerance = self.env.success_tolerance(goal, farthest)
+        agent.set_action_repeat(
+            measure_action_repeat(replay, tolerance, self.env.max_episode_steps)
+        )
+        if agent.action_repeat > 1:
+            # Steps of another length: the two do not go into one buffer.
+            agent.make_buffer(self.env)
+            self._blocks = ActionBlocks(agent.action_repeat, self.env.n_envs)
 
     def _fit_scales(self) -> None:
         agent = self.agent
@@ -192,6 +219,7 @@ class LearningLoop:
         agent, (started, started_at) = self.agent, self._clock
         elapsed = max(time.perf_counter() - started, 1e-9)
         self._episodes.log(agent.logger)
+        agent.logger.record("time/action_repeat", agent.action_repeat)
         agent.logger.record("time/episodes", agent.num_episodes)
         agent.logger.record("time/fps", int((agent.num_timesteps - started_at) / elapsed))
         agent.logger.record("time/time_elapsed", round(elapsed, 1))

@@ -78,12 +78,33 @@ class SavedAgent(ABC):
         self.replay: EpisodeReplay | None = None
         # Measured when learning begins: from then on the networks can be trained and used.
         self.scales: InputScales | None = None
+        # How long actions are held, once it was measured.
+        self._action_repeat: int | None = None
         # (goal_dim,) how far from a goal it counts as reached; for agents without an environment.
         self._tolerance: FloatArray | None = None
         # Transitions that had been added when the low and the high level were last trained.
         self.trained_at = self.planned_at = 0
         self.generator = torch.Generator()
         self.set_random_seed(seed)
+
+    @property
+    def knows_clock(self) -> bool:
+        """Whether :attr:`action_repeat` was set or measured."""
+        return self.config.action_repeat > 0 or self._action_repeat is not None
+
+    @property
+    def action_repeat(self) -> int:
+        """Environment steps for which an action is held while learning: one step of the agent.
+
+        1 until it is known.
+        """
+        return self.config.action_repeat or self._action_repeat or 1
+
+    def set_action_repeat(self, repeat: int) -> None:
+        """Hold actions for this many environment steps from now on."""
+        self._action_repeat = repeat
+        if self.high_level is not None:
+            self.high_level.context.action_repeat = self.action_repeat
 
     def part(self, name: str) -> Any:
         """What was given for a part: a name, a class or an instance."""
@@ -149,6 +170,8 @@ class SavedAgent(ABC):
         arrays: dict[str, NDArray[Any]] = {"noise": self.noise.state()}
         if self.scales is not None:
             arrays |= {f"scales/{name}": getattr(self.scales, name) for name in _SCALES}
+        if self._action_repeat is not None:
+            arrays["action_repeat"] = np.array(self._action_repeat)
         if (tolerance := self._success_tolerance()) is not None:
             arrays["success_tolerance"] = tolerance
         return arrays if self.high_level is None else arrays | self.high_level.arrays()
@@ -242,6 +265,8 @@ class SavedAgent(ABC):
         if "scales/step" in arrays:
             self.scales = InputScales(*(arrays[f"scales/{name}"] for name in _SCALES))
         self._tolerance = arrays.get("success_tolerance")
+        if "action_repeat" in arrays:
+            self.set_action_repeat(int(arrays["action_repeat"]))
         self.low_level.load_state_dict(tensors["low_level"])
         if self.high_level is not None:
             # Arrays first: planners may be made of the scales.

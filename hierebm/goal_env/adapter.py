@@ -76,6 +76,12 @@ class GoalEnv:
         self._nowhere = np.zeros(self.n_envs, bool)
         self._nowhere.flags.writeable = False
 
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The environment's time limit, where it tells."""
+        spec = getattr(self.env, "spec", None)
+        return getattr(spec, "max_episode_steps", None)
+
     # --------------------------------------------------------------------- steps
 
     def reset(self, seed: int | None = None) -> GoalObservation:

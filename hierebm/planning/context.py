@@ -31,6 +31,8 @@ class PlanningContext:
     """Source of initial parameters."""
     device: torch.device
     """Where networks live."""
+    action_repeat: int = 1
+    """Environment steps in a step of the agent, the unit of distances."""
     scales: InputScales | None = None
     """Scales of goals and the length of a step; None until there is enough experience."""
     pool: NodePool | None = None
@@ -39,6 +41,11 @@ class PlanningContext:
     """Which landmarks trajectories joined; None where the settings do without."""
     edge_cutoff: EdgeCutoff | None = None
     """Up to how many predicted steps subgoals are reached; None where that is not estimated."""
+
+    @property
+    def step_length(self) -> float:
+        """How much of a step of the agent an environment step is."""
+        return 1.0 / self.action_repeat
 
     @property
     def safe_edge(self) -> float:

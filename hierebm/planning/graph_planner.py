@@ -207,14 +207,14 @@ class GraphPlanner(Planner):
         self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
     ) -> GraphPlan:
         """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
-        plan.elapsed += 1
+        plan.elapsed += self.context.step_length
         missed = plan.elapsed >= plan.budget
         on_the_way = not np.array_equal(plan.subgoal, plan.goal)
         reached = on_the_way and self._is_reached(achieved_goal, plan.subgoal)
         if plan.random_walk and not missed:
             return plan
         if plan.exploring and not plan.random_walk and (reached or missed):
-            plan.random_walk, plan.elapsed, plan.budget = True, 0, RANDOM_WALK_STEPS
+            plan.random_walk, plan.elapsed, plan.budget = True, 0.0, RANDOM_WALK_STEPS
         elif not plan.path and (reached or missed):
             return self.replan(plan, observation, achieved_goal)
         elif reached:

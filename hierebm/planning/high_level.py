@@ -57,6 +57,7 @@ class HighLevel:
         subgoal_sampler: Any,
     ) -> None:
         self.context = PlanningContext(config, goal_dim, model, reached, generator, device)
+        self.context.action_repeat = config.action_repeat or 1
 
         def sampler() -> SubgoalSampler:
             return make_sampler(subgoal_sampler, goal_dim, config, generator, device)
@@ -122,7 +123,13 @@ class HighLevel:
         if self.planner.uses_graph:
             # Nothing that is learned may depend on what is measured.
             measuring = np.random.default_rng(stored)
-            sample = edges_between(context.edges, context.pool, measuring, true_steps=true_steps)
+            sample = edges_between(
+                context.edges,
+                context.pool,
+                measuring,
+                true_steps=true_steps,
+                action_repeat=context.action_repeat,
+            )
             log(edge_calibration(sample, context.edges.config))
         log(self.planner.stats.pop())
 

@@ -46,12 +46,12 @@ class PlanState:
     """Steps that the current subgoal should take."""
     budget: int = field(default=0, init=False)
     """Steps after which it counts as missed."""
-    elapsed: int = field(default=0, init=False)
+    elapsed: float = field(default=0.0, init=False)
     """Steps spent on it."""
 
     def chase(self, subgoal: FloatArray, predicted: float) -> None:
         """Chase another subgoal (goal_dim,) that should take ``predicted`` steps."""
-        self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0
+        self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0.0
         self.budget = int(BUDGET_FACTOR * predicted) + BUDGET_SLACK
 
 

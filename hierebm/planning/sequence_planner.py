@@ -93,7 +93,7 @@ class SequenceSubgoalPlanner(Planner):
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> SequencePlanState:
         """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
-        plan.elapsed += 1
+        plan.elapsed += self.context.step_length
         last = len(plan.states) - 1
         ahead = plan.states[plan.next :]
         here = np.repeat(achieved_goal[None], len(ahead), 0)

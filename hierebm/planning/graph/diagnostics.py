@@ -41,6 +41,7 @@ def edges_between(
     rng: np.random.Generator,
     *,
     true_steps: StepsFn | None = None,
+    action_repeat: int = 1,
     n_nodes: int = 200,
 ) -> EdgeSample:
     """Edges among random stored states, as a graph over them would consider.
@@ -50,6 +51,7 @@ def edges_between(
         pool: stored states.
         rng: source of the draw.
         true_steps: the environment's own answer, where it has one.
+        action_repeat: environment steps in a step of the agent.
         n_nodes: how many states.
     """
     nodes = pool.random_nodes(n_nodes, rng)
@@ -57,7 +59,7 @@ def edges_between(
     i, j = edges.candidate_pairs(points, points)
     predicted = edges.predict(nodes.observation[i], points[i], points[j])
     used, verified = edges.verify(points[i], points[j], predicted)
-    true = None if true_steps is None else np.asarray(true_steps(points[i], points[j]))
+    true = None if true_steps is None else np.asarray(true_steps(points[i], points[j])) / action_repeat
     return EdgeSample(predicted, used, verified, true)
 
 
