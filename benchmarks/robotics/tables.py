@@ -30,7 +30,7 @@ def robotics(rows: list[Row]) -> list[str]:
         ),
         table(
             "world|method|success at the end|95%|ever reached|steps to .9|seconds to .9"
-            "|steps to .99|seconds to .99|training|steps to goal",
+            "|steps to .99|seconds to .99|training|episode length",
             [
                 _line(world, method, group)
                 for (world, method), group in grouped(rows, "world", "method", keep_order=True)
