@@ -19,6 +19,8 @@ class EpisodeStatistics:
 
     def __init__(self, last: int = 100) -> None:
         self._finished: deque[tuple[float, int, bool, bool]] = deque(maxlen=last)
+        # Environment steps of the longest episode that a time limit ended.
+        self.time_limit: int | None = None
         self.begin(0)
 
     def begin(self, n_envs: int) -> None:
@@ -41,6 +43,8 @@ class EpisodeStatistics:
         rows = np.flatnonzero(step.ended)
         for row in rows.tolist():
             length = self._now - int(self._began[row])
+            if step.truncated[row]:
+                self.time_limit = max(length, self.time_limit or 0)
             outcome = bool(step.success[row]), bool(self._reached[row])
             self._finished.append((float(self._reward[row]), length, *outcome))
         self._reward[rows], self._reached[rows] = 0.0, False

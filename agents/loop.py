@@ -21,6 +21,9 @@ from hierebm.replay.episodes import StoredStep
 from hierebm.replay.scales import measure_scales
 from hierebm.types import FloatArray, GoalObservation
 
+# Steps of the agent after which the transition map is brought up to date.
+MAP_FREQ = 50
+
 
 class LearningLoop:
     """Acts in an environment with an agent that learns; goes on where the last call stopped.
@@ -158,9 +161,14 @@ class LearningLoop:
         agent.trained_at += rounds * c.train_freq
         if agent.low_level.trainable:
             self._train_low_level(rounds * c.gradient_steps)
-        if agent.high_level is not None and n_added - agent.planned_at >= c.energy_train_freq:
+        if agent.high_level is None:
+            return
+        if n_added - agent.planned_at >= c.energy_train_freq or not agent.high_level.can_plan:
             agent.planned_at = n_added
             self._train_high_level(agent.high_level)
+        elif n_added - agent.high_level.mapped >= MAP_FREQ:
+            agent.replay_buffer.flush()
+            agent.high_level.map(agent.replay_buffer, n_added)
 
     def _set_clock(self) -> None:
         """Choose for how long actions are held, and begin again with that."""
@@ -170,9 +178,8 @@ class LearningLoop:
         goal = self._observation.desired_goal[0]
         farthest = np.abs(goal) + np.abs(replay.achieved_goal).max(0) + np.float32(1.0)
         tolerance = self.env.success_tolerance(goal, farthest)
-        agent.set_action_repeat(
-            measure_action_repeat(replay, tolerance, self.env.max_episode_steps)
-        )
+        time_limit = self.env.max_episode_steps or self._episodes.time_limit
+        agent.set_action_repeat(measure_action_repeat(replay, tolerance, time_limit))
         if agent.action_repeat > 1:
             # Steps of another length: the two do not go into one buffer.
             agent.make_buffer(self.env)

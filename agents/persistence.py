@@ -308,10 +308,19 @@ class SavedAgent(ABC):
                 f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
                 f"{type(self).__name__} of this version of hierebm, collect experience again"
             )
+        repeat = int(arrays["action_repeat"])
+        if self.knows_clock and repeat != self.action_repeat:
+            raise ValueError(
+                f"{path} holds steps of {repeat} environment step(s), this agent's are "
+                f"{self.action_repeat}: make the agent with action_repeat={repeat}, or collect "
+                "experience again"
+            )
         self.replay_buffer.load_state_dict(
             {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
         )
         self.replay_buffer.n_added, self.trained_at, self.planned_at = map(int, arrays["counters"])
+        if repeat > 1:
+            self.set_action_repeat(repeat)
         if self.high_level is not None:
             self.high_level.load_replay_arrays(arrays)
 
@@ -320,7 +329,8 @@ class SavedAgent(ABC):
         counters = np.array([replay.n_added, self.trained_at, self.planned_at])
         arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
         high = {} if self.high_level is None else self.high_level.replay_arrays()
-        return {**arrays, "counters": counters, **high}
+        clock = {"action_repeat": np.array(self.action_repeat)}
+        return {**arrays, "counters": counters, **clock, **high}
 
     # --------------------------------------------------------------------- copies
 

@@ -67,6 +67,8 @@ class GraphPlan(PlanState):
     path: list[int] = field(default_factory=list, init=False)
     """Nodes still to visit, the current subgoal first; empty when no path was found. Where the last
     one is not the goal, the rest of the way is planned from there."""
+    way: list[tuple[FloatArray, float]] = field(default_factory=list, init=False)
+    """While exploring: the subgoals after this one, and the steps to each."""
     exploring: bool = field(default=False, init=False)
     """The subgoal is on the frontier, not on any way to the goal."""
 
@@ -169,7 +171,9 @@ class GraphPlanner(Planner):
         explore = plan.learning and not to_the_goal
         if explore and plan.rng.random() < self.context.config.explore_share:
             plan.path = []
-            self._set_subgoal(plan, *self._frontier(plan, achieved_goal))
+            points, steps = self._frontier(plan, achieved_goal)
+            plan.way = list(zip(points, steps.tolist(), strict=True))
+            self._set_subgoal(plan, *plan.way.pop(0))
             plan.exploring = True
         elif plan.path:
             self._set_subgoal(plan)
@@ -186,20 +190,22 @@ class GraphPlanner(Planner):
         plan.chase(subgoal, predicted)
         plan.exploring = plan.random_walk = False
 
-    def _frontier(self, plan: GraphPlan, achieved_goal: FloatArray) -> tuple[FloatArray, float]:
-        """A subgoal on the frontier that experience leads to, and the steps to it."""
+    def _frontier(
+        self, plan: GraphPlan, achieved_goal: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Subgoals (m, goal_dim) on a way to the frontier that experience leads to, and the steps
+        (m,) to each from the one before.
+        """
         context, max_edge = self.context, self.context.config.max_edge
         if context.transition_map is not None:
-            found = context.transition_map.frontier(achieved_goal, max_edge, plan.rng)
+            found = context.transition_map.frontier(achieved_goal, context.safe_edge, plan.rng)
             if found is not None:
                 return found
         stored = context.experienced.achieved_goal
         radius = max_edge * context.step_scale
         near = np.flatnonzero((np.abs(stored - achieved_goal) <= radius).all(-1))
-        if not near.size:
-            return plan.goal, max_edge
-        subgoal: FloatArray = stored[plan.rng.choice(near)]
-        return subgoal, max_edge
+        subgoal = stored[plan.rng.choice(near)] if near.size else plan.goal
+        return subgoal[None], np.full(1, max_edge, np.float32)
 
     # ------------------------------------------------------------------ following
 
@@ -213,7 +219,9 @@ class GraphPlanner(Planner):
         reached = on_the_way and self._is_reached(achieved_goal, plan.subgoal)
         if plan.random_walk and not missed:
             return plan
-        if plan.exploring and not plan.random_walk and (reached or missed):
+        if plan.exploring and not plan.random_walk and reached and plan.way:
+            plan.chase(*plan.way.pop(0))
+        elif plan.exploring and not plan.random_walk and (reached or missed):
             plan.random_walk, plan.elapsed, plan.budget = True, 0.0, RANDOM_WALK_STEPS
         elif not plan.path and (reached or missed):
             return self.replan(plan, observation, achieved_goal)

@@ -91,6 +91,20 @@ class HighLevel:
 
     # ------------------------------------------------------------------- learning
 
+    def map(self, replay: EpisodeReplay, stored: int) -> None:
+        """Take what is new in the replay into the transition map: the frontier moves on.
+
+        Args:
+            replay: all experience.
+            stored: transitions that were ever put into it.
+        """
+        if self.context.transition_map is not None:
+            # A little more than what is new, for the trajectories that had not gone on yet.
+            new = stored - self.mapped
+            rows = replay.newest_rows(new + 16 * replay.n_envs)
+            self.context.transition_map.add(replay, rows, new)
+        self.mapped = stored
+
     def learn(
         self,
         replay: EpisodeReplay,
@@ -114,11 +128,9 @@ class HighLevel:
             # Never inwards: what is missed early on is missed at any distance.
             context.edge_cutoff.refit(context.config.safe_edge, context.config.max_edge)
             log({"graph/safe_edge": context.safe_edge})
+        self.map(replay, stored)
         if context.transition_map is not None:
-            # A little more than what is new, for the trajectories that had not gone on yet.
-            new = stored - self.mapped + 16 * replay.n_envs
-            context.transition_map.add(replay, replay.newest_rows(new))
-            self.mapped = stored
+            context.transition_map.search()
         self.planner.learn(replay, rng, log)
         if self.planner.uses_graph:
             # Nothing that is learned may depend on what is measured.

@@ -120,7 +120,9 @@ def test_learning_explores_the_frontier_and_walks_at_random_there() -> None:
     planner = _half_known(explore_share=1.0)
     zeros = np.zeros(4, np.float32)
     plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=True)
-    frontier = np.array([1.8, 1.0], np.float32)
+    halfway, frontier = np.array([1.4, 0.8], np.float32), np.array([1.8, 1.0], np.float32)
+    assert plan.exploring and not plan.random_walk and np.array_equal(plan.subgoal, halfway)
+    plan = planner.step(plan, zeros, halfway)
     assert plan.exploring and not plan.random_walk and np.array_equal(plan.subgoal, frontier)
     plan = planner.step(plan, zeros, frontier)
     for _ in range(RANDOM_WALK_STEPS):

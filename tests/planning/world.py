@@ -63,6 +63,7 @@ class LeftHalf:
         return predicted, (source[:, 0] < 2) & (target[:, 0] < 2)
 
     def frontier(
-        self, point: FloatArray, max_steps: float, rng: np.random.Generator
-    ) -> tuple[FloatArray, float]:
-        return np.array([1.8, 1.0], np.float32), 4.0
+        self, point: FloatArray, max_hop: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
+        points = np.array([[1.4, 0.8], [1.8, 1.0]], np.float32)
+        return points, np.full(2, 4.0, np.float32)

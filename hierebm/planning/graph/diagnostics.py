@@ -59,7 +59,9 @@ def edges_between(
     i, j = edges.candidate_pairs(points, points)
     predicted = edges.predict(nodes.observation[i], points[i], points[j])
     used, verified = edges.verify(points[i], points[j], predicted)
-    true = None if true_steps is None else np.asarray(true_steps(points[i], points[j])) / action_repeat
+    true = (
+        None if true_steps is None else np.asarray(true_steps(points[i], points[j])) / action_repeat
+    )
     return EdgeSample(predicted, used, verified, true)
 
 

@@ -49,12 +49,21 @@ class TransitionMap:
         self._steps = np.zeros(0, np.float32)
         self._between = np.zeros((0, 0), np.float32)
 
-    def add(self, replay: EpisodeReplay, rows: IntArray) -> None:
-        """Learn from the trajectories that begin at these rows of the replay."""
+    def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
+        """Learn from the trajectories that begin at these rows of the replay.
+
+        What they verify is known after :meth:`search`, where the frontier is at once.
+
+        Args:
+            replay: trajectories.
+            rows: states in the order of time.
+            n_new: the last that many were not seen before and count as visits; None: all.
+        """
         points = self._scale(replay.achieved_goal[rows])
         self._cover(points)
         origin = self._nearest(points)
-        self.visits += np.bincount(origin, minlength=len(self.visits))
+        counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
+        self.visits += np.bincount(counted, minlength=len(self.visits))
         left = replay.steps_left(rows)
         pairs, steps = [self._pairs], [self._steps]
         for stride in STRIDES:
@@ -64,12 +73,15 @@ class TransitionMap:
             pairs.append(np.stack([origin[usable], target], 1))
             steps.append(np.full(len(target), stride, np.float32))
         self._pairs, self._steps = _fewest(np.concatenate(pairs), np.concatenate(steps))
-        self._search()
+        self._join()
 
-    def _search(self) -> None:
+    def _join(self) -> None:
         n = len(self.landmarks)
-        graph = coo_array((self._steps, self._pairs.T), shape=(n, n)).tocsr()
-        self._between = dijkstra(graph, limit=self.limit).astype(np.float32)
+        self._graph = coo_array((self._steps, self._pairs.T), shape=(n, n)).tocsr()
+
+    def search(self) -> None:
+        """Find the fewest steps between all landmarks; until then new ones verify nothing."""
+        self._between = dijkstra(self._graph, limit=self.limit).astype(np.float32)
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
@@ -79,7 +91,10 @@ class TransitionMap:
         if not len(self.landmarks):
             return np.full(len(source), np.inf, np.float32)
         i, j = self._nearest(self._scale(source)), self._nearest(self._scale(target))
-        result: FloatArray = self._between[i, j]
+        result = np.full(len(i), np.inf, np.float32)
+        n = len(self._between)
+        known = (i < n) & (j < n)
+        result[known] = self._between[i[known], j[known]]
         return result
 
     def verify(
@@ -102,28 +117,40 @@ class TransitionMap:
         return np.clip(predicted, least, known + SPACING).astype(np.float32), is_verified
 
     def frontier(
-        self, point: FloatArray, max_steps: float, rng: np.random.Generator
-    ) -> tuple[FloatArray, float] | None:
-        """A landmark of the frontier: drawn in inverse proportion to its visits.
+        self, point: FloatArray, max_hop: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """The way to a landmark of the frontier, drawn in inverse proportion to its visits.
 
         Args:
             point: (goal_dim,) where we are.
-            max_steps: landmarks at most this many experienced steps away.
+            max_hop: experienced steps from one point of the way to the next, where it can be so.
             rng: source of the draw.
 
         Returns:
-            (goal_dim,) and the steps to it; None where no experience leads anywhere.
+            (m, goal_dim) points of the way, the landmark last, and (m,) the steps to each from the
+            one before; None where no experience leads anywhere.
         """
         if not len(self.landmarks):
             return None
-        steps = self._between[self._nearest(self._scale(point[None]))[0]]
-        near = np.flatnonzero((steps <= max_steps) & (steps > 0))
-        if not near.size:
+        here = int(self._nearest(self._scale(point[None]))[0])
+        steps, before = dijkstra(self._graph, indices=here, return_predecessors=True)
+        known = np.flatnonzero(np.isfinite(steps) & (steps > 0))
+        if not known.size:
             return None
-        chance = 1.0 / np.maximum(self.visits[near], 1)
-        chosen = rng.choice(near, p=chance / chance.sum())
-        landmark: FloatArray = self.landmarks[chosen] * (SPACING * self.step_scale)
-        return landmark, float(steps[chosen])
+        chance = 1.0 / np.maximum(self.visits[known], 1)
+        way = [int(rng.choice(known, p=chance / chance.sum()))]
+        while (previous := int(before[way[-1]])) != here:
+            way.append(previous)
+        way.reverse()
+        # The farthest landmark of each hop.
+        at = steps[way]
+        hops, last = [], 0.0
+        for i in range(len(way)):
+            if i + 1 == len(way) or at[i + 1] - last > max_hop:
+                hops.append(i)
+                last = at[i]
+        points: FloatArray = self.landmarks[way][hops] * (SPACING * self.step_scale)
+        return points, np.diff(at[hops], prepend=0.0).astype(np.float32)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores the map from."""
@@ -140,7 +167,8 @@ class TransitionMap:
         self._pairs, self._steps = arrays["pairs"], arrays["steps"]
         if len(self.landmarks):
             self._tree = cKDTree(self.landmarks)
-            self._search()
+            self._join()
+            self.search()
 
     def _scale(self, points: FloatArray) -> FloatArray:
         result: FloatArray = points / (SPACING * self.step_scale)

@@ -41,6 +41,7 @@ def test_experience_verifies_what_is_true_and_nothing_through_the_wall() -> None
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
+    world.search()
     rng = np.random.default_rng(1)
     a, b = (replay.achieved_goal[replay.sample_rows(4000, rng)] for _ in range(2))
     straight = np.linalg.norm(a - b, axis=1) / 0.2
@@ -61,6 +62,8 @@ def test_experience_grows_piece_by_piece_and_resumes() -> None:
     whole.add(replay, rows)
     for part in np.array_split(rows, 5):
         pieces.add(replay, part)
+    whole.search()
+    pieces.search()
     rng = np.random.default_rng(1)
     a, b = (replay.achieved_goal[replay.sample_rows(500, rng)] for _ in range(2))
     eight = np.full(500, 8.0, np.float32)
@@ -82,6 +85,7 @@ def test_where_trajectories_were_faster_predictions_are_corrected() -> None:
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
+    world.search()
     a = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
     b = np.array([[1.5, 0.5], [3.5, 0.5]], np.float32)
     steps, verified = world.verify(a, b, np.array([30.0, 30.0], np.float32))
@@ -100,6 +104,7 @@ def test_where_the_fastest_took_longer_predictions_are_corrected() -> None:
         replay.add(here, here, there, np.zeros((1, 1)), there, there, np.zeros(1, bool), ended)
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(len(moves)))
+    world.search()
     ends = np.repeat(at[:1], 4, 0), np.repeat(at[-1:], 4, 0)
     known = world.steps(*ends)
     assert (known >= 16.0).all() and (known <= 28.0).all()
@@ -114,12 +119,36 @@ def test_exploration_goes_where_few_have_been() -> None:
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
+    world.search()
     # The upper left corner was rarely visited, the rest often.
     corner = (world.landmarks * 0.4 < [0.8, 9.0]).all(-1) & (world.landmarks[:, 1] * 0.4 > 3.2)
     world.visits = np.where(corner, 1, 10_000)
     rng = np.random.default_rng(0)
-    here = np.array([1.0, 2.8], np.float32)
-    drawn = [world.frontier(here, 12.0, rng) for _ in range(50)]
-    assert all(found is not None and 0 < found[1] <= 12.0 for found in drawn)
-    hits = [found[0][0] < 0.8 and found[0][1] > 3.2 for found in drawn if found is not None]
-    assert np.mean(hits) > 0.9
+    here = np.array([3.5, 0.5], np.float32)
+    drawn = [world.frontier(here, 8.0, rng) for _ in range(50)]
+    ends = np.stack([found[0][-1] for found in drawn if found is not None])
+    assert len(ends) == 50
+    assert np.mean((ends[:, 0] < 0.8) & (ends[:, 1] > 3.2)) > 0.9
+    for points, steps in drawn:  # type: ignore[misc]
+        way = np.concatenate([here[None], points])
+        straight = np.linalg.norm(np.diff(way, axis=0), axis=1) / 0.2
+        # Rounding to landmarks makes experience look up to a half faster than it is.
+        assert (steps <= 8.0).all() and (straight <= 1.5 * steps + 4.0).all()
+        true = _true_steps(here[None], points[-1:])[0]
+        assert steps.sum() >= 0.6 * true, "around the wall"
+
+
+def test_the_frontier_is_known_before_the_search_and_visits_are_counted_once() -> None:
+    replay, world = _walks(steps=100), TransitionMap(STEP)
+    rows = replay.newest_rows(replay.capacity)
+    world.add(replay, rows[:2000])
+    world.search()
+    far = replay.achieved_goal[rows[-400:]]
+    world.add(replay, rows[1000:], len(rows) - 2000)
+    assert world.visits.sum() == len(rows)
+    new = np.isinf(world.steps(far, far)).mean()
+    assert new < 0.5, "those not searched for are unknown, others stay known"
+    found = world.frontier(far[0], 8.0, np.random.default_rng(0))
+    assert found is not None
+    world.search()
+    assert np.isfinite(world.steps(far, far)).all()
