@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.goal_env.adapter import StepResult
+from hierebm.logging.logger import Logger
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 
@@ -20,6 +21,9 @@ class FinishedEpisode(NamedTuple):
     length: int
     """Environment steps."""
     success: bool
+    """At the last step."""
+    reached: bool
+    """At any step."""
     failure: bool
     """It ended in a failure terminal."""
     truncated: bool
@@ -29,7 +33,7 @@ class FinishedEpisode(NamedTuple):
 
 
 class EpisodeStatistics:
-    """Return, length, success and task of the last episodes, over all environments.
+    """Return, length, success, whether the goal was ever reached, and task of the last episodes.
 
     Args:
         last: how many episodes are remembered.
@@ -45,7 +49,7 @@ class EpisodeStatistics:
     def begin(self, first: GoalObservation) -> None:
         """All environments begin an episode here; those that were running do not count."""
         n_envs = len(first.observation)
-        self._reward = np.zeros(n_envs)
+        self._reward, self._reached = np.zeros(n_envs), np.zeros(n_envs, np.bool_)
         # Lengths are differences: there is nothing to add up on the way.
         self._now, self._began = 0, np.zeros(n_envs, np.int64)
         self._first = [part.copy() for part in _parts(first)]
@@ -53,6 +57,7 @@ class EpisodeStatistics:
     def count(self, step: StepResult) -> int:
         """Take one step into account; returns how many episodes ended with it."""
         self._now += 1
+        self._reached |= step.reached
         if step.n_valid == len(self._reward):
             self._reward += step.reward
         else:
@@ -67,6 +72,7 @@ class EpisodeStatistics:
                 float(self._reward[row]),
                 self._now - int(self._began[row]),
                 bool(step.success[row]),
+                bool(self._reached[row]),
                 bool(step.failure[row]),
                 bool(step.truncated[row]) and not step.terminated[row],
                 [part[row].copy() for part in self._first],
@@ -74,7 +80,7 @@ class EpisodeStatistics:
             self._finished.append(episode)
             self.n_ended += 1
             self.n_successes += episode.success
-        self._reward[rows] = 0.0
+        self._reward[rows], self._reached[rows] = 0.0, False
         self._began[rows] = self._now
         # Where the reset is a step of its own, that step says it once more.
         self._begin_episodes(step.ended, step.current)
@@ -93,13 +99,22 @@ class EpisodeStatistics:
         """By the names of the log; empty before an episode has ended."""
         if not self._finished:
             return {}
-        rewards, lengths, successes, *_ = zip(*self._finished, strict=True)
+        rewards, lengths, successes, reached, *_ = zip(*self._finished, strict=True)
         n = len(self._finished)
         return {
             "rollout/ep_rew_mean": sum(rewards) / n,
             "rollout/ep_len_mean": sum(lengths) / n,
             "rollout/success_rate": sum(successes) / n,
+            "rollout/reached_rate": sum(reached) / n,
         }
+
+    def log(self, logger: Logger) -> None:
+        """Record the means; the table on the terminal shows no figure twice."""
+        means = self.means()
+        logger.record_dict(means)
+        reached = means.get("rollout/reached_rate")
+        if reached is not None and reached == means["rollout/success_rate"]:
+            logger.record("rollout/reached_rate", reached, exclude="stdout")
 
     @property
     def finished(self) -> list[FinishedEpisode]:
@@ -125,11 +140,8 @@ class EpisodeStatistics:
         self.n_ended, self.n_successes = map(int, arrays["totals"])
         self._finished.clear()
         for i, (reward, length, *flags) in enumerate(arrays.get("outcomes", np.zeros(0)).tolist()):
-            success, failure, truncated = map(bool, flags)
             task = [arrays[key][i] for key in _TASK]
-            self._finished.append(
-                FinishedEpisode(reward, int(length), success, failure, truncated, task)
-            )
+            self._finished.append(FinishedEpisode(reward, int(length), *map(bool, flags), task))
 
 
 _TASK = ("observation", "achieved_goal", "desired_goal")

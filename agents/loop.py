@@ -283,7 +283,7 @@ class LearningLoop:
         """Write a row of the log now."""
         agent, (started, started_at) = self.agent, self._clock
         elapsed = max(time.perf_counter() - started, 1e-9)
-        agent.logger.record_dict(agent.episodes.means())
+        agent.episodes.log(agent.logger)
         agent.logger.record("time/action_repeat", agent.action_repeat)
         agent.logger.record("time/episodes", agent.num_episodes)
         agent.logger.record("time/fps", int((agent.num_timesteps - started_at) / elapsed))

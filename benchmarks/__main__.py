@@ -31,6 +31,10 @@ BENCHMARKS = {
         "benchmarks.subgoals.run",
         "success against the number of subgoals, by sampler, world and remedy",
     ),
+    "robotics": (
+        "benchmarks.robotics.run",
+        "curves in PointMaze, OGBench's mazes, FetchReach and four_rooms, against SB3's agents",
+    ),
     "energy": ("benchmarks.energy.run", "energies, objectives and samplers on toy densities"),
     "sequence": (
         "benchmarks.sequence",

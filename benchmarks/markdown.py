@@ -76,3 +76,11 @@ def interval(rows: list[Row]) -> str:
     """From the lowest to the highest end of all seeds' intervals."""
     low, high = min(r["ci95"][0] for r in rows), max(r["ci95"][1] for r in rows)
     return f"{low:.2f} to {high:.2f}"
+
+
+def first_at(curve: Sequence[Sequence[float]], rate: float) -> tuple[int, float] | None:
+    """Steps and seconds at which a curve of (steps, seconds, success, ...) comes to ``rate``."""
+    for steps, seconds, success, *_ in curve:
+        if success >= rate:
+            return int(steps), seconds
+    return None

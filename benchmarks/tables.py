@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import Row, each, grouped, interval, middle, number, table, titled
+from benchmarks.markdown import (
+    Row,
+    each,
+    first_at,
+    grouped,
+    interval,
+    middle,
+    number,
+    table,
+    titled,
+)
+from benchmarks.robotics.tables import robotics
 from benchmarks.subgoals.tables import subgoals
 
 RESULTS, OUT = Path("benchmarks/results"), Path("docs/results.md")
@@ -99,7 +110,7 @@ def learning(rows: list[Row]) -> list[str]:
     """One line a layout and agent."""
     lines = []
     for (layout, method), group in grouped(rows, "layout", "method"):
-        first = [_first_at(row["curve"], SUCCESS_OF_CURVES) for row in group]
+        first = [first_at(row["curve"], SUCCESS_OF_CURVES) for row in group]
         lines.append(
             [
                 layout + (", far tasks" if group[0].get("distance") else ""),
@@ -259,17 +270,10 @@ def sb3_low_level(rows: list[Row]) -> list[str]:
 
 SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
     "learning": ("Learning", learning),
+    "robotics": ("Robotics and maze worlds", robotics),
     "subgoals": ("Subgoals", subgoals),
     "energy": ("Energies", energy),
     "sequence": ("Sequence optimiser", sequence),
     "sb3_low_level": ("Stable-Baselines3's SAC as low level", sb3_low_level),
     "speed": ("Speed", speed),
 }
-
-
-def _first_at(curve: Sequence[Sequence[float]], rate: float) -> tuple[int, float] | None:
-    """Steps and seconds at which a curve of (steps, seconds, success) first comes to ``rate``."""
-    for steps, seconds, success in curve:
-        if success >= rate:
-            return int(steps), seconds
-    return None

@@ -1,7 +1,7 @@
 """Goal-conditioned reinforcement learning with energy-based subgoals and graph search.
 
-Importing this package registers ``PointMassGoal-v0`` with Gymnasium. It does not import torch:
-the agents and the model classes are loaded when they are first asked for.
+Importing this package registers ``PointMassGoal-v0`` and OGBench's mazes with Gymnasium. It imports
+neither torch nor ogbench: what needs them is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -63,3 +63,11 @@ if "PointMassGoal-v0" not in gymnasium.registry:
         entry_point="hierebm.envs.point_mass:PointMassGoalEnv",
         vector_entry_point="hierebm.envs.point_mass_vector:PointMassGoalVectorEnv",
     )
+    for agent in ("point", "ant"):
+        for maze in ("medium", "large", "giant", "teleport"):
+            gymnasium.register(
+                id=f"OGBench{agent.title()}Maze-{maze}-v0",
+                entry_point="hierebm.envs.ogbench_maze:OGBenchMazeEnv",
+                max_episode_steps=1000,
+                kwargs={"maze": maze, "agent": agent},
+            )

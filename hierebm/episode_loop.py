@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hierebm.goal_env.adapter import GoalEnv
 from hierebm.goal_env.autoreset import AutoresetEnv, EnvStep, where_rows
+from hierebm.types import BoolArray, FloatArray
 
 
 class Policy(Protocol):
@@ -39,6 +41,9 @@ class Episode:
         length: env steps.
         success: whether ``is_success`` or ``success`` was true in the ``info`` of the last step,
             as Stable-Baselines3 counts it; None if the env reports neither.
+        ever_reached: whether the goal was reached at any step: ``info`` said so or, where it says
+            nothing, a sparse ``compute_reward`` counts the goal that was desired before the step as
+            reached. None where neither can be asked.
         start: achieved goal after the reset, (goal_dim,); None unless the env is a goal env.
         goal: desired goal after the reset, (goal_dim,); None unless the env is a goal env.
     """
@@ -47,6 +52,7 @@ class Episode:
     reward: float
     length: int
     success: bool | None
+    ever_reached: bool | None = None
     start: np.ndarray | None = None
     goal: np.ndarray | None = None
 
@@ -108,6 +114,8 @@ def run_episodes(
     counts = np.zeros(n, int)
     rewards, lengths = np.zeros(n), np.zeros(n, int)
     success, reported = np.zeros(n, bool), np.zeros(n, bool)
+    ever_reached, known = np.zeros(n, bool), np.zeros(n, bool)
+    goal_check = _GoalCheck(env)
     # Where an automatic reset cannot carry the options, all sub-envs are reset together, and one
     # that is done waits for the others.
     in_rounds = options is not None and not env.carries_options
@@ -128,6 +136,12 @@ def run_episodes(
         now_success, now_reported = step.infos.success()
         success = np.where(active, now_success, success)
         reported |= active & now_reported
+        if (active & ~now_reported & ~ever_reached).any():
+            by_reward, asked = goal_check.reached(observation, step)
+            now_success = np.where(now_reported, now_success, by_reward)
+            now_reported = now_reported | asked
+        ever_reached |= active & now_success
+        known |= active & now_reported
         if observe is not None:
             observe(
                 ObservedStep(
@@ -142,11 +156,13 @@ def run_episodes(
                 reward=reward,
                 length=length,
                 success=bool(success[i]) if reported[i] else None,
+                ever_reached=bool(ever_reached[i]) if known[i] else None,
                 start=None if starts is None else starts[i],
                 goal=None if goals is None else goals[i],
             )
             counts[i] += 1
             rewards[i], lengths[i], success[i], reported[i] = 0.0, 0, False, False
+            ever_reached[i] = known[i] = False
             waiting[i] = in_rounds
         # Who has nothing left to do keeps its observation: agents plan where an episode starts.
         idle = waiting | (counts >= targets)
@@ -161,6 +177,52 @@ def run_episodes(
                 starts = np.where(first[:, None], new_starts, starts)
             if goals is not None and new_goals is not None:
                 goals = np.where(first[:, None], new_goals, goals)
+
+
+class _GoalCheck:
+    """Asks ``compute_reward`` whether goals are reached, in environments whose info does not say.
+
+    Args:
+        env: the environment; nothing is asked of it before :meth:`reached`.
+    """
+
+    def __init__(self, env: AutoresetEnv) -> None:
+        self._env, self._nothing = env, np.zeros(env.n_envs, np.bool_)
+        self._goal_env: GoalEnv | None = None
+        self._was_tried = False
+
+    def reached(self, before: Any, step: EnvStep) -> tuple[BoolArray, BoolArray]:
+        """(n,) whether a step reached the goals desired before it, (n,) whether that is known.
+
+        Args:
+            before: batched observation that was acted on.
+            step: what came of it.
+        """
+        _, goal = _goal_ends(before, self._env.n_envs)
+        known = np.ones_like(self._nothing)
+        try:
+            after = step.next_observation
+        except ValueError:
+            # The last observation is lost with the reset; the steps before it are not.
+            after, known = step.current, ~step.ended
+        achieved, _ = _goal_ends(after, self._env.n_envs)
+        if achieved is None or goal is None:
+            return self._nothing, self._nothing
+        achieved, goal = achieved.astype(np.float32), goal.astype(np.float32)
+        if not self._was_tried:
+            self._was_tried, self._goal_env = True, self._sparse_goal_env(achieved, goal)
+        if self._goal_env is None:
+            return self._nothing, self._nothing
+        return self._goal_env.reached(achieved, goal) & known, known
+
+    def _sparse_goal_env(self, achieved: FloatArray, goal: FloatArray) -> GoalEnv | None:
+        try:
+            goal_env = GoalEnv(self._env.env)
+            goal_env.check_sparse(achieved, goal)
+        # Whatever compute_reward raises: episodes can be counted without it.
+        except Exception:
+            return None
+        return goal_env
 
 
 def _goal_ends(observation: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:

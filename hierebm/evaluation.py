@@ -39,8 +39,12 @@ class EvaluationResult:
     """What :func:`evaluate` found.
 
     Attributes:
-        success_rate: share of successful episodes, nan if the env does not report success.
+        success_rate: share of episodes that were a success at their last step, nan if the env does
+            not report success.
         ci95: Wilson interval of ``success_rate``.
+        reached_rate: share of episodes in which the goal was reached at any step, nan if that is
+            not known. Higher than ``success_rate`` where episodes go on at the goal.
+        reached_ci95: Wilson interval of ``reached_rate``.
         mean_reward: mean undiscounted return per episode.
         std_reward: its standard deviation.
         mean_ep_length: env steps.
@@ -49,6 +53,8 @@ class EvaluationResult:
 
     success_rate: float
     ci95: tuple[float, float]
+    reached_rate: float
+    reached_ci95: tuple[float, float]
     mean_reward: float
     std_reward: float
     mean_ep_length: float
@@ -59,15 +65,23 @@ class EvaluationResult:
         """Number of episodes."""
         return len(self.episodes)
 
+    @property
+    def goes_on_at_goal(self) -> bool:
+        """Whether the two rates differ, so that one does not tell the other."""
+        return not math.isnan(self.reached_rate) and self.reached_rate != self.success_rate
+
     @classmethod
     def from_episodes(cls, episodes: list[Episode]) -> EvaluationResult:
         """Summarise a list of at least one episode."""
         episodes = sorted(episodes, key=lambda episode: episode.task)
         rewards = np.array([episode.reward for episode in episodes])
-        outcomes = [episode.success for episode in episodes if episode.success is not None]
+        success_rate, ci95 = _rate([episode.success for episode in episodes])
+        reached_rate, reached_ci95 = _rate([episode.ever_reached for episode in episodes])
         return cls(
-            success_rate=float(np.mean(outcomes)) if outcomes else math.nan,
-            ci95=wilson_interval(sum(outcomes), len(outcomes)),
+            success_rate=success_rate,
+            ci95=ci95,
+            reached_rate=reached_rate,
+            reached_ci95=reached_ci95,
             mean_reward=float(rewards.mean()),
             std_reward=float(rewards.std()),
             mean_ep_length=float(np.mean([episode.length for episode in episodes])),
@@ -83,6 +97,8 @@ class EvaluationResult:
         return {
             "success_rate": number(self.success_rate),
             "ci95": [number(bound) for bound in self.ci95],
+            "reached_rate": number(self.reached_rate),
+            "reached_ci95": [number(bound) for bound in self.reached_ci95],
             "mean_reward": self.mean_reward,
             "std_reward": self.std_reward,
             "mean_ep_length": self.mean_ep_length,
@@ -94,12 +110,26 @@ class EvaluationResult:
         if math.isnan(self.success_rate):
             success = "success not reported by the env"
         else:
-            low, high = self.ci95
-            success = f"success {self.success_rate:.3f} (95% {low:.3f} to {high:.3f})"
+            success = f"success {_in_words(self.success_rate, self.ci95)}"
+        if self.goes_on_at_goal:
+            at_end = "" if math.isnan(self.success_rate) else " at the end"
+            reached = _in_words(self.reached_rate, self.reached_ci95)
+            success += f"{at_end}, goal ever reached {reached}"
         return (
             f"{success}, reward {self.mean_reward:.2f} ± {self.std_reward:.2f}, "
             f"length {self.mean_ep_length:.1f} over {self.n_episodes} episodes"
         )
+
+
+def _rate(outcomes: list[bool | None]) -> tuple[float, tuple[float, float]]:
+    """The share of what is known, and its interval; nan where nothing is."""
+    known = [outcome for outcome in outcomes if outcome is not None]
+    rate = float(np.mean(known)) if known else math.nan
+    return rate, wilson_interval(sum(known), len(known))
+
+
+def _in_words(rate: float, interval: tuple[float, float]) -> str:
+    return f"{rate:.3f} (95% {interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -281,13 +281,91 @@ def test_sub_envs_with_nothing_to_do_start_no_episode(mode, options):
     assert 7 <= sum(started) <= (7 if options is None or mode is AutoresetMode.DISABLED else 9)
 
 
-def test_success_is_that_of_the_last_step():
-    class Onward:
-        def predict(self, observation, state=None, episode_start=None, deterministic=True):
-            return np.ones((len(observation["observation"]), 1), np.float32), None
+class Onward:
+    """Walks through the goal and on."""
 
-    assert evaluate(Onward(), LineEnv(linger=0), 5, seed=0).success_rate == 1.0
-    assert evaluate(Onward(), LineEnv(linger=3), 5, seed=0).success_rate == 0.0
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return np.ones((len(observation["observation"]), 1), np.float32), None
+
+
+@pytest.mark.parametrize("make", [LineEnv, *(lambda m=m, **k: vector(2, m, **k) for m in MODES)])
+def test_success_is_that_of_the_last_step_and_reached_that_of_any(make):
+    ends = evaluate(Onward(), make(linger=0), 5, seed=0)
+    assert (ends.success_rate, ends.reached_rate) == (1.0, 1.0)
+    assert not ends.goes_on_at_goal and "reached" not in str(ends)
+    goes_on = evaluate(Onward(), make(linger=3), 5, seed=0)
+    assert (goes_on.success_rate, goes_on.reached_rate) == (0.0, 1.0)
+    assert [(e.success, e.ever_reached) for e in goes_on.episodes] == [(False, True)] * 5
+    assert goes_on.reached_ci95 == wilson_interval(5, 5)
+    text = str(goes_on)
+    assert text.startswith(
+        "success 0.000 (95% 0.000 to 0.434) at the end, goal ever reached 1.000 ("
+    )
+    row = goes_on.to_dict()
+    assert row["reached_rate"] == 1.0 and row["reached_ci95"] == list(goes_on.reached_ci95)
+    assert row["episodes"][0]["ever_reached"] is True
+
+
+class Replaced(LineEnv):
+    """Says nothing of success; a goal that is reached gives way to another at once."""
+
+    def __init__(self, **kwargs):
+        super().__init__(key=None, linger=100, **kwargs)
+
+    def compute_reward(self, achieved, desired, info):
+        return np.where(np.abs(achieved - desired).max(-1) < 0.5, 0.0, -1.0)
+
+    def step(self, action):
+        observation, *step = super().step(action)
+        if abs(self.x - self.goal) < 0.5:
+            self.goal = -50.0
+            observation = self._obs()
+        return observation, *step
+
+
+@pytest.mark.parametrize("make", [Replaced, *(lambda m=m: SyncVectorEnv(
+    [Replaced] * 2, autoreset_mode=m) for m in MODES)])  # fmt: skip
+def test_where_the_info_says_nothing_the_reward_tells_whether_goals_are_reached(make):
+    result = evaluate(Onward(), make(), 6, seed=0)
+    assert math.isnan(result.success_rate) and result.reached_rate == 1.0
+    assert [e.success for e in result.episodes] == [None] * 6
+    assert str(result).startswith("success not reported by the env, goal ever reached 1.000 (95%")
+
+    class Still(Onward):
+        def predict(self, *args, **kwargs):
+            action, state = super().predict(*args, **kwargs)
+            return 0 * action, state
+
+    assert evaluate(Still(), make(), 6, seed=0).reached_rate == 0.0
+
+
+def test_a_reward_that_is_not_sparse_or_cannot_be_asked_tells_nothing():
+    class Dense(Replaced):
+        def compute_reward(self, achieved, desired, info):
+            return -np.abs(achieved - desired).max(-1)
+
+    class Asks(Replaced):
+        def compute_reward(self, achieved, desired, info):
+            return info["what nobody gives"]
+
+    for env in (Dense(), Asks()):
+        result = evaluate(Onward(), env, 2, seed=0)
+        assert [e.ever_reached for e in result.episodes] == [None, None]
+        assert result.to_dict()["reached_rate"] is None and "reached" not in str(result)
+
+
+def test_an_unreported_last_step_that_is_lost_is_not_counted_as_reached():
+    class NoFinal(SyncVectorEnv):
+        def step(self, actions):
+            *step, infos = super().step(actions)
+            return *step, {key: infos[key] for key in infos if "final_obs" not in key}
+
+    lost = NoFinal([lambda: Replaced(limit=2)] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    result = evaluate(Onward(), lost, 4, seed=0, options={"distance": (2, 2)})
+    assert result.reached_rate == 0.0
+    shown = SyncVectorEnv([lambda: Replaced(limit=2)] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    result = evaluate(Onward(), shown, 4, seed=0, options={"distance": (2, 2)})
+    assert result.reached_rate == 1.0
 
 
 def test_an_env_that_keeps_its_last_observation_to_itself_can_be_evaluated():

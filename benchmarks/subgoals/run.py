@@ -11,7 +11,6 @@ goes on where it was.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.jobs import Finished, Job, rows_of
 from benchmarks.provenance import commit
 from benchmarks.subgoals.fewest_nodes import fewest_nodes
 from benchmarks.subgoals.growth import LEVEL, draw_growth, draw_success, growth, pooled
@@ -105,7 +105,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
                     for name in WHILE_LEARNING
                     if not quick
                 ]
-        rows = _all(workers, jobs, done)
+        rows = rows_of(workers, jobs, done)
     node = {world.name: k for k, world in enumerate(worlds)}
     rows.sort(key=lambda r: (node[World(r["layout"], r["scale"], 0).name], r["seed"]))
     cells = [row for row in rows if row["kind"] == "success"]
@@ -117,65 +117,6 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
         r for k in ("plan time", "bound", "soundness", "ablation") for r in rows if r["kind"] == k
     ]
     return [*cells, *needed, *growth(needed, GROWING), *others]
-
-
-Job = tuple[Any, ...]
-"""A function of this module that gives rows, and its arguments."""
-
-
-class Finished:
-    """The file that rows go to as they come; what is in it need not be measured again.
-
-    Args:
-        path: one JSON object a line: the job, the rows that it gave, and the commit.
-        commit: of the code; rows of another one, or of a changed working tree, stay in the file
-            and count for nothing.
-    """
-
-    def __init__(self, path: Path, commit: str | None) -> None:
-        self.path, self.commit = path, commit
-        self._rows: dict[str, list[dict[str, Any]]] = {}
-        text = path.read_text() if path.exists() else ""
-        for line in [] if str(commit).endswith("+") else text.splitlines():
-            try:
-                known = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # A run that was killed may have left half a line.
-            if known["commit"] == commit:
-                self._rows[known["job"]] = known["rows"]
-        if text and not text.endswith("\n"):
-            with path.open("a") as lines:
-                lines.write("\n")
-
-    def __contains__(self, job: Job) -> bool:
-        return _name(job) in self._rows
-
-    def __getitem__(self, job: Job) -> list[dict[str, Any]]:
-        return self._rows[_name(job)]
-
-    def __setitem__(self, job: Job, rows: list[dict[str, Any]]) -> None:
-        self._rows[_name(job)] = rows
-        line = {"job": _name(job), "commit": self.commit, "rows": rows}
-        with self.path.open("a") as lines:
-            lines.write(json.dumps(line) + "\n")
-
-
-def _name(job: Job) -> str:
-    function, *arguments = job
-    return f"{function.__name__}{tuple(arguments)}"
-
-
-def _all(workers: ProcessPoolExecutor, jobs: list[Job], done: Finished) -> list[dict[str, Any]]:
-    """Rows of all jobs, in the order of the jobs; only those run that have not run yet."""
-    from tqdm import tqdm
-
-    left = [job for job in jobs if job not in done]
-    if len(left) < len(jobs):
-        print(f"{len(jobs) - len(left)} of {len(jobs)} cells are in {done.path} already")
-    futures = {workers.submit(*job): job for job in left}
-    for future in tqdm(as_completed(futures), total=len(futures), desc="cells"):
-        done[futures[future]] = future.result()
-    return [row for job in jobs for row in done[job]]
 
 
 def learn(world: World, seed: int, folder: Path) -> None:

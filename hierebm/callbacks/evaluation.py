@@ -21,8 +21,9 @@ from hierebm.goal_env.spaces import GoalSpaces
 class EvalCallback(EventCallback):
     """Evaluate the agent every ``eval_freq`` calls of the callback.
 
-    Logs ``eval/mean_reward``, ``eval/mean_ep_length`` and, where the env reports it,
-    ``eval/success_rate``.
+    Logs ``eval/mean_reward``, ``eval/mean_ep_length`` and, where they are known,
+    ``eval/success_rate`` (at the last step) and ``eval/reached_rate`` (at any step; left out of the
+    table on the terminal where the two are equal).
 
     Args:
         eval_env: an env id, an env or a vector env; not the one that the agent learns in.
@@ -30,7 +31,8 @@ class EvalCallback(EventCallback):
         callback_after_eval: triggered after every evaluation.
         n_eval_episodes: episodes of one evaluation.
         eval_freq: calls between two evaluations (with n sub-envs one call is n env steps).
-        log_path: folder for ``evaluations.npz`` (timesteps, results, ep_lengths, successes).
+        log_path: folder for ``evaluations.npz`` (timesteps, results, ep_lengths, successes,
+            ever_reached).
         best_model_save_path: folder for ``best_model.zip``.
         deterministic: given to ``predict``.
         verbose: 1 prints a line per evaluation.
@@ -154,6 +156,9 @@ class EvalCallback(EventCallback):
         self.logger.record("eval/mean_ep_length", result.mean_ep_length)
         if not np.isnan(result.success_rate):
             self.logger.record("eval/success_rate", result.success_rate)
+        if not np.isnan(result.reached_rate):
+            hidden = None if result.goes_on_at_goal else "stdout"
+            self.logger.record("eval/reached_rate", result.reached_rate, exclude=hidden)
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
         if self.verbose >= 1:
@@ -173,6 +178,8 @@ class EvalCallback(EventCallback):
         }
         if all(e.success is not None for row in episodes for e in row):
             arrays["successes"] = np.array([[e.success for e in row] for row in episodes])
+        if all(e.ever_reached is not None for row in episodes for e in row):
+            arrays["ever_reached"] = np.array([[e.ever_reached for e in row] for row in episodes])
         with atomic_write(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 

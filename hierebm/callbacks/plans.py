@@ -18,7 +18,8 @@ class PlanFigureCallback(BaseCallback):
 
     For every task ``plan/path_I`` shows the subgoal graph with its shortest path and
     ``plan/energy_I`` the energy between state and goal, where the agent offers one; none is drawn
-    before the agent can plan. ``rollout/success_over_time`` is the success rate so far.
+    before the agent can plan. ``rollout/success_over_time`` is the success rate so far, beside the
+    reached rate where that is another one.
 
     Args:
         freq: env steps between two pictures.
@@ -44,7 +45,8 @@ class PlanFigureCallback(BaseCallback):
         self._last = 0
         self._drawn = self._failed = False
         self._not_ready: RuntimeError | None = None
-        self._success: dict[int, float] = {}
+        # Env steps -> success rate and reached rate.
+        self._rates: dict[int, tuple[float, float]] = {}
 
     def _on_training_start(self) -> None:
         from hierebm.plotting.plots import walls_of
@@ -98,18 +100,20 @@ class PlanFigureCallback(BaseCallback):
             self.logger.log(f"No plan was drawn: {self._not_ready}")
 
     def _on_rollout_start(self) -> None:
-        rate = self.logger.latest.get("rollout/success_rate")
-        if rate is not None and rate != next(reversed(self._success.values()), None):
-            self._success[self.num_timesteps] = rate
+        latest = self.logger.latest
+        if (success := latest.get("rollout/success_rate")) is None:
+            return
+        rates = success, latest.get("rollout/reached_rate", success)
+        if rates != next(reversed(self._rates.values()), None):
+            self._rates[self.num_timesteps] = rates
 
     def _draw(self) -> None:
-        from hierebm.plotting.plots import plan_figures, plot_success
+        from hierebm.plotting.plots import plan_figures, plot_success, success_curves
 
         self._on_rollout_start()
         try:
-            if self._success:
-                curve = (list(self._success), list(self._success.values()), None)
-                figure = plot_success({"while learning": curve})
+            if self._rates:
+                figure = plot_success(success_curves(self._rates))
                 self.logger.record_figure("rollout/success_over_time", figure)
             for i, observation in enumerate(self.observations):
                 for name, figure in plan_figures(self.model, observation, self.walls).items():

@@ -8,7 +8,10 @@ from hierebm.callbacks.base import BaseCallback
 
 
 class ProgressBarCallback(BaseCallback):
-    """A progress bar over env steps, with the latest success rate beside it."""
+    """A progress bar over env steps, with the latest success rate beside it.
+
+    Also the rate at which goals were ever reached, where that is another one.
+    """
 
     _bar: Any = None
 
@@ -24,16 +27,18 @@ class ProgressBarCallback(BaseCallback):
         self._bar.update(self.num_timesteps - self._shown)
         self._shown = self.num_timesteps
         if self.n_calls % 100 == 0:
-            rates = {
-                name: f"{self.logger.latest[key]:.2f}"
-                for name, key in (
-                    ("success", "rollout/success_rate"),
-                    ("eval", "eval/success_rate"),
-                )
-                if key in self.logger.latest
-            }
-            self._bar.set_postfix(rates, refresh=False)
+            self._bar.set_postfix(self._rates(), refresh=False)
         return True
+
+    def _rates(self) -> dict[str, str]:
+        latest, rates = self.logger.latest, {}
+        for name, kind in (("success", "rollout"), ("eval", "eval")):
+            success, reached = (latest.get(f"{kind}/{k}_rate") for k in ("success", "reached"))
+            if success is not None:
+                rates[name] = f"{success:.2f}"
+            if reached is not None and reached != success:
+                rates["reached" if kind == "rollout" else "eval reached"] = f"{reached:.2f}"
+        return rates
 
     def _on_training_end(self) -> None:
         if self._bar is not None:

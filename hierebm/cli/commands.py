@@ -107,10 +107,13 @@ def plot(args: argparse.Namespace) -> None:
         agent, env_id, env_kwargs, args.out, args.tasks, args.seed, options=_options(args)
     )
     if args.run is not None:
-        from hierebm.plotting.plots import plot_success, read_progress
+        from hierebm.plotting.plots import plot_success, read_progress, success_curves
 
-        steps, success = read_progress(args.run, "rollout/success_rate")
-        written.append(save_figure(plot_success(steps, success), args.out / "success.png"))
+        success = dict(zip(*read_progress(args.run, "rollout/success_rate"), strict=True))
+        reached = dict(zip(*read_progress(args.run, "rollout/reached_rate"), strict=True))
+        # Runs of earlier versions have the one figure only.
+        rates = {step: (rate, reached.get(step, rate)) for step, rate in success.items()}
+        written.append(save_figure(plot_success(success_curves(rates)), args.out / "success.png"))
     for path in written:
         print(f"wrote {path}")
 

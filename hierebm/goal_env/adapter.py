@@ -36,6 +36,9 @@ class StepResult:
     truncated: BoolArray
     success: BoolArray
     """The episode ended in success: what its info says, else whether the goal is reached."""
+    reached: BoolArray
+    """The goal is reached with this transition: what its info says, else what compute_reward does
+    of the goal that was desired before it."""
     valid: BoolArray
     """False where the step was the automatic reset of NEXT_STEP mode: no transition happened."""
     ended: BoolArray
@@ -102,13 +105,14 @@ class GoalEnv:
                 "agent.save(path) still works"
             )
         next_state = current = self.spaces.flatten(step.current)
-        # While nothing has ended, nothing has in success.
-        success = step.ended
-        if np.count_nonzero(success):
+        has_ended = np.count_nonzero(step.ended)
+        if has_ended:
             observation = step.next_observation
             if observation is not step.current:
                 next_state = self.spaces.flatten(observation)
-            success = success & self._success(step, next_state)
+        success, reached = self._success(step, next_state)
+        # While nothing has ended, nothing has in success.
+        success = step.ended & success if has_ended else step.ended
         failure = self._failure(step, next_state)
         if self._agreement.watches(step):
             best = self._reward.best(next_state.desired_goal)
@@ -122,6 +126,7 @@ class GoalEnv:
             step.terminated,
             step.truncated,
             success,
+            reached,
             step.valid,
             step.ended,
             failure,
@@ -129,11 +134,21 @@ class GoalEnv:
             step.infos,
         )
 
-    def _success(self, step: EnvStep, state: GoalObservation) -> BoolArray:
+    def _success(self, step: EnvStep, state: GoalObservation) -> tuple[BoolArray, BoolArray]:
+        """(n,) success if the episode ended now, (n,) whether the goal is reached."""
         success, reported = step.infos.success()
+        if step.n_valid < self.n_envs:
+            success, reported = success & step.valid, reported | ~step.valid
         if np.count_nonzero(reported) == self.n_envs:
-            return success
-        return np.where(reported, success, self.reached(state.achieved_goal, state.desired_goal))
+            return success, success
+        reached = self.reached(
+            state.achieved_goal, state.desired_goal if self._goals is None else self._goals
+        )
+        reached = np.where(reported, success, reached)
+        if np.count_nonzero(step.ended):
+            at_end = self.reached(state.achieved_goal, state.desired_goal)
+            success = np.where(reported, success, at_end)
+        return success, reached | (success & step.ended)
 
     def _failure(self, step: EnvStep, state: GoalObservation) -> BoolArray:
         # Asked for only where it matters: rewards take a sixth of the time of a step.

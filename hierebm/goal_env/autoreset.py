@@ -70,8 +70,10 @@ class Infos(Sequence[dict[str, Any]]):
     def success(self) -> tuple[BoolArray, BoolArray]:
         """(n,) whether any success key is true, (n,) whether there is such a key at all."""
         if self._n is None:
-            known = [bool(np.any(self._infos[key])) for key in SUCCESS_KEYS if key in self._infos]
-            return np.array([any(known)]), np.array([bool(known)])
+            # Asked for at every step, and np.any takes longer than the rest of this.
+            given = [self._infos[key] for key in SUCCESS_KEYS if key in self._infos]
+            yes = any(bool(v if isinstance(v, bool) else np.any(v)) for v in given)
+            return np.array([yes]), np.array([bool(given)])
         success, reported = _success(self._infos, self._n)
         if self._ended is not None and "final_info" in self._infos:
             final_success, final_reported = _success(self._infos["final_info"], self._n)

@@ -42,7 +42,11 @@ def draw_agent(
             for name, figure in plan_figures(agent, observation, walls).items():
                 written.append(save_figure(figure, out / f"{name}_{i}.png"))
         rollout = record_episode(agent, env, seed + i, options)
-        outcome = "Reached the goal in" if rollout.success else "Did not reach the goal in"
+        outcome = "Did not reach the goal in"
+        if rollout.ever_reached:
+            outcome = "Reached the goal and left it again in"
+        if rollout.success:
+            outcome = "Reached the goal in"
         figure = plot_rollout(
             rollout.trajectory,
             rollout.goal,
@@ -65,12 +69,14 @@ class Rollout:
         goal: (goal_dim,).
         subgoals: (M, goal_dim) what was pursued on the way, in order; None without any.
         success: whether the env reported success in the last step.
+        ever_reached: whether the goal was reached at any step.
     """
 
     trajectory: NDArray[Any]
     goal: NDArray[Any]
     subgoals: NDArray[Any] | None
     success: bool
+    ever_reached: bool
 
 
 def record_episode(
@@ -104,6 +110,7 @@ def record_episode(
         episode.goal,
         np.stack(on_the_way) if on_the_way else None,
         bool(episode.success),
+        bool(episode.ever_reached),
     )
 
 

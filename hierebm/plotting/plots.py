@@ -283,6 +283,25 @@ def plot_rollout(
     return figure
 
 
+AT_END, EVER = "at the end of the episode", "goal ever reached"
+"""Names of the two rates in legends; a success rate without a name is that at the end."""
+
+
+def success_curves(
+    rates: Mapping[int, tuple[float, float]],
+) -> dict[str, tuple[list[int], list[float], None]]:
+    """Curves for :func:`plot_success`: both rates under their names, or one where they are equal.
+
+    Args:
+        rates: env steps -> (success rate, reached rate).
+    """
+    steps = list(rates)
+    success, reached = ([pair[i] for pair in rates.values()] for i in range(2))
+    if success == reached:
+        return {"": (steps, success, None)}
+    return {AT_END: (steps, success, None), EVER: (steps, reached, None)}
+
+
 def plot_success(
     steps: ArrayLike | Mapping[str, tuple[ArrayLike, ArrayLike, Any]],
     success: ArrayLike | None = None,
@@ -294,7 +313,7 @@ def plot_success(
 
     Args:
         steps: (N,) env steps; or a mapping name -> (steps, success, ci or None) for several curves.
-        success: (N,) rates in [0, 1].
+        success: (N,) rates in [0, 1], at the end of the episode unless names say otherwise.
         ci: (N, 2) bounds of an interval.
         title: of the figure.
     """
@@ -315,7 +334,8 @@ def plot_success(
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
     ax.set_xlabel("env steps", color=INK)
-    ax.set_ylabel("success rate", color=INK)
+    named = {AT_END, EVER}.intersection(curves)
+    ax.set_ylabel("success rate" + ("" if named else f" {AT_END}"), color=INK)
     plain_axes(ax)
     if any(curves):
         ax.legend(loc="lower right", frameon=False)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.jobs import Finished
 from benchmarks.subgoals.fewest_nodes import fewest_nodes
 from benchmarks.subgoals.growth import (
     draw_growth,
@@ -39,7 +40,7 @@ from benchmarks.subgoals.remedies import (
     WithoutBlockedEdges,
     WithoutCommitment,
 )
-from benchmarks.subgoals.run import Finished, sweep
+from benchmarks.subgoals.run import sweep
 from benchmarks.subgoals.soundness import soundness
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval

@@ -59,9 +59,46 @@ def test_evaluation_logs_writes_and_keeps_the_best(tmp_path, kind):
         # The same tasks each time.
         assert log["results"][0].tolist() == log["results"][1].tolist()
         assert log["successes"].mean(1).tolist() == [1, 1, 0]
+        assert log["ever_reached"].tolist() == log["successes"].tolist()
     assert agent.logger.latest["eval/success_rate"] == 0
     assert agent.logger.latest["eval/mean_ep_length"] == 100
     assert (tmp_path / "p.jsonl").read_text().count("eval/mean_reward") == 3
+
+
+def test_both_rates_are_logged_and_the_terminal_shows_the_second_where_it_differs():
+    def shown(**env_kwargs):
+        keys = set()
+
+        class Table(JSONLinesOutput):
+            name = "stdout"
+
+            def write(self, values, step):
+                keys.update(values)
+
+        agent = Agent()
+        agent.logger = Logger(None, [Table("unused")])
+        callback = EvalCallback(
+            "PointMassGoal-v0",
+            n_eval_episodes=5,
+            eval_freq=1,
+            verbose=0,
+            seed=0,
+            env_kwargs=env_kwargs,
+            options={"start": (-1.0, 0.0), "goal": (0.0, 0.0)},
+        )
+
+        def fly_past(observation, state=None, episode_start=None, deterministic=True):
+            action = np.tile(np.array([1, 0], np.float32), (len(observation["observation"]), 1))
+            return action, state
+
+        agent.predict = fly_past
+        agent.learn(1, callback)
+        latest = agent.logger.latest
+        rates = latest["eval/success_rate"], latest["eval/reached_rate"]
+        return rates, "eval/reached_rate" in keys
+
+    assert shown() == ((1.0, 1.0), False)
+    assert shown(continuing_task=True) == ((0.0, 1.0), True)
 
 
 def test_evaluation_without_seed_repeats_between_runs_but_not_within_one():

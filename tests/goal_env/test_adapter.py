@@ -140,3 +140,35 @@ def test_success_is_what_the_info_says_or_else_whether_the_goal_is_reached() -> 
     step = env.step(np.full((3, 1), -1.0 / 3.0, np.float32))
     assert step.ended.all()
     assert step.success.tolist() == [True, False, True]
+    assert step.reached.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("reports", [False, True])
+def test_a_goal_counts_as_reached_though_the_step_replaces_it(
+    mode: AutoresetMode, reports: bool
+) -> None:
+    class Replaces(LineGoal):
+        """Stands still; every third step moves the point onto its goal, which then moves away."""
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            super().reset(seed=seed)
+            self.x, self.goal = 0.0, 0.5
+            return self._observe(), {}
+
+        def step(self, action: np.ndarray) -> Any:
+            self.t += 1
+            near = self.t % 3 == 0
+            if near:
+                self.x, self.goal = self.goal, -self.goal
+            info = {"success": near} if reports else {}
+            return self._observe(), -1.0, False, self.t >= 7, info
+
+    env = GoalEnv(SyncVectorEnv([Replaces] * 2, autoreset_mode=mode))
+    env.reset(seed=0)
+    action = np.zeros((2, 1), np.float32)
+    steps = [env.step(action) for _ in range(12)]
+    valid = [step for step in steps if step.valid.all()]
+    reached = [step.reached.tolist() for step in valid]
+    assert reached[:10] == [[t % 3 == 0] * 2 for t in (1, 2, 3, 4, 5, 6, 7, 1, 2, 3)]
+    assert not any(step.success.any() for step in steps)

@@ -255,6 +255,7 @@ def test_exploring_goes_on_over_the_goal_only_while_learning() -> None:
     plan = planner.step(plan, zeros, GOAL)
     assert plan.exploring and np.array_equal(plan.subgoal, frontier), "still to be explored"
     plan = planner.step(plan, zeros, frontier)
+    plan = planner.step(plan, zeros, plan.subgoal)
     assert plan.random_walk and planner.step(plan, zeros, GOAL).random_walk
     plan.learning = False
     plan = planner.step(plan, zeros, GOAL)

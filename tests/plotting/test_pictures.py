@@ -35,7 +35,8 @@ def test_episode_collects_the_subgoals_that_were_chased():
     np.testing.assert_allclose(rollout.trajectory[0], [-1, 0])
     np.testing.assert_allclose(rollout.subgoals, [Agent.half])
     np.testing.assert_allclose(rollout.goal, [1, 0])
-    assert rollout.success and np.linalg.norm(rollout.trajectory[-1] - [1, 0]) <= 0.3
+    assert rollout.success and rollout.ever_reached
+    assert np.linalg.norm(rollout.trajectory[-1] - [1, 0]) <= 0.3
 
 
 def test_episode_ends_where_it_ended_not_where_the_next_one_begins():
@@ -45,7 +46,7 @@ def test_episode_ends_where_it_ended_not_where_the_next_one_begins():
 
     env = gym.make("PointMassGoal-v0")
     rollout = record_episode(Still(), env, seed=0, options=TASK)
-    assert rollout.subgoals is None and not rollout.success
+    assert rollout.subgoals is None and not rollout.success and not rollout.ever_reached
     np.testing.assert_allclose(rollout.trajectory, np.tile([-1, 0], (101, 1)))
 
 

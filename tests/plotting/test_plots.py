@@ -18,6 +18,7 @@ from hierebm.plotting.plots import (
     plot_rollout,
     plot_success,
     read_progress,
+    success_curves,
     walls_of,
 )
 
@@ -158,6 +159,13 @@ def test_rollout_and_success():
     assert png(plot_rollout(np.zeros((1, 3)), np.ones(3)))
     figure = plot_success([0, 10, 20], [0, 0.5, 1], [[0, 0.1], [0.4, 0.6], [0.9, 1]])
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata()[:, 1], [0, 0.5, 1])
+    assert figure.axes[0].get_ylabel() == "success rate at the end of the episode"
+    (same,) = success_curves({0: (0.0, 0.0), 10: (0.5, 0.5)}).items()
+    assert same == ("", ([0, 10], [0.0, 0.5], None))
+    figure = plot_success(success_curves({0: (0.0, 0.0), 10: (0.5, 1.0)}))
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
+    assert lines == {"at the end of the episode": [0.0, 0.5], "goal ever reached": [0.0, 1.0]}
+    assert figure.axes[0].get_ylabel() == "success rate"
     many = {f"method {i}": ([0, 1], [0, i / 12], None) for i in range(12)}
     figure = plot_success(many)
     assert len(figure.axes[0].lines) == 12 and png(figure)

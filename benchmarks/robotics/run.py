@@ -1,0 +1,153 @@
+"""PointMaze, OGBench's point mazes, FetchReach and four_rooms: how fast who learns them.
+
+Our hierarchical and flat agents, one with subgoals from the replay (SORB, Eysenbach et al. 2019),
+and Stable-Baselines3's DDPG+HER and SAC+HER with the same held actions. Success is counted at the
+end of the episode and, besides, at any step of it. ``wall_s`` is the time inside ``learn`` alone.
+
+Two runs at a time, each in a process of its own on one thread. All of it takes many hours: a run
+that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.jobs import Finished, Job, rows_of
+from benchmarks.provenance import commit
+from benchmarks.robotics.picture import draw
+from benchmarks.robotics.worlds import WORLDS, World
+from hierebm.nn.threads import available_cores
+
+PARALLEL = 2
+
+OURS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hierarchical": ("HierarchicalEBMAgent", {}),
+    "flat": ("DDPGHERAgent", {}),
+    "sorb": ("HierarchicalEBMAgent", {"subgoal_sampler": "replay"}),
+}
+"""Method -> class of the agent, and what differs from its defaults."""
+PEERS = ("SB3 DDPG+HER", "SB3 SAC+HER")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        points: evaluations while learning.
+        curve_tasks, tasks: tasks of each of them, and at the end.
+    """
+
+    points: int = 20
+    curve_tasks: int = 20
+    tasks: int = 100
+
+
+FULL, QUICK = Effort(), Effort(2, 5, 10)
+QUICK_STEPS = {
+    "PointMaze UMaze": 3000,
+    "OGBench point medium": 3000,
+    "FetchReach": 1800,
+    "four_rooms": 1800,
+}
+"""Worlds of the small version, and environment steps there: too few to learn much."""
+
+
+def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
+    """Train every method in every world with every seed; one row a run, curves in the picture."""
+    worlds, effort = _worlds(quick), QUICK if quick else FULL
+    methods = [*OURS, *PEERS]
+    if find_spec("stable_baselines3") is None:
+        print(f"{' and '.join(PEERS)} are left out: pip install '.[bench]'")
+        methods = list(OURS)
+    seeds = seeds or (1 if quick else 3)
+    order: list[Job] = [
+        (train, world, method, seed, effort)
+        for world in worlds
+        for method in methods
+        for seed in range(seeds)
+    ]
+    done = Finished(out / "robotics.jsonl", commit())
+    # One thread each: the workers read this before they import torch.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(PARALLEL, available_cores()), mp_context=context) as workers:
+        # The longest first, so that none is left alone at the end.
+        rows_of(workers, sorted(order, key=lambda job: -job[1].steps), done, "runs")
+    rows = [row for job in order for row in done[job]]
+    draw(rows, out / "robotics.png")
+    return rows
+
+
+def _worlds(quick: bool) -> list[World]:
+    worlds = [world for world in WORLDS if world.is_there]
+    if len(worlds) < len(WORLDS):
+        missing = [world.name for world in WORLDS if not world.is_there]
+        print(f"{', '.join(missing)} are left out: pip install '.[bench]'")
+    if not quick:
+        return worlds
+    return [replace(w, steps=QUICK_STEPS[w.name]) for w in worlds if w.name in QUICK_STEPS]
+
+
+def train(world: World, method: str, seed: int, effort: Effort) -> list[dict[str, Any]]:
+    """Train and measure one run."""
+    import torch
+
+    torch.set_num_threads(1)
+    learner, lanes = _learner(world, method, seed), world.lanes()
+    curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, 0.0)]
+    wall_s = 0.0
+    for point in range(1, effort.points + 1):
+        left = point * world.steps // effort.points - learner.num_timesteps
+        started = time.perf_counter()
+        if method in OURS:
+            learner.learn(total_timesteps=left, reset_num_timesteps=False)
+        else:
+            learner.learn(left)
+        wall_s += time.perf_counter() - started
+        result = world.evaluate(learner, lanes, effort.curve_tasks, seed=1)
+        rates = result.success_rate, result.reached_rate
+        curve.append((learner.num_timesteps, round(wall_s, 2), *rates))
+    final = world.evaluate(learner, lanes, effort.tasks, seed=2)
+    lanes.close()
+    return [
+        {
+            "world": world.name,
+            "env": world.env_id,
+            "episodes": world.episodes,
+            "limit": world.limit,
+            "method": method,
+            "seed": seed,
+            "action_repeat": learner.action_repeat,
+            "env_steps": learner.num_timesteps,
+            "wall_s": round(wall_s, 1),
+            "success": final.success_rate,
+            "ci95": [round(bound, 3) for bound in final.ci95],
+            "reached": final.reached_rate,
+            "reached_ci95": [round(bound, 3) for bound in final.reached_ci95],
+            "steps": round(final.mean_ep_length, 1),
+            "curve": curve,
+        }
+    ]
+
+
+def _learner(world: World, method: str, seed: int) -> Any:
+    """An agent that has learned nothing yet."""
+    import hierebm
+
+    if method in OURS:
+        name, settings = OURS[method]
+        agent = getattr(hierebm, name)(seed=seed, **settings)
+        agent.set_env(world.make())
+        return agent
+    from benchmarks.robotics.peer import Peer
+    from hierebm.agents.config import DDPGHERConfig
+
+    return Peer(method, world, seed, DDPGHERConfig().hidden_sizes)
