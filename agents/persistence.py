@@ -322,7 +322,7 @@ class SavedAgent(ABC):
                 f"{type(self).__name__} of this version of hierebm, collect experience again"
             )
         repeat = int(arrays["action_repeat"])
-        if self.knows_clock and repeat != self.action_repeat:
+        if repeat and self.knows_clock and repeat != self.action_repeat:
             raise ValueError(
                 f"{path} holds steps of {repeat} environment step(s), this agent's are "
                 f"{self.action_repeat}: make the agent with action_repeat={repeat}, or collect "
@@ -332,7 +332,7 @@ class SavedAgent(ABC):
             {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
         )
         self.replay_buffer.n_added, self.trained_at, self.planned_at = map(int, arrays["counters"])
-        if repeat > 1:
+        if repeat and not self.knows_clock:
             self.set_action_repeat(repeat)
         if self.high_level is not None:
             self.high_level.load_replay_arrays(arrays)
@@ -342,7 +342,7 @@ class SavedAgent(ABC):
         counters = np.array([replay.n_added, self.trained_at, self.planned_at])
         arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
         high = {} if self.high_level is None else self.high_level.replay_arrays()
-        clock = {"action_repeat": np.array(self.action_repeat)}
+        clock = {"action_repeat": np.array(self.action_repeat if self.knows_clock else 0)}
         return {**arrays, "counters": counters, **clock, **high}
 
     # --------------------------------------------------------------------- copies

@@ -174,7 +174,7 @@ def test_before_there_is_anything_to_say() -> None:
 
 
 def test_a_clock_ten_times_too_fine_is_named_first() -> None:
-    diagnosis = hierarchical().learn(Scaled(0.02), 1000).diagnose()
+    diagnosis = hierarchical(action_repeat=1).learn(Scaled(0.02), 1000).diagnose()
     assert diagnosis.limits[0].name == "clock too fine" and diagnosis.clock == "too fine"
     assert "action_repeat=" in diagnosis.limits[0].advice
 

@@ -52,9 +52,8 @@ def test_means_are_those_of_the_last_episodes_counted_by_hand(mode: AutoresetMod
 def test_the_terminal_shows_the_reached_rate_where_it_is_another_one() -> None:
     def shown(success: bool) -> tuple[float, bool]:
         statistics, table = EpisodeStatistics(), Table()
-        statistics.begin(1)
         env = GoalEnv(LineGoal(limit=2))
-        env.reset(seed=0)
+        statistics.begin(env.reset(seed=0))
         step = env.step(np.zeros((1, 1), np.float32))
         yes, no = np.array([True]), np.array([False])
         statistics.count(replace(step, reached=yes))
