@@ -27,7 +27,7 @@ from hierebm.types import FloatArray
 Self = TypeVar("Self", bound="GraphPlanner")
 
 # Steps of a random-walk phase, at the frontier.
-RANDOM_WALK_STEPS = 24
+RANDOM_WALK_STEPS = 48
 # Stitched triplets that are kept; the newest replace the oldest.
 STITCHED_TRIPLETS = 120_000
 
