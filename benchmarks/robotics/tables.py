@@ -61,6 +61,6 @@ def _line(world: str, method: str, group: list[Row]) -> list[str]:
         interval(group),
         each(group, "reached", 2) if differs else "",
         *times,
-        middle([row["wall_s"] for row in group], 3, " s"),
+        middle([row["cpu_s"] for row in group], 3, " s"),
         middle([row["steps"] for row in group], 2),
     ]

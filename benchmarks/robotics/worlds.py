@@ -113,12 +113,12 @@ def _ogbench(maze: str, steps: int) -> World:
 # takes to succeed.
 WORLDS = (
     _point_maze("UMaze", 300, 20_000),
-    _point_maze("Medium", 600, 50_000),
-    _point_maze("Large", 800, 100_000),
-    _ogbench("medium", 60_000),
-    _ogbench("large", 100_000),
-    _ogbench("giant", 150_000),
-    World("FetchReach", "FetchReach-v4", 50, 10_000, 0.95, "gymnasium_robotics",
+    _point_maze("Medium", 600, 40_000),
+    _point_maze("Large", 800, 50_000),
+    _ogbench("medium", 40_000),
+    _ogbench("large", 60_000),
+    _ogbench("giant", 80_000),
+    World("FetchReach", "FetchReach-v4", 50, 6_000, 0.95, "gymnasium_robotics",
           episodes="go on at the goal"),
     World("four_rooms", "PointMassGoal-v0", 150, 20_000, 0.95, None,
           (("layout", "four_rooms"),), (("distance", FAR),),

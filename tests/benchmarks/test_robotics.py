@@ -133,7 +133,7 @@ def test_every_method_gives_its_row(method: str, monkeypatch: pytest.MonkeyPatch
 def _row(world: str, method: str, seed: int, curve: list[Any], reached: float = 0.5) -> Any:
     return {
         **{"world": world, "env": "Some-v0", "episodes": "go on", "limit": 50, "method": method},
-        **{"seed": seed, "action_repeat": 3 + seed, "env_steps": 2000, "wall_s": 9.0},
+        **{"seed": seed, "action_repeat": 3 + seed, "env_steps": 2000, "cpu_s": 9.0},
         **{"success": 0.5, "ci95": [0.4, 0.6], "reached": reached, "reached_ci95": [0.4, 1.0]},
         **{"steps": 40.0, "curve": curve},
     }
