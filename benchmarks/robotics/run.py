@@ -46,7 +46,7 @@ class Effort:
         curve_tasks, tasks: tasks of each of them, and at the end.
     """
 
-    points: int = 10
+    points: int = 5
     curve_tasks: int = 20
     tasks: int = 100
 
