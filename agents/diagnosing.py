@@ -63,6 +63,7 @@ def _episodes(agent: AgentState) -> dict[str, Any]:
     return figures | {
         "recent_episodes": len(finished),
         "success_rate": float(np.mean([e.success for e in finished])),
+        "reached_rate": float(np.mean([e.reached for e in finished])),
         "mean_return": float(np.mean([e.reward for e in finished])),
         "time_limit_rate": float(np.mean([e.truncated for e in finished])),
         "failure_rate": float(np.mean([e.failure for e in finished])),

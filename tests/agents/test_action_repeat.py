@@ -11,6 +11,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
+from hierebm.checkpoint.format import load_checkpoint, save_checkpoint
 from tests.toys import SMALL, PlaneGoal
 
 
@@ -115,16 +116,30 @@ def test_the_log_counts_environment_steps(tmp_path: Path) -> None:
     assert agent.episodes.means()["rollout/ep_len_mean"] == 50
 
 
-def test_with_a_coarse_clock_it_learns_where_steps_are_tiny() -> None:
-    settings: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 128, "learning_starts": 600}
-    agent = DDPGHERAgent(seed=0, **settings).learn(slow_point(), 8000)
-    env, reached = slow_point(), 0
-    for seed in range(20):
-        observation, _ = env.reset(seed=seed)
-        ended = False
-        while not ended:
-            action, _ = agent.predict(observation)
-            observation, reward, done, cut, _ = env.step(action)
-            ended = done or cut
-        reached += reward == 0.0
-    assert reached >= 18
+def test_a_coarse_clock_can_tell_distances_apart_where_steps_are_tiny() -> None:
+    start, goal = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 400, 2)).astype(np.float32)
+    way = np.abs(goal - start).max(1)
+    start, goal, way = (rows[way > 1.0] for rows in (start, goal, way))
+    small: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 128, "learning_starts": 600}
+
+    def over_the_truth(steps: int, **settings: Any) -> float:
+        """Predicted distances of far pairs over the true ones, both in steps of the agent."""
+        agent = DDPGHERAgent(seed=0, **small, **settings).learn(slow_point(), steps)
+        truth = (way - 0.2) / (0.02 * agent.action_repeat)
+        return float(np.median(agent.low_level.distance(start, start, goal) / truth))
+
+    assert 0.7 < over_the_truth(4000, gradient_steps=2) < 1.8
+    assert over_the_truth(3000, action_repeat=1, train_freq=2) < 0.5, "all of them look alike"
+
+
+def test_files_that_are_older_than_the_clock_have_one_of_1(tmp_path: Path) -> None:
+    agent = DDPGHERAgent(seed=0, action_repeat=1, **FLAT).learn(slow_point(), 400)
+    agent.save(tmp_path / "agent.zip")
+    file = load_checkpoint(tmp_path / "agent.zip")
+    arrays = {k: v for k, v in file.arrays.items() if k != "action_repeat"}
+    config = {k: v for k, v in file.config.items() if k != "action_repeat"}
+    old = tmp_path / "old.zip"
+    save_checkpoint(old, config=config, tensors=file.tensors, arrays=arrays, meta=file.meta)
+    loaded = DDPGHERAgent.load(old, env=slow_point())
+    assert loaded.learn(total_timesteps=400).action_repeat == 1
+    assert loaded.replay_buffer.n_added == 400
