@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
@@ -19,6 +18,7 @@ from hierebm.agents.diagnosing import diagnose
 from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.loop import LearningLoop
 from hierebm.agents.persistence import SavedAgent
+from hierebm.agents.replay_file import load_replay, save_replay
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
 from hierebm.checkpoint.state import check_same_space
 from hierebm.control.base import LowLevel
@@ -31,8 +31,7 @@ from hierebm.logging.logger import Logger, TableOutput, configure
 from hierebm.nn.threads import apply_thread_policy
 from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
-from hierebm.replay import EpisodeReplay
-from hierebm.types import BoolArray, FloatArray, GoalObservation
+from hierebm.types import GoalObservation
 
 Self = TypeVar("Self", bound="GoalAgent")
 
@@ -254,16 +253,6 @@ class GoalAgent(SavedAgent):
         # A stream of its own for every plan: predicting neither depends on nor disturbs learning.
         return np.random.default_rng(self.seed)
 
-    def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> BoolArray:
-        """(n, goal_dim), (n, goal_dim) -> (n,) whether each goal counts as reached."""
-        if self.env is not None:
-            return self.env.reached(achieved_goal, goal)
-        # A loaded agent without environment: the ellipsoid that was measured when it was saved.
-        assert self._tolerance is not None
-        tolerance = np.maximum(self._tolerance, np.finfo(np.float32).tiny)
-        result: BoolArray = np.square((achieved_goal - goal) / tolerance).sum(-1) <= 1.0
-        return result
-
     # ------------------------------------------------------------------ diagnosing
 
     def diagnose(self) -> Diagnosis:
@@ -313,6 +302,10 @@ class GoalAgent(SavedAgent):
                 self.env.close()
         self.env, self._loop = goal_env, LearningLoop(self, goal_env)
 
+    def save_replay_buffer(self, path: str | os.PathLike[str]) -> None:
+        """Write the experience to one file, atomically. Raises OSError, RuntimeError."""
+        save_replay(self, path)
+
     def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:
         """Restore what :meth:`save_replay_buffer` wrote; set the environment first.
 
@@ -320,9 +313,10 @@ class GoalAgent(SavedAgent):
 
         Raises:
             RuntimeError: if no environment is set.
-            CheckpointError, ValueError: if the file is damaged or of another shape.
+            CheckpointError, ValueError: if the file is damaged or of another shape, or its steps
+                are of another length.
         """
-        super().load_replay_buffer(path)
+        load_replay(self, path)
         if self._loop is not None:
             self._loop.restart()
 
@@ -337,32 +331,6 @@ class GoalAgent(SavedAgent):
         part.check_spaces(spaces.observation_space, spaces.action_space)
         self.low_level = part
         self.high_level = self._make_high_level(spaces)
-
-    def _keep_buffer(self, env: GoalEnv) -> None:
-        """Go on with the buffer that there is, if it has as many environments."""
-        if self.replay is not None:
-            if self.replay.n_envs == env.n_envs:
-                return
-            warnings.warn(
-                f"the replay buffer was filled by {self.replay.n_envs} environment(s), the "
-                f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
-                stacklevel=4,
-            )
-        self.make_buffer(env)
-
-    def make_buffer(self, env: GoalEnv) -> None:
-        """Begin an empty replay buffer."""
-        spaces = env.spaces
-        self.replay = EpisodeReplay(
-            self.config.buffer_size,
-            spaces.obs_dim,
-            spaces.goal_dim,
-            spaces.action_dim,
-            env.n_envs,
-        )
-        self.trained_at = self.planned_at = 0
-        if self.high_level is not None:
-            self.high_level.mapped = 0
 
     def get_env(self) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | None:
         """The environment that was set, as it was given."""

@@ -35,13 +35,13 @@ class DDPGHERConfig(DDPGConfig):
     )
     action_repeat: int = setting(
         0,
-        "Environment steps for which an action is held while learning: one step of the agent, the "
-        "unit of all distances. 0: measured, so that a step goes about as far as the success "
-        "tolerance.",
+        "The clock: environment steps for which an action is held while learning, one step of the "
+        "agent, the unit of all distances. 0: measured in the first learning_starts steps, so that "
+        "a step goes about as far as the success tolerance.",
         low=0,
     )
     train_freq: int = setting(
-        1, "Environment steps between updates, counted over all environments.", low=1
+        1, "Stored steps of the agent between updates, counted over all environments.", low=1
     )
     gradient_steps: int = setting(1, "Updates each time.", low=0)
     action_noise: float = setting(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hierebm.agents.persistence import SavedAgent
+from hierebm.agents.state import AgentState
 from hierebm.diagnosis import Diagnosis, Figures, measure
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph_planner import GraphPlanner
@@ -15,7 +15,7 @@ from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray, GoalObservation, ReachedFn
 
 
-def diagnose(agent: SavedAgent, tolerance: FloatArray | None, reached: ReachedFn) -> Diagnosis:
+def diagnose(agent: AgentState, tolerance: FloatArray | None, reached: ReachedFn) -> Diagnosis:
     """The diagnosis of an agent whose spaces are known.
 
     Args:
@@ -28,7 +28,7 @@ def diagnose(agent: SavedAgent, tolerance: FloatArray | None, reached: ReachedFn
     return Diagnosis.of(Figures(**figures))
 
 
-def _facts(agent: SavedAgent) -> dict[str, Any]:
+def _facts(agent: AgentState) -> dict[str, Any]:
     high_level, replay = agent.high_level, _filled(agent)
     spec = None if agent.env is None else getattr(agent.env.env, "spec", None)
     return {
@@ -45,7 +45,7 @@ def _facts(agent: SavedAgent) -> dict[str, Any]:
     }
 
 
-def _filled(agent: SavedAgent) -> EpisodeReplay | None:
+def _filled(agent: AgentState) -> EpisodeReplay | None:
     """The replay buffer, if there is something in it."""
     if agent.replay is None:
         return None
@@ -53,7 +53,7 @@ def _filled(agent: SavedAgent) -> EpisodeReplay | None:
     return agent.replay if agent.replay.n_transitions else None
 
 
-def _episodes(agent: SavedAgent) -> dict[str, Any]:
+def _episodes(agent: AgentState) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "episodes": agent.episodes.n_ended,
         "successes": agent.episodes.n_successes,
@@ -63,6 +63,7 @@ def _episodes(agent: SavedAgent) -> dict[str, Any]:
     return figures | {
         "recent_episodes": len(finished),
         "success_rate": float(np.mean([e.success for e in finished])),
+        "reached_rate": float(np.mean([e.reached for e in finished])),
         "mean_return": float(np.mean([e.reward for e in finished])),
         "time_limit_rate": float(np.mean([e.truncated for e in finished])),
         "failure_rate": float(np.mean([e.failure for e in finished])),
@@ -71,7 +72,7 @@ def _episodes(agent: SavedAgent) -> dict[str, Any]:
 
 
 def _measured(
-    agent: SavedAgent, tolerance: FloatArray, reached: ReachedFn, rng: np.random.Generator
+    agent: AgentState, tolerance: FloatArray, reached: ReachedFn, rng: np.random.Generator
 ) -> dict[str, Any]:
     """What takes stored states to tell."""
     scales, replay, context = agent.scales, _filled(agent), None

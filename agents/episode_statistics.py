@@ -140,8 +140,11 @@ class EpisodeStatistics:
         self.n_ended, self.n_successes = map(int, arrays["totals"])
         self._finished.clear()
         for i, (reward, length, *flags) in enumerate(arrays.get("outcomes", np.zeros(0)).tolist()):
+            success, reached, failure, truncated = map(bool, flags)
             task = [arrays[key][i] for key in _TASK]
-            self._finished.append(FinishedEpisode(reward, int(length), *map(bool, flags), task))
+            self._finished.append(
+                FinishedEpisode(reward, int(length), success, reached, failure, truncated, task)
+            )
 
 
 _TASK = ("observation", "achieved_goal", "desired_goal")

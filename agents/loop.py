@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
-import warnings
 
 import numpy as np
 
 from hierebm.agents.action_blocks import ActionBlocks
-from hierebm.agents.persistence import SavedAgent
-from hierebm.agents.progress import ProgressWatch
+from hierebm.agents.measuring import fit_scales, fit_scales_again, set_clock
+from hierebm.agents.reporting import ProgressReport
+from hierebm.agents.state import AgentState
 from hierebm.callbacks import BaseCallback
 from hierebm.control.base import check_action
 from hierebm.control.exploration import RandomWalk
-from hierebm.diagnosis import Diagnosis
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
 from hierebm.replay import sample_transitions
-from hierebm.replay.clock import measure_action_repeat
 from hierebm.replay.episodes import StoredStep
-from hierebm.replay.scales import FEWEST_STATES, measure_again, measure_scales
+from hierebm.replay.scales import FEWEST_STATES
 from hierebm.types import FloatArray, GoalObservation
 
 # Steps of the agent after which the transition map is brought up to date.
@@ -36,10 +33,10 @@ class LearningLoop:
         env: where.
     """
 
-    def __init__(self, agent: SavedAgent, env: GoalEnv) -> None:
+    def __init__(self, agent: AgentState, env: GoalEnv) -> None:
         self.agent, self.env = agent, env
         self._follower: PlanFollower | None = None
-        self._clock = (time.perf_counter(), 0)
+        self._begun = (time.perf_counter(), 0)
         # Whether the low level's actions have been looked at: once is enough.
         self._is_checked = False
         self.restart()
@@ -53,11 +50,8 @@ class LearningLoop:
         agent = self.agent
         if self._observation is None:
             self._observation = self._reset()
-        self._clock, logged = (time.perf_counter(), agent.num_timesteps), agent.num_episodes
-        episodes = agent.episodes
-        self._progress: ProgressWatch | None = ProgressWatch(
-            agent.num_timesteps, episodes.n_ended, episodes.n_successes
-        )
+        self._begun, logged = (time.perf_counter(), agent.num_timesteps), agent.num_episodes
+        progress = ProgressReport(agent)
         if callbacks is not None:
             callbacks.on_rollout_start()
         while agent.num_timesteps < target:
@@ -74,7 +68,7 @@ class LearningLoop:
             ended = agent.episodes.count(step)
             agent.num_episodes += ended
             if ended:
-                self._watch_progress()
+                progress.look()
             if callbacks is not None and not self._tell(callbacks, step):
                 break
             self._train()
@@ -85,39 +79,9 @@ class LearningLoop:
                 self.dump_logs()
         if callbacks is not None:
             callbacks.on_rollout_end()
-        self._watch_progress()
-        if agent.logger.dir is not None and (diagnosis := self._diagnose()) is not None:
-            # TensorBoard shows what is indented as it is.
-            text = textwrap.indent(str(diagnosis), "    ")
-            agent.logger.record("diagnosis", text, exclude=("stdout", "json"))
+        progress.look()
+        progress.close()
         self.dump_logs()
-
-    def _watch_progress(self) -> None:
-        """Warn, once in a run, when nothing improves; at the end of an episode or of the run."""
-        agent, episodes, landmarks = self.agent, self.agent.episodes, 0
-        if agent.high_level is not None and agent.high_level.context.transition_map is not None:
-            landmarks = len(agent.high_level.context.transition_map.landmarks)
-        totals = agent.num_timesteps, episodes.n_ended, episodes.n_successes, landmarks
-        if self._progress is None or not self._progress.note(*totals):
-            return
-        self._progress = None
-        diagnosis = self._diagnose()
-        if diagnosis is not None and diagnosis.limits:
-            limit = diagnosis.limits[0]
-            warnings.warn(
-                f"nothing has improved for a long time. {limit.finding} Try: {limit.advice} "
-                "More is told by print(agent.diagnose())",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-    def _diagnose(self) -> Diagnosis | None:
-        try:
-            return self.agent.diagnose()
-        # Whatever parts of one's own raise: a report is not worth a training run.
-        except Exception as error:
-            warnings.warn(f"there is no diagnosis: {error!r}", RuntimeWarning, stacklevel=4)
-            return None
 
     def _reset(self) -> GoalObservation:
         """Begin an episode in every environment."""
@@ -194,15 +158,17 @@ class LearningLoop:
             agent.trained_at = n_added
             return
         if not agent.knows_clock:
-            self._set_clock()
+            assert self._observation is not None
+            set_clock(agent, self.env, self._observation.desired_goal[0])
             if agent.action_repeat > 1:
+                self._blocks = ActionBlocks(agent.action_repeat, self.env.n_envs)
                 return
         if agent.scales is None:
-            self._fit_scales()
+            fit_scales(agent, self.env)
         rounds = (n_added - agent.trained_at) // c.train_freq
         if rounds and n_added.bit_length() > agent.trained_at.bit_length():
             # Experience has doubled: to a power of two.
-            self._fit_scales_again()
+            fit_scales_again(agent, self.env)
         agent.trained_at += rounds * c.train_freq
         if agent.low_level.trainable:
             self._train_low_level(rounds * c.gradient_steps)
@@ -214,43 +180,6 @@ class LearningLoop:
         elif n_added - agent.high_level.mapped >= MAP_FREQ:
             agent.replay_buffer.flush()
             agent.high_level.map(agent.replay_buffer, n_added)
-
-    def _set_clock(self) -> None:
-        """Choose for how long actions are held, and begin again with that."""
-        agent, replay = self.agent, self.agent.replay_buffer
-        replay.flush()
-        assert self._observation is not None
-        goal = self._observation.desired_goal[0]
-        farthest = np.abs(goal) + np.abs(replay.achieved_goal).max(0) + np.float32(1.0)
-        tolerance = self.env.success_tolerance(goal, farthest)
-        time_limit = self.env.max_episode_steps or agent.episodes.time_limit
-        agent.set_action_repeat(measure_action_repeat(replay, tolerance, time_limit))
-        if agent.action_repeat > 1:
-            # Steps of another length: the two do not go into one buffer.
-            agent.make_buffer(self.env)
-            self._blocks = ActionBlocks(agent.action_repeat, self.env.n_envs)
-
-    def _fit_scales(self) -> None:
-        agent = self.agent
-        agent.replay_buffer.flush()
-        agent.scales = measure_scales(agent.replay_buffer, self.env.spaces.bounds, agent.rng)
-        agent.low_level.fit_scale(agent.scales)
-        if agent.high_level is not None:
-            agent.high_level.fit_scale(agent.scales)
-
-    def _fit_scales_again(self) -> None:
-        agent, replay = self.agent, self.agent.replay_buffer
-        assert agent.scales is not None
-        replay.flush()
-        # Where nothing has changed, nothing may depend on having looked.
-        rng = np.random.default_rng(replay.n_added)
-        scales = measure_again(agent.scales, replay, self.env.spaces.bounds, rng)
-        if scales is agent.scales:
-            return
-        agent.scales = scales
-        agent.low_level.refit_scale(scales)
-        if agent.high_level is not None:
-            agent.high_level.context.scales = scales
 
     def _train_low_level(self, n_updates: int) -> None:
         agent, c = self.agent, self.agent.config
@@ -281,7 +210,7 @@ class LearningLoop:
 
     def dump_logs(self) -> None:
         """Write a row of the log now."""
-        agent, (started, started_at) = self.agent, self._clock
+        agent, (started, started_at) = self.agent, self._begun
         elapsed = max(time.perf_counter() - started, 1e-9)
         agent.episodes.log(agent.logger)
         agent.logger.record("time/action_repeat", agent.action_repeat)

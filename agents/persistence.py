@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from abc import ABC, abstractmethod
 from dataclasses import asdict, fields
-from typing import IO, Any, ClassVar, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.state import AgentState
 from hierebm.checkpoint.format import Checkpoint, load_checkpoint, save_checkpoint
 from hierebm.checkpoint.state import (
     env_to_json,
@@ -21,122 +20,22 @@ from hierebm.checkpoint.state import (
     space_from_json,
     space_to_json,
 )
-from hierebm.control.base import LowLevel
-from hierebm.control.exploration import ExplorationNoise
-from hierebm.diagnosis import Diagnosis
 from hierebm.errors import CheckpointError
-from hierebm.goal_env.adapter import EnvLike, GoalEnv
+from hierebm.goal_env.adapter import EnvLike
 from hierebm.goal_env.spaces import GoalSpaces
-from hierebm.logging.logger import Logger
-from hierebm.parts import part_name
-from hierebm.planning.high_level import HighLevel
-from hierebm.replay import EpisodeReplay
 from hierebm.replay.scales import InputScales
-from hierebm.settings import overridden
-from hierebm.types import FloatArray
 
 Self = TypeVar("Self", bound="SavedAgent")
 _SPACES = ("observation_space", "action_space")
 _SCALES = tuple(f.name for f in fields(InputScales))
 
 
-class SavedAgent(ABC):
+class SavedAgent(AgentState):
     """What of every agent is in its file, and how it comes back from there.
 
     ``copy.deepcopy`` and ``pickle`` go the same way: a copy has neither environment nor replay
     buffer.
-
-    Args:
-        config: all settings, of the class ``config_class``.
-        seed: of the random streams; None draws one.
-        device: where the networks live.
-        overrides: fields of the config by name; those in ``parts`` also as a class or an instance.
     """
-
-    config_class: ClassVar[type[Any]]
-    parts: ClassVar[tuple[str, ...]] = ("low_level",)
-    """Settings that take a class or an instance, too."""
-
-    low_level: LowLevel
-    high_level: HighLevel | None = None
-    logger: Logger
-
-    def __init__(
-        self,
-        config: Any,
-        *,
-        seed: int | None = None,
-        device: str | torch.device = "cpu",
-        **overrides: Any,
-    ) -> None:
-        # The config holds the names of the parts; what was given is kept beside it.
-        self._given = {k: v for k, v in overrides.items() if k in self.parts}
-        names = {k: part_name(v) for k, v in self._given.items()}
-        self.config = overridden(config, overrides | names)
-        self.device = _usable(device)
-        self.num_timesteps = self.num_episodes = self.n_updates = 0
-        self.env: GoalEnv | None = None
-        self.spaces: GoalSpaces | None = None
-        self.replay: EpisodeReplay | None = None
-        # Measured when learning begins: from then on the networks can be trained and used.
-        self.scales: InputScales | None = None
-        # How long actions are held, once it was measured.
-        self._action_repeat: int | None = None
-        # (goal_dim,) how far from a goal it counts as reached; for agents without an environment.
-        self._tolerance: FloatArray | None = None
-        # Transitions that had been added when the low and the high level were last trained.
-        self.trained_at = self.planned_at = 0
-        # How the last episodes went.
-        self.episodes = EpisodeStatistics()
-        self.generator = torch.Generator()
-        self.set_random_seed(seed)
-
-    @property
-    def knows_clock(self) -> bool:
-        """Whether :attr:`action_repeat` was set or measured."""
-        return self.config.action_repeat > 0 or self._action_repeat is not None
-
-    @property
-    def action_repeat(self) -> int:
-        """Environment steps for which an action is held while learning: one step of the agent.
-
-        1 until it is known.
-        """
-        return self.config.action_repeat or self._action_repeat or 1
-
-    def set_action_repeat(self, repeat: int) -> None:
-        """Hold actions for this many environment steps from now on."""
-        self._action_repeat = repeat
-        if self.high_level is not None:
-            self.high_level.context.action_repeat = self.action_repeat
-
-    def part(self, name: str) -> Any:
-        """What was given for a part: a name, a class or an instance."""
-        return self._given.get(name, getattr(self.config, name))
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Start all random streams of the agent again, as the constructor's ``seed``."""
-        self._start_streams(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-
-    def _start_streams(self, seed: int) -> None:
-        self.seed = seed
-        self.rng = np.random.default_rng(seed)
-        # In place: the models hold it too.
-        self.generator.manual_seed(seed)
-        c = self.config
-        self.noise = ExplorationNoise(c.action_noise, c.random_actions, self.rng)
-
-    @abstractmethod
-    def _build(self, spaces: GoalSpaces) -> None:
-        """Make the low and the high level; called once, when the spaces are known."""
-
-    @abstractmethod
-    def set_env(self, env: EnvLike) -> None:
-        """Learn in this environment from now on; its spaces must be those seen before."""
-
-    @abstractmethod
-    def diagnose(self) -> Diagnosis:
-        """Why the agent reaches its goals or does not, and what to try."""
 
     # ------------------------------------------------------------- saving and loading
 
@@ -179,16 +78,11 @@ class SavedAgent(ABC):
         arrays |= {f"episodes/{k}": v for k, v in self.episodes.state_dict().items()}
         if self.scales is not None:
             arrays |= {f"scales/{name}": getattr(self.scales, name) for name in _SCALES}
-        if self._action_repeat is not None:
-            arrays["action_repeat"] = np.array(self._action_repeat)
+        if self.knows_clock:
+            arrays["action_repeat"] = np.array(self.action_repeat)
         if (tolerance := self._success_tolerance()) is not None:
             arrays["success_tolerance"] = tolerance
         return arrays if self.high_level is None else arrays | self.high_level.arrays()
-
-    def _success_tolerance(self) -> FloatArray | None:
-        if self.env is None or self.scales is None:
-            return self._tolerance
-        return self.env.success_tolerance(self.scales.goal_shift, 2.0 * self.scales.goal_scale)
 
     @classmethod
     def load(
@@ -274,8 +168,9 @@ class SavedAgent(ABC):
         if "scales/step" in arrays:
             self.scales = InputScales(*(arrays[f"scales/{name}"] for name in _SCALES))
         self._tolerance = arrays.get("success_tolerance")
-        if "action_repeat" in arrays:
-            self.set_action_repeat(int(arrays["action_repeat"]))
+        if self.scales is not None or "action_repeat" in arrays:
+            # Files of 0.2.0 do without it: actions were not held.
+            self.set_action_repeat(int(arrays.get("action_repeat", 1)))
         if "episodes/totals" in arrays:
             self.episodes.load_state_dict(
                 {k.removeprefix("episodes/"): v for k, v in arrays.items()}
@@ -288,62 +183,6 @@ class SavedAgent(ABC):
         self.num_timesteps = int(meta["num_timesteps"])
         self.n_updates = int(meta["n_updates"])
         set_numpy_generator_state(self.rng, meta["rng"])
-
-    # --------------------------------------------------------------- replay buffer
-
-    @property
-    def replay_buffer(self) -> EpisodeReplay:
-        """All experience, but for up to ``STORED_AT_ONCE`` steps while ``learn`` runs without
-        callbacks (``flush()`` stores them). Raises RuntimeError before an environment is set.
-        """
-        if self.replay is None:
-            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
-        return self.replay
-
-    def save_replay_buffer(self, path: str | os.PathLike[str]) -> None:
-        """Write the experience to one file, atomically. Raises OSError, RuntimeError."""
-        self.replay_buffer.flush()
-        save_checkpoint(path, arrays=self._replay_arrays(), meta={"agent": "replay buffer"})
-
-    def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:
-        """Restore what :meth:`save_replay_buffer` wrote; set the environment first.
-
-        Raises:
-            RuntimeError: if no environment is set.
-            CheckpointError, ValueError: if the file is damaged or of another shape.
-        """
-        if self.env is None:
-            raise RuntimeError("set_env(env) before load_replay_buffer(path)")
-        arrays = load_checkpoint(path).arrays
-        # Before anything is replaced by it.
-        if missing := sorted(set(self._replay_arrays()) - set(arrays)):
-            raise ValueError(
-                f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
-                f"{type(self).__name__} of this version of hierebm, collect experience again"
-            )
-        repeat = int(arrays["action_repeat"])
-        if repeat and self.knows_clock and repeat != self.action_repeat:
-            raise ValueError(
-                f"{path} holds steps of {repeat} environment step(s), this agent's are "
-                f"{self.action_repeat}: make the agent with action_repeat={repeat}, or collect "
-                "experience again"
-            )
-        self.replay_buffer.load_state_dict(
-            {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
-        )
-        self.replay_buffer.n_added, self.trained_at, self.planned_at = map(int, arrays["counters"])
-        if repeat and not self.knows_clock:
-            self.set_action_repeat(repeat)
-        if self.high_level is not None:
-            self.high_level.load_replay_arrays(arrays)
-
-    def _replay_arrays(self) -> dict[str, NDArray[Any]]:
-        replay = self.replay_buffer
-        counters = np.array([replay.n_added, self.trained_at, self.planned_at])
-        arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
-        high = {} if self.high_level is None else self.high_level.replay_arrays()
-        clock = {"action_repeat": np.array(self.action_repeat if self.knows_clock else 0)}
-        return {**arrays, "counters": counters, **clock, **high}
 
     # --------------------------------------------------------------------- copies
 
@@ -378,16 +217,3 @@ def _again(
     agent = agent_class(config, **options)
     agent._start_streams(seed)
     return agent
-
-
-def _usable(device: str | torch.device) -> torch.device:
-    try:
-        usable = torch.device(device)
-        torch.empty(0, device=usable)
-    # A build without CUDA asserts.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).split("\n")[0]
-        raise ValueError(
-            f'device={str(device)!r} cannot be used here ({first}); "cpu" always can'
-        ) from error
-    return usable

@@ -79,6 +79,61 @@ class LineGoal(gym.Env[dict[str, Any], np.ndarray]):
         return near.astype(np.float64) - (0.0 if self.pays_one else 1.0)
 
 
+class PlaneGoal(gym.Env[dict[str, Any], np.ndarray]):
+    """A point in the square [-1, 1]^dim, seen at an offset in a dtype; by default never terminates.
+
+    Args:
+        dim: axes, of positions and of actions in [-1, 1].
+        dtype, offset: of observations and goals.
+        step: how far an action of 1 goes.
+        tolerance: a goal that is no farther counts as reached.
+        limit: steps of an episode.
+        terminate: episodes end at the goal.
+    """
+
+    def __init__(
+        self,
+        dim: int = 2,
+        dtype: Any = np.float64,
+        offset: Any = 0.0,
+        *,
+        step: float = 0.1,
+        tolerance: float = 0.1,
+        limit: int = 20,
+        terminate: bool = False,
+    ) -> None:
+        self.dim, self.dtype, self.offset = dim, dtype, offset
+        self.step_size, self.tolerance = step, tolerance
+        self.limit, self.terminate = limit, terminate
+        box = spaces.Box(-np.inf, np.inf, (dim,), dtype)
+        self.observation_space = spaces.Dict(observation=box, achieved_goal=box, desired_goal=box)
+        self.action_space = spaces.Box(-1.0, 1.0, (dim,), np.float32)
+        # Of all steps, in order.
+        self.actions: list[np.ndarray] = []
+
+    def _observe(self) -> dict[str, Any]:
+        at, goal = ((x + np.asarray(self.offset)).astype(self.dtype) for x in (self.x, self.goal))
+        return {"observation": at, "achieved_goal": at, "desired_goal": goal}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.x, self.goal = self.np_random.uniform(-1.0, 1.0, (2, self.dim))
+        self.t = 0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> Any:
+        self.actions.append(action.copy())
+        self.x = np.clip(self.x + self.step_size * action, -1.0, 1.0)
+        self.t += 1
+        o = self._observe()
+        reward = float(self.compute_reward(o["achieved_goal"], o["desired_goal"], {}))
+        near = reward == 0.0
+        return o, reward, self.terminate and near, self.t >= self.limit, {"is_success": near}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        return -(np.linalg.norm(achieved - desired, axis=-1) > self.tolerance).astype(float)
+
+
 def lying_at(values: np.ndarray, offset: int) -> np.ndarray:
     """A contiguous copy that begins ``offset`` elements behind the start of a cache line."""
     size = values.dtype.itemsize

@@ -76,7 +76,7 @@ def load_experienced_agent(
         if agent.env is None:
             raise ValueError(
                 "a replay buffer is read together with the env that it was filled in: name that "
-                "env with --env"
+                "env with --env, and with MODULE: in front where one has to be imported"
             )
         agent.load_replay_buffer(replay)
     return agent

@@ -54,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        description = text[0].upper() + text[1:] + "."
+        # Unabbreviated: else train would take --env for --env-arg.
+        sub = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
         sub.add_argument("--traceback", action="store_true", help="show where an error came from")
         return sub
 

@@ -49,8 +49,10 @@ class Figures:
     successes: int = 0
     """Those among them that succeeded."""
     recent_episodes: int = 0
-    """Episodes that the next five figures are of: the last ones, exploration noise included."""
+    """Episodes that the next six figures are of: the last ones, exploration noise included."""
     success_rate: float | None = None
+    reached_rate: float | None = None
+    """Share in which the goal was ever reached."""
     mean_return: float | None = None
     time_limit_rate: float | None = None
     """Share that the time limit ended."""

@@ -34,7 +34,10 @@ AT_BOUND = 0.99
 
 
 class Pairs(NamedTuple):
-    """States of which experience knows how many steps lead from one to the other; n rows each."""
+    """States of which experience knows how many steps lead from one to the other; n rows each.
+
+    Not pairs of which the other one is reached already.
+    """
 
     observation: FloatArray
     achieved_goal: FloatArray
@@ -45,7 +48,7 @@ class Pairs(NamedTuple):
     def of_replay(
         cls, replay: EpisodeReplay, reached: ReachedFn, rng: np.random.Generator
     ) -> Pairs:
-        """States of an episode, ``PAIR_STEPS`` apart; not those where the other is reached."""
+        """States of an episode, ``PAIR_STEPS`` apart."""
         rows = replay.sample_rows(N_PAIRS, rng)
         rows = rows[replay.steps_left(rows) >= PAIR_STEPS]
         goal = replay.achieved_goal[replay.later(rows, PAIR_STEPS)]
@@ -60,13 +63,13 @@ class Pairs(NamedTuple):
         known = context.transition_map
         if known is None:
             return None
-        nodes = context.experienced.random_nodes(N_PAIRS, rng)
-        points = nodes.achieved_goal
-        i, j = context.edges.candidate_pairs(points, points)
-        steps = known.steps(points[i], points[j])
-        chosen = np.flatnonzero(np.abs(steps - PAIR_STEPS) <= SPACING)[:N_PAIRS]
-        i, j = i[chosen], j[chosen]
-        return cls(nodes.observation[i], points[i], points[j], steps[chosen])
+        pool = context.experienced
+        i, j = rng.integers(len(pool), size=(2, 16 * N_PAIRS))
+        start, goal = pool.achieved_goal[i], pool.achieved_goal[j]
+        steps = known.steps(start, goal)
+        apart = (np.abs(steps - PAIR_STEPS) <= SPACING) & ~context.reached(start, goal)
+        rows = np.flatnonzero(apart)[:N_PAIRS]
+        return cls(pool.observation[i[rows]], start[rows], goal[rows], steps[rows])
 
 
 class Motion(NamedTuple):

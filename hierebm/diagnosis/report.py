@@ -37,12 +37,11 @@ class Diagnosis(Figures):
         return asdict(self)
 
     def __str__(self) -> str:
-        return "\n".join([*_wrapped(self), *_limits(self)])
+        blocks = _headline(self), "\n".join(_lines(self)), "\n".join(_limits(self))
+        return "\n\n".join(block for block in blocks if block)
 
 
-def _wrapped(d: Diagnosis) -> Iterator[str]:
-    yield _headline(d)
-    yield ""
+def _lines(d: Diagnosis) -> Iterator[str]:
     lines = {
         "Episodes": _episodes(d),
         "Clock": _clock(d),
@@ -64,7 +63,6 @@ def _wrapped(d: Diagnosis) -> Iterator[str]:
         yield textwrap.fill(
             f"{'Not known':<{LABEL}}{unknown}", WIDTH, subsequent_indent=" " * LABEL
         )
-    yield ""
 
 
 def _headline(d: Diagnosis) -> str:
@@ -77,6 +75,8 @@ def _episodes(d: Diagnosis) -> Iterator[str]:
         return
     so_far = f"{d.successes:,} of {d.episodes:,} so far"
     yield f"success {_percent(d.success_rate)} of the last {d.recent_episodes} ({so_far})"
+    if d.reached_rate is not None and d.reached_rate != d.success_rate:
+        yield f"goal ever reached in {_percent(d.reached_rate)}"
     yield f"mean return {d.mean_return:.3g}"
     yield f"{_percent(d.time_limit_rate)} hit time limit"
     if d.failure_rate:
@@ -148,10 +148,7 @@ def _unknown(d: Diagnosis) -> str:
 
 def _limits(d: Diagnosis) -> Iterator[str]:
     if not d.limits:
-        solved = d.success_rate is not None and d.success_rate >= SOLVED
-        yield "Nothing limits it: " + (
-            "it reaches its goals." if solved else "no figure stands out."
-        )
+        yield from textwrap.wrap(_no_limits(d), WIDTH)
         return
     yield "What limits it now, most important first"
     for i, limit in enumerate(d.limits[:SHOWN], start=1):
@@ -159,6 +156,17 @@ def _limits(d: Diagnosis) -> Iterator[str]:
             yield textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent="   ")
     if names := [limit.name for limit in d.limits[SHOWN:]]:
         yield textwrap.fill(f"Then: {', '.join(names)}.", WIDTH, subsequent_indent="   ")
+
+
+def _no_limits(d: Diagnosis) -> str:
+    if d.success_rate is None:
+        return "Nothing limits it: no figure stands out."
+    if d.success_rate >= SOLVED:
+        return "Nothing limits it: it reaches its goals."
+    return (
+        "No figure stands out. These episodes are those of learning, the first ones and exploring "
+        "included: see how it does now by hierebm.evaluation.evaluate(agent, env)."
+    )
 
 
 def _axes(values: PerAxis) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hierebm import agents
+from hierebm.agents.replay_file import replay_arrays
 
 STEPS = 200
 
@@ -31,7 +32,7 @@ def resumed(agent_class: str, folder: Path) -> Any:
 def go_on(agent: Any) -> dict[str, Tensor]:
     """Learn for ``STEPS`` more; return every tensor of the agent and all experience, by name."""
     agent.learn(gym.make("PointMassGoal-v0"), STEPS, reset_num_timesteps=False)
-    experience = {key: torch.as_tensor(value) for key, value in agent._replay_arrays().items()}
+    experience = {key: torch.as_tensor(value) for key, value in replay_arrays(agent).items()}
     return _named("agent", agent._tensors()) | _named("experience", experience)
 
 

@@ -6,51 +6,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
-from tests.toys import SMALL
+from hierebm.checkpoint.format import load_checkpoint, save_checkpoint
+from tests.toys import SMALL, PlaneGoal
 
 
-class SlowPoint(gym.Env[dict[str, Any], np.ndarray]):
-    """A point in a square that moves a tenth of the success tolerance a step."""
-
-    def __init__(self, limit: int = 200, terminate: bool = True, step: float = 0.02) -> None:
-        def box() -> spaces.Box:
-            return spaces.Box(-1.0, 1.0, (2,), np.float32)
-
-        self.observation_space = spaces.Dict(
-            observation=box(), achieved_goal=box(), desired_goal=box()
-        )
-        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.limit, self.terminate, self.step_size = limit, terminate, step
-        self.actions: list[np.ndarray] = []
-
-    def _observe(self) -> dict[str, Any]:
-        at, goal = self.at.astype(np.float32), self.goal.astype(np.float32)
-        return {"observation": at, "achieved_goal": at.copy(), "desired_goal": goal}
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict]:
-        super().reset(seed=seed)
-        self.at, self.goal = self.np_random.uniform(-1, 1, (2, 2))
-        self.t = 0
-        return self._observe(), {}
-
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict]:
-        self.actions.append(action.copy())
-        self.at = np.clip(self.at + self.step_size * action, -1.0, 1.0)
-        self.t += 1
-        observation = self._observe()
-        reward = float(self.compute_reward(observation["achieved_goal"], self.goal, {}))
-        done = self.terminate and reward == 0.0
-        return observation, reward, done, self.t >= self.limit, {"is_success": reward == 0.0}
-
-    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> Any:
-        return (np.linalg.norm(achieved - desired, axis=-1) <= 0.2).astype(np.float32) - 1.0
+def slow_point(limit: int = 200, terminate: bool = True) -> PlaneGoal:
+    """A point that moves a tenth of the success tolerance a step."""
+    return PlaneGoal(step=0.02, tolerance=0.2, limit=limit, terminate=terminate)
 
 
 SETTINGS: dict[str, Any] = {**SMALL, "train_freq": 5, "energy_train_freq": 50}
@@ -64,7 +31,7 @@ def _runs(actions: list[np.ndarray]) -> np.ndarray:
 
 
 def test_the_agent_finds_its_clock_and_holds_its_actions() -> None:
-    env = SlowPoint(terminate=False)
+    env = slow_point(terminate=False)
     agent = HierarchicalEBMAgent(seed=0, **SETTINGS)
     assert agent.action_repeat == 1 and not agent.knows_clock
     agent.learn(env, 1000)
@@ -79,7 +46,7 @@ def test_the_agent_finds_its_clock_and_holds_its_actions() -> None:
 
 
 def test_a_block_ends_with_its_episode() -> None:
-    env = SlowPoint(limit=10, terminate=False)
+    env = slow_point(limit=10, terminate=False)
     agent = DDPGHERAgent(seed=0, action_repeat=4, **FLAT)
     agent.learn(env, 400)
     replay = agent.replay_buffer
@@ -99,7 +66,7 @@ def test_a_block_ends_with_its_episode() -> None:
 def test_side_by_side_every_environment_has_its_own_blocks(mode: AutoresetMode) -> None:
     limits = [10, 13, 6]
     vector = SyncVectorEnv(
-        [lambda limit=limit: SlowPoint(limit, terminate=False) for limit in limits],
+        [lambda limit=limit: slow_point(limit, terminate=False) for limit in limits],
         autoreset_mode=mode,
     )
     agent = DDPGHERAgent(seed=0, action_repeat=4, **{**FLAT, "learning_starts": 10_000})
@@ -118,19 +85,19 @@ def test_side_by_side_every_environment_has_its_own_blocks(mode: AutoresetMode) 
 
 
 def test_a_saved_agent_keeps_its_clock(tmp_path: Path) -> None:
-    agent = HierarchicalEBMAgent(seed=0, **SETTINGS).learn(SlowPoint(), 600)
+    agent = HierarchicalEBMAgent(seed=0, **SETTINGS).learn(slow_point(), 600)
     agent.save(tmp_path / "a.zip")
     agent.save_replay_buffer(tmp_path / "r.zip")
-    loaded = HierarchicalEBMAgent.load(tmp_path / "a.zip", env=SlowPoint())
+    loaded = HierarchicalEBMAgent.load(tmp_path / "a.zip", env=slow_point())
     assert loaded.action_repeat == agent.action_repeat == 4
     assert loaded.high_level.context.step_length == 0.25
     loaded.load_replay_buffer(tmp_path / "r.zip")
     assert loaded.replay_buffer.n_added == agent.replay_buffer.n_added
 
-    fresh = HierarchicalEBMAgent(seed=1, env=SlowPoint(), **SETTINGS)
+    fresh = HierarchicalEBMAgent(seed=1, env=slow_point(), **SETTINGS)
     fresh.load_replay_buffer(tmp_path / "r.zip")
     assert fresh.action_repeat == 4, "steps of the buffer are steps of the agent"
-    other = HierarchicalEBMAgent(seed=1, env=SlowPoint(), action_repeat=2, **SETTINGS)
+    other = HierarchicalEBMAgent(seed=1, env=slow_point(), action_repeat=2, **SETTINGS)
     with pytest.raises(ValueError, match="action_repeat=4"):
         other.load_replay_buffer(tmp_path / "r.zip")
 
@@ -143,22 +110,36 @@ def test_the_log_counts_environment_steps(tmp_path: Path) -> None:
         seen.append((local["self"].num_timesteps, len(local["rewards"])))
         return True
 
-    agent.learn(SlowPoint(limit=50, terminate=False), 300, callback=count)
+    agent.learn(slow_point(limit=50, terminate=False), 300, callback=count)
     assert [steps for steps, _ in seen] == list(range(1, 301))
     assert agent._loop is not None
     assert agent.episodes.means()["rollout/ep_len_mean"] == 50
 
 
-def test_with_a_coarse_clock_it_learns_where_steps_are_tiny() -> None:
-    settings: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 128, "learning_starts": 600}
-    agent = DDPGHERAgent(seed=0, **settings).learn(SlowPoint(), 8000)
-    env, reached = SlowPoint(), 0
-    for seed in range(20):
-        observation, _ = env.reset(seed=seed)
-        ended = False
-        while not ended:
-            action, _ = agent.predict(observation)
-            observation, reward, done, cut, _ = env.step(action)
-            ended = done or cut
-        reached += reward == 0.0
-    assert reached >= 18
+def test_a_coarse_clock_can_tell_distances_apart_where_steps_are_tiny() -> None:
+    start, goal = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 400, 2)).astype(np.float32)
+    way = np.abs(goal - start).max(1)
+    start, goal, way = (rows[way > 1.0] for rows in (start, goal, way))
+    small: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 128, "learning_starts": 600}
+
+    def over_the_truth(steps: int, **settings: Any) -> float:
+        """Predicted distances of far pairs over the true ones, both in steps of the agent."""
+        agent = DDPGHERAgent(seed=0, **small, **settings).learn(slow_point(), steps)
+        truth = (way - 0.2) / (0.02 * agent.action_repeat)
+        return float(np.median(agent.low_level.distance(start, start, goal) / truth))
+
+    assert 0.7 < over_the_truth(3500, gradient_steps=2) < 1.8
+    assert over_the_truth(2000, action_repeat=1, train_freq=2) < 0.5, "all of them look alike"
+
+
+def test_files_that_are_older_than_the_clock_have_one_of_1(tmp_path: Path) -> None:
+    agent = DDPGHERAgent(seed=0, action_repeat=1, **FLAT).learn(slow_point(), 400)
+    agent.save(tmp_path / "agent.zip")
+    file = load_checkpoint(tmp_path / "agent.zip")
+    arrays = {k: v for k, v in file.arrays.items() if k != "action_repeat"}
+    config = {k: v for k, v in file.config.items() if k != "action_repeat"}
+    old = tmp_path / "old.zip"
+    save_checkpoint(old, config=config, tensors=file.tensors, arrays=arrays, meta=file.meta)
+    loaded = DDPGHERAgent.load(old, env=slow_point())
+    assert loaded.learn(total_timesteps=400).action_repeat == 1
+    assert loaded.replay_buffer.n_added == 400

@@ -59,3 +59,9 @@ def test_bad_usage_exits_with_2(argv, capsys):
 def test_counts_take_the_forms_people_write():
     args = build_parser().parse_args(["train", "--total-timesteps", "1e4", "--eval-freq", "2_000"])
     assert (args.total_timesteps, args.eval_freq) == (10_000, 2_000)
+
+
+def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["train", "--env", "a=b"])
+    assert "unrecognized arguments: --env" in capsys.readouterr().err

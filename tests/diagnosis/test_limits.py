@@ -120,6 +120,14 @@ def test_an_agent_that_succeeds_has_no_limits_but_that_everything_counts() -> No
     assert names(replace(solved, recent_episodes=3)) == ["subgoals missed"]
 
 
+def test_an_agent_that_succeeds_more_often_than_not_is_to_be_evaluated() -> None:
+    report = str(Diagnosis.of(replace(SOUND, success_rate=0.7, reached_rate=0.7)))
+    assert "No figure stands out." in report and "evaluate(agent, env)" in report
+    assert "ever reached" not in report
+    report = str(Diagnosis.of(replace(SOUND, success_rate=0.7, reached_rate=0.85)))
+    assert "goal ever reached in 85%" in report
+
+
 def test_one_policy_that_knows_little_ground_may_still_need_subgoals() -> None:
     flat = replace(SOUND, has_high_level=False, can_plan=False, known_goals=0.2)
     assert names(flat) == ["goals outside known ground", "one policy for all goals"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hierebm.diagnosis import measure
+from hierebm.planning.context import PlanningContext
+from hierebm.planning.graph.nodes import NodePool
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
 from hierebm.replay.scales import InputScales
@@ -120,3 +124,22 @@ def test_pairs_of_experience_are_as_far_apart_as_they_say() -> None:
     near = measure.Pairs.of_replay(walks(line(np.arange(0, 4, 0.01))), reached,
                                    np.random.default_rng(0))  # fmt: skip
     assert not len(near.goal)
+
+
+def test_pairs_of_the_map_are_as_far_apart_as_they_say() -> None:
+    replay = walks(to_and_fro(-9, 9))
+    known = mapped(replay)
+    known.search()
+    model: Any = None
+    context = PlanningContext(Config, 2, model, reached, torch.Generator(), torch.device("cpu"))
+    context.transition_map = known
+    # Many states lie within a single step: pairs of those say nothing.
+    rows = np.linspace(-9, 8.5, 4000, dtype=np.float32)
+    context.pool = NodePool(line(rows), line(rows))
+    pairs = measure.Pairs.of_map(context, np.random.default_rng(0))
+    assert pairs is not None and len(pairs.goal) == measure.N_PAIRS
+    steps = np.abs(pairs.goal - pairs.achieved_goal)[:, 0] / 0.5
+    assert np.abs(pairs.steps - measure.PAIR_STEPS).max() <= 2.0
+    assert 6.0 < np.median(steps) < 10.0
+    context.transition_map = None
+    assert measure.Pairs.of_map(context, np.random.default_rng(0)) is None

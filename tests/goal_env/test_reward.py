@@ -11,41 +11,7 @@ from gymnasium.vector import SyncVectorEnv
 
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
 from hierebm.goal_env.adapter import GoalEnv
-from tests.toys import SMALL, LineGoal
-
-
-class Plane(LineGoal):
-    """A point that goes to a goal within 0.1; positions are those of ``dtype`` at an offset."""
-
-    def __init__(self, dim: int = 2, dtype: Any = np.float64, offset: Any = 0.0, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.dim, self.dtype, self.offset = dim, dtype, offset
-        self.observation_space = spaces.Dict(
-            {
-                key: spaces.Box(-np.inf, np.inf, (dim,), dtype)
-                for key in ("observation", "achieved_goal", "desired_goal")
-            }
-        )
-        self.action_space = spaces.Box(-1.0, 1.0, (dim,), np.float32)
-
-    def _observe(self) -> dict[str, Any]:
-        at, goal = ((x + np.asarray(self.offset)).astype(self.dtype) for x in (self.x, self.goal))
-        return {"observation": at, "achieved_goal": at, "desired_goal": goal}
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.x, self.goal = self.np_random.uniform(-1.0, 1.0, (2, self.dim))
-        return self._observe(), {}
-
-    def step(self, action: np.ndarray) -> Any:
-        self.x = np.clip(self.x + 0.1 * action, -1.0, 1.0)
-        self.t += 1
-        o = self._observe()
-        reward = float(self.compute_reward(o["achieved_goal"], o["desired_goal"], {}))
-        return o, reward, False, self.t >= self.limit, {"is_success": reward == 0.0}
-
-    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
-        return -(np.linalg.norm(achieved - desired, axis=-1) > 0.1).astype(float)
+from tests.toys import SMALL, LineGoal, PlaneGoal
 
 
 class Cells(LineGoal):
@@ -155,7 +121,7 @@ def _of_whole_batches(achieved: Any, desired: Any) -> Any:
 
 @pytest.mark.parametrize("reward", [_by_index, _some_axes, _of_all_rows, _of_whole_batches])
 def test_a_reward_is_asked_for_row_by_row_unless_batches_give_the_same(reward: Any) -> None:
-    class Own(Plane):
+    class Own(PlaneGoal):
         def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
             return reward(np.asarray(achieved), np.asarray(desired))
 
@@ -174,7 +140,7 @@ def test_a_reward_is_asked_for_row_by_row_unless_batches_give_the_same(reward: A
 
 
 def test_a_batched_reward_is_asked_once_for_a_batch() -> None:
-    class Counts(Plane):
+    class Counts(PlaneGoal):
         calls = 0
 
         def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
@@ -204,7 +170,7 @@ def test_a_batched_reward_is_asked_once_for_a_batch() -> None:
 def test_coordinates_that_float32_cannot_tell_apart_are_refused(
     offset: Any, dtype: Any, limit: str
 ) -> None:
-    env = GoalEnv(SyncVectorEnv([lambda: Plane(offset=offset, dtype=dtype)] * 3))
+    env = GoalEnv(SyncVectorEnv([lambda: PlaneGoal(offset=offset, dtype=dtype)] * 3))
     with pytest.raises(ValueError, match=r"float32.*subtract an origin.*compute_reward") as caught:
         env.check_goals(env.reset(seed=0))
     assert limit in str(caught.value) and "0.1" in str(caught.value)
@@ -212,11 +178,11 @@ def test_coordinates_that_float32_cannot_tell_apart_are_refused(
 
 def test_learning_refuses_coordinates_that_float32_cannot_tell_apart() -> None:
     with pytest.raises(ValueError, match="subtract an origin"):
-        DDPGHERAgent(seed=0).learn(Plane(offset=5e6), 10)
+        DDPGHERAgent(seed=0).learn(PlaneGoal(offset=5e6), 10)
 
 
 def test_a_goal_that_is_large_far_away_is_refused_too() -> None:
-    class FarGoal(Plane):
+    class FarGoal(PlaneGoal):
         def _observe(self) -> dict[str, Any]:
             observation = super()._observe()
             return {**observation, "desired_goal": observation["desired_goal"] + 5e6}
@@ -247,7 +213,7 @@ def _is_equal(achieved: Any, desired: Any) -> Any:
     ],
 )
 def test_coordinates_that_can_be_told_apart_are_taken(offset: Any, dtype: Any, reward: Any) -> None:
-    class Own(Plane):
+    class Own(PlaneGoal):
         def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
             if reward is None:
                 return super().compute_reward(achieved, desired, info)
@@ -265,7 +231,7 @@ def test_coordinates_that_can_be_told_apart_are_taken(offset: Any, dtype: Any, r
 
 def test_whole_numbers_beyond_those_of_float32_are_refused() -> None:
     box = spaces.Box(0, 2**40, (2,), np.int64)
-    world = Plane(offset=2**30, dtype=np.int64)
+    world = PlaneGoal(offset=2**30, dtype=np.int64)
     world.observation_space = spaces.Dict(observation=box, achieved_goal=box, desired_goal=box)
     env = GoalEnv(world)
     with pytest.raises(ValueError, match="subtract an origin"):

@@ -11,10 +11,10 @@ import pytest
 
 import hierebm  # noqa: F401
 from hierebm.goal_env.adapter import GoalEnv
-from tests.goal_env.test_reward import Plane
+from tests.toys import PlaneGoal
 
 
-class Ends(Plane):
+class Ends(PlaneGoal):
     """Ends within ``radius`` of the goal; compute_reward counts 0.1."""
 
     def __init__(self, radius: float, reports: bool = True, own_reward: bool = True, **kwargs: Any):
@@ -58,7 +58,7 @@ def test_an_end_that_the_environment_calls_a_success_is_no_failure_terminal(repo
 
 
 def test_an_end_without_success_is_a_failure_terminal() -> None:
-    class Pit(Plane):
+    class Pit(PlaneGoal):
         def step(self, action: np.ndarray) -> Any:
             observation, reward, _, truncated, info = super().step(action)
             return observation, reward, bool(abs(self.x[0]) > 0.5), truncated, info
@@ -94,7 +94,7 @@ def test_scaled_rewards_are_nothing_to_warn_of(reward: Any) -> None:
 
 
 def test_rewards_with_a_cost_of_actions_are_nothing_to_warn_of() -> None:
-    class Cost(Plane):
+    class Cost(PlaneGoal):
         def step(self, action: np.ndarray) -> Any:
             observation, reward, *rest = super().step(action)
             return observation, reward - 0.1 * float(np.square(action).sum()), *rest
@@ -103,7 +103,7 @@ def test_rewards_with_a_cost_of_actions_are_nothing_to_warn_of() -> None:
 
 
 def test_a_goal_that_moves_on_at_success_is_nothing_to_warn_of() -> None:
-    class MovesOn(Plane):
+    class MovesOn(PlaneGoal):
         """The observation of the step that reaches a goal has the next one already."""
 
         def step(self, action: np.ndarray) -> Any:

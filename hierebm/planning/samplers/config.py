@@ -17,7 +17,7 @@ class EnergyConfig(Config):
     energy_batch_size: int = setting(128, "Triplets (s, g, w) in a gradient step.", low=1)
     energy_negatives: int = setting(32, "Stored states contrasted with each triplet's w.", low=1)
     energy_train_freq: int = setting(
-        1000, "Environment steps between two rounds of training.", low=1
+        1000, "Stored steps of the agent between two rounds of training.", low=1
     )
     energy_gradient_steps: int = setting(100, "Gradient steps in a round.", low=0)
     stitched_share: float = setting(

@@ -13,7 +13,7 @@ class SequenceConfig(Config):
 
     transition_steps: int = setting(
         8,
-        "Largest number of environment steps between the two states of a training pair, and so "
+        "Largest number of steps between the two states of a training pair, and so "
         "between planned states at the coarsest level.",
         low=1,
     )

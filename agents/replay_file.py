@@ -1,0 +1,63 @@
+"""The replay buffer in a file of its own, with the clock by which its steps were taken."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierebm.agents.state import AgentState
+from hierebm.checkpoint.format import load_checkpoint, save_checkpoint
+
+
+def save_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
+    """Write the experience of an agent to one file, atomically. Raises OSError, RuntimeError."""
+    agent.replay_buffer.flush()
+    save_checkpoint(path, arrays=replay_arrays(agent), meta={"agent": "replay buffer"})
+
+
+def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
+    """Restore what :func:`save_replay` wrote; the agent takes over the clock if it has none.
+
+    Raises:
+        RuntimeError: if no environment is set.
+        CheckpointError, ValueError: if the file is damaged, of another shape, or its steps are of
+            another length.
+    """
+    if agent.env is None:
+        raise RuntimeError("set_env(env) before load_replay_buffer(path)")
+    arrays = load_checkpoint(path).arrays
+    # Before anything is replaced by it.
+    if missing := sorted(set(replay_arrays(agent)) - set(arrays)):
+        raise ValueError(
+            f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
+            f"{type(agent).__name__} of this version of hierebm, collect experience again"
+        )
+    repeat = int(arrays["action_repeat"])
+    if repeat and agent.knows_clock and repeat != agent.action_repeat:
+        raise ValueError(
+            f"{path} holds steps of {repeat} environment step(s), this agent's are "
+            f"{agent.action_repeat}: make the agent with action_repeat={repeat}, or collect "
+            "experience again"
+        )
+    agent.replay_buffer.load_state_dict(
+        {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
+    )
+    agent.replay_buffer.n_added, agent.trained_at, agent.planned_at = map(int, arrays["counters"])
+    if repeat and not agent.knows_clock:
+        agent.set_action_repeat(repeat)
+    if agent.high_level is not None:
+        agent.high_level.load_replay_arrays(arrays)
+
+
+def replay_arrays(agent: AgentState) -> dict[str, NDArray[Any]]:
+    """What the file holds."""
+    replay = agent.replay_buffer
+    counters = np.array([replay.n_added, agent.trained_at, agent.planned_at])
+    arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
+    high = {} if agent.high_level is None else agent.high_level.replay_arrays()
+    # 0: the clock was not known yet, steps are environment steps.
+    clock = {"action_repeat": np.array(agent.action_repeat if agent.knows_clock else 0)}
+    return {**arrays, "counters": counters, **clock, **high}

@@ -1,0 +1,189 @@
+"""What every agent is made of: settings, random streams, clock, models, environment, experience."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.control.base import LowLevel
+from hierebm.control.exploration import ExplorationNoise
+from hierebm.diagnosis import Diagnosis
+from hierebm.goal_env.adapter import EnvLike, GoalEnv
+from hierebm.goal_env.spaces import GoalSpaces
+from hierebm.logging.logger import Logger
+from hierebm.parts import part_name
+from hierebm.planning.high_level import HighLevel
+from hierebm.replay import EpisodeReplay
+from hierebm.replay.scales import InputScales
+from hierebm.settings import overridden
+from hierebm.types import BoolArray, FloatArray
+
+
+class AgentState(ABC):
+    """What the learning loop works on and files keep.
+
+    Args:
+        config: all settings, of the class ``config_class``.
+        seed: of the random streams; None draws one.
+        device: where the networks live.
+        overrides: fields of the config by name; those in ``parts`` also as a class or an instance.
+    """
+
+    config_class: ClassVar[type[Any]]
+    parts: ClassVar[tuple[str, ...]] = ("low_level",)
+    """Settings that take a class or an instance, too."""
+
+    low_level: LowLevel
+    high_level: HighLevel | None = None
+    logger: Logger
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        seed: int | None = None,
+        device: str | torch.device = "cpu",
+        **overrides: Any,
+    ) -> None:
+        # The config holds the names of the parts; what was given is kept beside it.
+        self._given = {k: v for k, v in overrides.items() if k in self.parts}
+        names = {k: part_name(v) for k, v in self._given.items()}
+        self.config = overridden(config, overrides | names)
+        self.device = _usable(device)
+        self.num_timesteps = self.num_episodes = self.n_updates = 0
+        self.env: GoalEnv | None = None
+        self.spaces: GoalSpaces | None = None
+        self.replay: EpisodeReplay | None = None
+        # Measured when learning begins: from then on the networks can be trained and used.
+        self.scales: InputScales | None = None
+        # How long actions are held, once it was measured.
+        self._action_repeat: int | None = None
+        # (goal_dim,) how far from a goal it counts as reached; for agents without an environment.
+        self._tolerance: FloatArray | None = None
+        # Transitions that had been added when the low and the high level were last trained.
+        self.trained_at = self.planned_at = 0
+        # How the last episodes went.
+        self.episodes = EpisodeStatistics()
+        self.generator = torch.Generator()
+        self.set_random_seed(seed)
+
+    def part(self, name: str) -> Any:
+        """What was given for a part: a name, a class or an instance."""
+        return self._given.get(name, getattr(self.config, name))
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start all random streams of the agent again, as the constructor's ``seed``."""
+        self._start_streams(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def _start_streams(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+        # In place: the models hold it too.
+        self.generator.manual_seed(seed)
+        c = self.config
+        self.noise = ExplorationNoise(c.action_noise, c.random_actions, self.rng)
+
+    @abstractmethod
+    def _build(self, spaces: GoalSpaces) -> None:
+        """Make the low and the high level; called once, when the spaces are known."""
+
+    @abstractmethod
+    def set_env(self, env: EnvLike) -> None:
+        """Learn in this environment from now on; its spaces must be those seen before."""
+
+    @abstractmethod
+    def diagnose(self) -> Diagnosis:
+        """Why the agent reaches its goals or does not, and what to try."""
+
+    # ------------------------------------------------------------------- clock
+
+    @property
+    def knows_clock(self) -> bool:
+        """Whether :attr:`action_repeat` was set or measured."""
+        return self.config.action_repeat > 0 or self._action_repeat is not None
+
+    @property
+    def action_repeat(self) -> int:
+        """Environment steps for which an action is held while learning: one step of the agent.
+
+        1 until it is known.
+        """
+        return self.config.action_repeat or self._action_repeat or 1
+
+    def set_action_repeat(self, repeat: int) -> None:
+        """Hold actions for this many environment steps from now on."""
+        self._action_repeat = repeat
+        if self.high_level is not None:
+            self.high_level.context.action_repeat = self.action_repeat
+
+    # ------------------------------------------------------------ what counts as reached
+
+    def _reached(self, achieved_goal: FloatArray, goal: FloatArray) -> BoolArray:
+        """(n, goal_dim), (n, goal_dim) -> (n,) whether each goal counts as reached."""
+        if self.env is not None:
+            return self.env.reached(achieved_goal, goal)
+        # A loaded agent without environment: the ellipsoid that was measured when it was saved.
+        assert self._tolerance is not None
+        tolerance = np.maximum(self._tolerance, np.finfo(np.float32).tiny)
+        result: BoolArray = np.square((achieved_goal - goal) / tolerance).sum(-1) <= 1.0
+        return result
+
+    def _success_tolerance(self) -> FloatArray | None:
+        if self.env is None or self.scales is None:
+            return self._tolerance
+        return self.env.success_tolerance(self.scales.goal_shift, 2.0 * self.scales.goal_scale)
+
+    # -------------------------------------------------------------- replay buffer
+
+    @property
+    def replay_buffer(self) -> EpisodeReplay:
+        """All experience, but for up to ``STORED_AT_ONCE`` steps while ``learn`` runs without
+        callbacks (``flush()`` stores them). Raises RuntimeError before an environment is set.
+        """
+        if self.replay is None:
+            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
+        return self.replay
+
+    def _keep_buffer(self, env: GoalEnv) -> None:
+        """Go on with the buffer that there is, if it has as many environments."""
+        if self.replay is not None:
+            if self.replay.n_envs == env.n_envs:
+                return
+            warnings.warn(
+                f"the replay buffer was filled by {self.replay.n_envs} environment(s), the "
+                f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
+                stacklevel=4,
+            )
+        self.make_buffer(env)
+
+    def make_buffer(self, env: GoalEnv) -> None:
+        """Begin an empty replay buffer."""
+        spaces = env.spaces
+        self.replay = EpisodeReplay(
+            self.config.buffer_size,
+            spaces.obs_dim,
+            spaces.goal_dim,
+            spaces.action_dim,
+            env.n_envs,
+        )
+        self.trained_at = self.planned_at = 0
+        if self.high_level is not None:
+            self.high_level.mapped = 0
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        usable = torch.device(device)
+        torch.empty(0, device=usable)
+    # A build without CUDA asserts.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).split("\n")[0]
+        raise ValueError(
+            f'device={str(device)!r} cannot be used here ({first}); "cpu" always can'
+        ) from error
+    return usable
