@@ -79,22 +79,27 @@ class TransitionMap:
     def search(self) -> None:
         """Find the fewest steps between all landmarks; until then new ones verify nothing."""
         self._searched = len(self.landmarks), self._pairs, self._steps
-        graph = _joined(*self._searched)
-        self._between = dijkstra(graph, limit=self.limit).astype(np.float32)
+        self._find_steps()
+
+    def _find_steps(self) -> None:
+        if n := self._searched[0]:
+            self._searched_tree = cKDTree(self.landmarks[:n])
+            self._between = dijkstra(_joined(*self._searched), limit=self.limit).astype(np.float32)
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
 
-        Exact to about two steps at either end.
+        Exact to about two steps at either end. A point without a landmark within its spacing is
+        unknown.
         """
-        if not len(self.landmarks):
+        if not len(self._between):
             return np.full(len(source), np.inf, np.float32)
-        i, j = self._nearest(self._scale(source)), self._nearest(self._scale(target))
-        result = np.full(len(i), np.inf, np.float32)
-        n = len(self._between)
-        known = (i < n) & (j < n)
-        result[known] = self._between[i[known], j[known]]
-        return result
+        (from_gap, i), (to_gap, j) = (
+            self._searched_tree.query(self._scale(points)) for points in (source, target)
+        )
+        # Nothing is known of a point without a landmark: the nearest may be behind a wall.
+        known = (from_gap <= 1.0) & (to_gap <= 1.0)
+        return np.where(known, self._between[i, j], np.float32(np.inf))
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
@@ -193,7 +198,7 @@ class TransitionMap:
         self._searched = searched
         if len(self.landmarks):
             self._tree = cKDTree(self.landmarks)
-            self._between = dijkstra(_joined(*searched), limit=self.limit).astype(np.float32)
+            self._find_steps()
 
     def _scale(self, points: FloatArray) -> FloatArray:
         result: FloatArray = points / (SPACING * self.step_scale)

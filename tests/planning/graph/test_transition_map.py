@@ -152,3 +152,19 @@ def test_the_frontier_is_known_before_the_search_and_visits_are_counted_once() -
     assert found is not None
     world.search()
     assert np.isfinite(world.steps(far, far)).all()
+
+
+def test_a_point_beyond_known_ground_is_verified_by_nothing() -> None:
+    replay, world = _walks(), TransitionMap(STEP)
+    rows = replay.newest_rows(replay.capacity)
+    # Nobody was right of the wall: its left side is the nearest known ground.
+    left = rows[(replay.achieved_goal[rows, 0] < 1.8) & (replay.steps_left(rows) > 8)]
+    left = left[replay.achieved_goal[replay.later(left, 8), 0] < 1.8]
+    world.add(replay, left)
+    world.search()
+    source, near = np.array([[1.0, 1.0]], np.float32), np.array([[1.5, 1.0]], np.float32)
+    behind = np.array([[2.3, 1.0]], np.float32)
+    ten = np.full(1, 10.0, np.float32)
+    assert world.verify(source, near, ten)[1].all()
+    assert not world.verify(source, behind, ten)[1].any() and not world.knows(behind).any()
+    assert not world.verify(behind, source, ten)[1].any()
