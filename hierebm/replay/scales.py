@@ -13,7 +13,7 @@ from hierebm.types import BoolArray, FloatArray
 # Stored states that the scales are measured on, and the fewest that they may stand on.
 N_STATES, FEWEST_STATES = 10_000, 50
 # A full-speed step is the 95% quantile of the steps seen. An axis on which that is less than this
-# share of the range moves seldom or never, as a block that is pushed, or the world is large.
+# share of the range moves rarely or never, as a block that is pushed, or the world is large.
 FULL_SPEED, SMALL_STEP = 0.95, 0.01
 # An axis whose moves are less than this share of its range does not move, it trembles.
 TREMBLING = 1e-4
