@@ -188,6 +188,12 @@ class Planner(ABC):
             observation[None], achieved_goal[None], plan.subgoal[None]
         )
         nearest, at = plan.nearest
+        # Beyond the edges of plans, predictions run into the critics' largest distance: on the way
+        # there, they do not fall.
+        untold = not np.isfinite(nearest) and steps[0] > self.context.config.max_edge
+        if untold:
+            plan.nearest = nearest, plan.elapsed
+            return False
         if steps[0] <= nearest - PROGRESS:
             plan.nearest = float(steps[0]), plan.elapsed
             return False

@@ -17,6 +17,7 @@ from hierebm.planning.graph_planner import (
     GraphPlanner,
     PlannerConfig,
 )
+from hierebm.planning.planner import PlanState
 from hierebm.planning.samplers import (
     ReplaySampler,
     SubgoalSampler,
@@ -129,6 +130,22 @@ def test_a_subgoal_that_gets_nearer_is_kept_until_its_budget_is_spent() -> None:
         steps += 1
         plan = planner.step(plan, zeros, far - np.array([0.0, 0.5 * steps * STEP[1]], np.float32))
     assert steps == budget
+
+
+def test_a_subgoal_too_far_to_be_told_from_farther_ones_is_not_given_up_early() -> None:
+    planner = make_planner()
+    zeros, far = np.zeros(4, np.float32), np.array([1.0, -2.0], np.float32)
+    plan = PlanState(far, np.random.default_rng(0), learning=False)
+    plan.chase(far, 20.0)
+
+    def missed(steps_away: float) -> bool:
+        plan.elapsed += 1
+        return planner.is_missed(plan, zeros, far + np.array([0.0, 0.2 * steps_away], np.float32))
+
+    assert not any(missed(30 + i) for i in range(12, 0, -1)), "all predicted at 30, the largest"
+    # Within the edges of plans, it counts whether the agent gets nearer.
+    assert not any(missed(steps) for steps in range(20, 10, -1))
+    assert [missed(11) for _ in range(6)].index(True) in (3, 4, 5)
 
 
 def _half_known(**settings: Any) -> GraphPlanner:
