@@ -14,6 +14,8 @@ from hierebm.types import BoolArray, FloatArray
 BALANCED = 256
 # Points nearer than this to an end, as a share of the segment, are no middle.
 NEAR = 0.1
+# Points that are kept for the first segment while later ones are bisected beside it.
+RESERVED = 4
 
 SegmentEnergy = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 """(k, m, goal_dim) points, (k, goal_dim) starts, (k, goal_dim) goals -> (k, m) energies of being
@@ -35,9 +37,10 @@ def recursive_bisection(
 
     Independent draws from E(w | s, g) leave gaps: to cover a way of k hops takes about k log k of
     them, and two draws may lie on two different ways. Here the way is bisected by a point drawn
-    from exp(-E), its halves by others. The first segment is bisected until it is short enough, and
-    only then the others, in order: log k points are enough to set out, and where the hops end the
-    rest of the way is bisected by the next plan. What is left of the n expands further segments.
+    from exp(-E), its halves by others. The first segment is bisected until it is short enough, the
+    others only with points that it will not need: log k points are enough to set out, and where the
+    hops end the rest of the way is bisected by the next plan. Segments are bisected side by side:
+    with many points, a plan asks the energy log k times and not k times.
 
     Args:
         start, goal: (goal_dim,).
@@ -57,8 +60,8 @@ def recursive_bisection(
         a, b = chain[:-1], chain[1:]
         long[new] = too_long(a[new], b[new])
         new[:] = False
-        where = np.flatnonzero(long)
-        where = where[: 1 if long[0] else n - len(chain) + 2]
+        left = n - len(chain) + 2
+        where = np.flatnonzero(long)[: max(1, left - RESERVED) if long[0] else left]
         if not where.size:
             break
         middle, found = _middles(a[where], b[where], points, energy, rng)
