@@ -108,9 +108,9 @@ class OfflineDataset:
             arrays: these three, and any of
 
                 * ``achieved_goals``, used where ``goal`` is None;
-                * ``timeouts``, as D4RL has it: an episode ends at a terminal or a timeout. The next
-                  state of its last row is missing in D4RL's arrays. That row counts as the last
-                  state here, and the transition from it is left out;
+                * ``timeouts``, as D4RL has it: an episode ends at a terminal or a timeout. D4RL's
+                  rows are transitions, the last state of an episode is missing. Its last row counts
+                  as the last state here, and the transition from it is left out;
                 * ``valids``, of OGBench's compact form, where ``terminals`` mark two rows an
                   episode: 0 at its last state.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,8 @@ def load_ogbench(path: str | os.PathLike[str], *, goal: GoalOf | None = None) ->
             f"there is no data set at {str(path)!r}: name an .npz file of OGBench, "
             "ogbench.download_datasets([name]) gets it"
         )
-    arrays = _read(path)
+    with path.open("rb") as stream:
+        arrays = _read(stream, path)
     shape = arrays["observations"].shape
     if goal is None:
         if len(shape) == 2 and shape[1] not in MAZE_OBS_DIMS:
@@ -58,17 +59,20 @@ def load_ogbench(path: str | os.PathLike[str], *, goal: GoalOf | None = None) ->
         raise DatasetError(f"cannot load {str(path)!r}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(stream: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
     try:
         # What is no zip file might be an array, or a pickle, for NumPy.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stream) as archive:
             names = archive.namelist()
-        missing = [key for key in KEYS if f"{key}.npy" not in names]
-        if not missing:
-            with np.load(path, allow_pickle=False) as file:
+        if all(f"{key}.npy" in names for key in KEYS):
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as file:
                 return {key: file[key] for key in KEYS}
-    except OSError:
-        raise
+    except MemoryError as error:
+        raise DatasetError(
+            f"cannot load {str(path)!r}: it needs more memory than is free ({error}); use a larger "
+            "machine, or download it again if it should not be so large"
+        ) from error
     # A damaged file can make the reader raise nearly anything.
     except Exception as error:
         raise DatasetError(
