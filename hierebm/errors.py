@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class CheckpointError(ValueError):
     """A file that cannot be loaded as a checkpoint; the message says why and what to do."""
+
+
+class DatasetError(ValueError):
+    """A file that cannot be read as a data set; the message says why and what to do."""

@@ -16,7 +16,7 @@ FLOORS = (
     ("types", "errors", "files", "settings", "parts"),
     ("envs", "nn"),
     ("checkpoint", "replay", "goal_env"),
-    ("control", "energy"),
+    ("control", "energy", "data"),
     ("planning.graph", "energy.toys"),
     ("planning.samplers", "planning.sequence"),
     ("planning", "episode_loop"),

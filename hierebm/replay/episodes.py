@@ -3,62 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.types import BoolArray, FloatArray, GoalObservation, IntArray
+from hierebm.replay.stored import ROWS_AT_ONCE, StoredEpisodes, StoredStep
+from hierebm.types import BoolArray, FloatArray, IntArray
+
+__all__ = ["EpisodeReplay", "StoredStep"]
 
 # Steps that are stored together, unless it is asked for before: many at once cost a fraction each.
 STORED_AT_ONCE = 128
-
-
-class StoredStep(NamedTuple):
-    """One step of all n environments."""
-
-    observation: FloatArray
-    """(n, obs_dim)"""
-    achieved_goal: FloatArray
-    """(n, goal_dim)"""
-    goal: FloatArray
-    """(n, goal_dim) what the low level was given at this step, not the environment's own goal."""
-    action: FloatArray
-    """(n, action_dim)"""
-    next_observation: FloatArray
-    """(n, obs_dim)"""
-    next_achieved_goal: FloatArray
-    """(n, goal_dim)"""
-    failure: BoolArray
-    """(n,) terminated without any goal being reached."""
-    ended: BoolArray
-    """(n,) terminated or truncated: the next step is the first of a new episode."""
-    valid: BoolArray
-    """(n,) False where nothing happened and nothing is stored."""
-
-    @classmethod
-    def between(
-        cls,
-        before: GoalObservation,
-        goal: FloatArray,
-        action: FloatArray,
-        after: GoalObservation,
-        failure: BoolArray,
-        ended: BoolArray,
-        valid: BoolArray,
-    ) -> StoredStep:
-        """The step that led from one batch of observations to the next."""
-        return cls(
-            before.observation,
-            before.achieved_goal,
-            goal,
-            action,
-            after.observation,
-            after.achieved_goal,
-            failure,
-            ended,
-            valid,
-        )
 
 
 class EpisodeReplay:
@@ -219,6 +175,67 @@ class EpisodeReplay:
             if step in with_ends:
                 after[ended[step]] = 0.0
         return arcs[:-1]
+
+    def add_episodes(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        action: FloatArray,
+        episode_end: BoolArray,
+    ) -> None:
+        """Store whole episodes, N states in time order: what :meth:`add` makes of their steps, bit
+        for bit and without failures, at a fraction of a microsecond a row.
+
+        Episodes that are running end first, in all environments. Several environments get a run of
+        consecutive episodes each, of about as many rows. What is too much for the buffer overwrites
+        the oldest rows. Episodes of one state hold no transition and are left out.
+
+        10 million rows of a point maze (2 numbers for each of state, goal and action) take 460 MB
+        in the buffer, and 40 MB more while they are written.
+
+        Args:
+            observation: (N, obs_dim)
+            achieved_goal: (N, goal_dim)
+            goal: (N, goal_dim) what was chased, ignored in the last state of an episode.
+            action: (N, action_dim) in [-1, 1], ignored in the last state of an episode.
+            episode_end: (N,) the last state of an episode; the last row is one.
+
+        Raises:
+            ValueError: shapes disagree with each other or with this buffer, or the last episode
+                has no end; nothing was stored.
+        """
+        episodes = StoredEpisodes(observation, achieved_goal, goal, action, episode_end)
+        episodes.check(*(a.shape[1] for a in (self.observation, self.goal, self.action)))
+        self.close_episodes()
+        for env, run in enumerate(episodes.with_transitions().split(self.n_envs)):
+            if len(run.episode_end):
+                self._write_episodes(env, run)
+                self.n_added += int(np.count_nonzero(~run.episode_end))
+
+    def _write_episodes(self, env: int, episodes: StoredEpisodes) -> None:
+        begun, n = int(self.time[env]), len(episodes.episode_end)
+        arc_length, ends = episodes.arc_length(), np.flatnonzero(episodes.episode_end)
+        start = 0
+        while start < n:
+            # Pieces that lie one after the other in the ring, so that no index is needed.
+            slot = (begun + start) % self.n_slots
+            stop = min(n, start + ROWS_AT_ONCE, start + self.n_slots - slot)
+            here = slice(slot * self.n_envs + env, (slot + stop - start) * self.n_envs, self.n_envs)
+            there = slice(start, stop)
+            has_action = ~episodes.episode_end[there]
+            self.observation[here] = episodes.observation[there]
+            self.achieved_goal[here] = episodes.achieved_goal[there]
+            self.arc_length[here] = arc_length[there]
+            self.has_action[here] = has_action
+            self.episode_end[here] = begun + ends[np.searchsorted(ends, np.arange(start, stop))]
+            # Where no action was taken, the rest of a row is what it was.
+            np.copyto(self.goal[here], episodes.goal[there], where=has_action[:, None])
+            np.copyto(self.action[here], episodes.action[there], where=has_action[:, None])
+            np.copyto(self.failure[here], False, where=has_action)
+            start = stop
+        self.time[env] = self.episode_start[env] = begun + n
+        self._open_episodes(self._flat(self.time[[env]], env))
 
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
