@@ -59,6 +59,7 @@ class LearningLoop:
                 goal = self._goals(self._observation)
                 action = self._explore(self._observation, goal)
                 self._blocks.begin(due, self._observation, goal, action)
+            before = self._observation
             step = self.env.step(self._blocks.action)
             self._store(step)
             self._observation = step.current
@@ -69,7 +70,7 @@ class LearningLoop:
             agent.num_episodes += ended
             if ended:
                 progress.look()
-            if callbacks is not None and not self._tell(callbacks, step):
+            if callbacks is not None and not self._tell(callbacks, before, step):
                 break
             self._train()
             if callbacks is not None:
@@ -140,11 +141,13 @@ class LearningLoop:
                 )
             )
 
-    def _tell(self, callbacks: BaseCallback, step: StepResult) -> bool:
+    def _tell(self, callbacks: BaseCallback, before: GoalObservation, step: StepResult) -> bool:
         """Whether the callbacks want to go on after this step."""
         self.agent.replay_buffer.flush()
         outcome = {"rewards": step.reward, "dones": step.ended, "infos": step.infos}
+        # What Stable-Baselines3's callbacks look at, then the whole of it.
         callbacks.update_locals({"actions": self._blocks.action, **outcome, "self": self.agent})
+        callbacks.update_locals({"observation": before, "step": step})
         if not callbacks.on_step():
             return False
         callbacks.on_rollout_end()

@@ -20,7 +20,7 @@ FLOORS = (
     ("planning.graph", "energy.toys"),
     ("planning.samplers", "planning.sequence"),
     ("planning", "episode_loop"),
-    ("evaluation", "diagnosis"),
+    ("evaluation", "diagnosis", "recording"),
     ("plotting",),
     ("logging",),
     ("callbacks",),

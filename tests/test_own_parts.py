@@ -19,6 +19,7 @@ from hierebm.control.ddpg import DistanceDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG
 from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.samplers import EBMSampler, ReplaySampler
+from hierebm.replay import TransitionBatch
 from tests import toys
 
 SMALL: dict[str, Any] = {**toys.SMALL, "train_freq": 4, "energy_train_freq": 200, "seed": 0}
@@ -76,6 +77,15 @@ def test_what_is_no_such_part_is_refused_before_anything_is_learned(name: str) -
     for wrong in (3, dict, EBMSampler if name != "subgoal_sampler" else GraphPlanner):
         with pytest.raises(TypeError, match=f"{name} must be one of"):
             HierarchicalEBMAgent(**{name: wrong})
+
+
+def test_a_low_level_that_knows_no_behaviour_term_learns_online() -> None:
+    class Old(DistanceDDPG):
+        def update(self, batch: TransitionBatch) -> dict[str, float]:  # type: ignore[override]
+            return super().update(batch)
+
+    agent = HierarchicalEBMAgent(low_level=Old, **SMALL).learn("PointMassGoal-v0", 260)
+    assert type(agent.low_level) is Old and agent.n_updates > 0
 
 
 def test_a_frozen_low_level_is_never_updated() -> None:

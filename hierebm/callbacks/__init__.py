@@ -16,6 +16,7 @@ from hierebm.callbacks.evaluation import EvalCallback, StopTrainingOnSuccess
 from hierebm.callbacks.make import MaybeCallback, make_callback
 from hierebm.callbacks.plans import PlanFigureCallback
 from hierebm.callbacks.progress import ProgressBarCallback
+from hierebm.callbacks.record import RecordCallback
 
 __all__ = [
     "BaseCallback",
@@ -28,6 +29,7 @@ __all__ = [
     "MaybeCallback",
     "PlanFigureCallback",
     "ProgressBarCallback",
+    "RecordCallback",
     "StopTrainingOnSuccess",
     "make_callback",
 ]

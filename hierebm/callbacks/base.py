@@ -21,7 +21,10 @@ class BaseCallback(ABC):
         model: the agent, from ``init_callback`` on.
         num_timesteps: env steps so far, over all sub-envs.
         n_calls: how often ``on_step`` was called; one call is a step of every sub-env.
-        locals, globals: variables of the training loop.
+        locals, globals: variables of the training loop. After a step, ``locals`` has ``actions``
+            (n, action_dim) in [-1, 1], ``rewards``, ``dones`` and ``infos`` as Stable-Baselines3's,
+            ``observation``, the states (a ``GoalObservation``) that the actions were taken in, and
+            ``step``, the ``StepResult`` (``hierebm/goal_env/adapter.py``) with the true next ones.
         parent: the callback that triggers this one, if any.
     """
 

@@ -26,6 +26,7 @@ from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
 from hierebm.goal_env.make import make_env
 from hierebm.plotting.pictures import draw_agent, save_figure
+from hierebm.recording import default_dataset_id, record_episodes
 from hierebm.settings import setting_rows
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
@@ -98,6 +99,25 @@ def evaluate(args: argparse.Namespace) -> None:
         with atomic_write(args.json) as file:
             file.write((json.dumps(row, indent=1) + "\n").encode())
         print(f"wrote {args.json}")
+
+
+def record(args: argparse.Namespace) -> None:
+    """Write what a checkpoint's agent does as a Minari data set."""
+    agent, env_id, env_kwargs = load_agent(args.checkpoint, args.env, _env_kwargs(args))
+    dataset_id = args.dataset_id or default_dataset_id(env_id)
+    episodes = record_episodes(
+        agent,
+        env_id,
+        args.episodes,
+        dataset_id,
+        seed=args.seed,
+        options=_options(args),
+        env_kwargs=env_kwargs,
+        overwrite=args.overwrite,
+        progress_bar=True,
+    )
+    print(EvaluationResult.from_episodes(episodes))
+    print(f"wrote {dataset_id}; read it with: minari.load_dataset({dataset_id!r})")
 
 
 def plot(args: argparse.Namespace) -> None:

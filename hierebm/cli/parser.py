@@ -111,6 +111,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write every episode there")
 
+    record = command("record", "write what a checkpoint's agent does as a Minari data set")
+    _add_checkpoint_arguments(record)
+    _add_task_arguments(record)
+    record.add_argument(
+        "--episodes", type=_positive, default=100, metavar="N", help="default: %(default)s"
+    )
+    record.add_argument(
+        "--dataset-id",
+        metavar="ID",
+        help="NAMESPACE/NAME-v0; default: hierebm/ENV_ID-agent-v0",
+    )
+    record.add_argument("--overwrite", action="store_true", help="replace a data set of this id")
+
     plot = command("plot", "draw the plans, energies and episodes of a checkpoint")
     _add_checkpoint_arguments(plot)
     _add_task_arguments(plot)

@@ -66,11 +66,21 @@ class LowLevel(ABC):
         give the largest distance.
         """
 
-    def update(self, batch: TransitionBatch) -> dict[str, float]:
+    def update(self, batch: TransitionBatch, behavior_weight: float = 0.0) -> dict[str, float]:
         """One gradient step on relabelled transitions; returns ``train/*`` metrics.
+
+        Learning online calls ``update(batch)``: a low level that takes no ``behavior_weight``
+        learns there, but not from offline data.
+
+        Args:
+            batch: rows of experience, each with a goal.
+            behavior_weight: at least 0, how much the policy is held to the actions of the batch
+                (behaviour term). Data that others collected says nothing of other actions, and
+                critics are wrong about them.
 
         Raises:
             TypeError: for a low level that does not learn.
+            ValueError: for a weight, where it has no behaviour term.
         """
         raise TypeError(f"{type(self).__name__} does not learn: set trainable = False")
 

@@ -148,12 +148,20 @@ class DistanceDDPG(LowLevel):
 
     # ------------------------------------------------------------------ learning
 
-    def update(self, batch: TransitionBatch) -> dict[str, float]:
+    def update(self, batch: TransitionBatch, behavior_weight: float = 0.0) -> dict[str, float]:
         """One gradient step of critics and actor, then a step of the targets.
+
+        Args:
+            batch: B rows of experience, each with a goal.
+            behavior_weight: w >= 0 of the behaviour term, w / B sum |actor(s, g) - a|^2 with the
+                actions a of the batch, added to the actor's loss (TD3+BC, Fujimoto & Gu 2021,
+                arXiv 2106.06860, section 5). Their lambda, on the other term, brings Q to a
+                common size; here the other term is in steps in every environment, and so is w.
 
         Returns:
             ``train/critic_loss`` (summed over the ensemble), ``train/actor_loss`` (mean predicted
-            steps plus penalty), ``train/distance_mean`` (predicted steps of the batch).
+            steps plus penalty plus weighted behaviour term), ``train/distance_mean`` (predicted
+            steps of the batch) and, with a weight, ``train/behavior_loss`` (the term without it).
         """
         observation, achieved, action, next_observation, next_achieved, goal = map(
             self._tensor,
@@ -184,9 +192,15 @@ class DistanceDDPG(LowLevel):
         # The critics are constants here: no gradient of their weights is computed.
         self.critics.requires_grad_(False)
         pre_tanh = self.actor(features)
-        outputs_pi = self.critics(torch.cat([features, torch.tanh(pre_tanh)], -1))
+        chosen = torch.tanh(pre_tanh)
+        outputs_pi = self.critics(torch.cat([features, chosen], -1))
         distance = self.head.distance(outputs_pi).mean()
         actor_loss = distance + PREACTIVATION_PENALTY * pre_tanh.square().mean()
+        behavior = {}
+        if behavior_weight:
+            imitation = (chosen - action).square().sum(-1).mean()
+            actor_loss = actor_loss + behavior_weight * imitation
+            behavior["train/behavior_loss"] = float(imitation.detach())
         self.actor_optimizer.zero_grad()
         actor_loss.backward()
         self.actor_optimizer.step()
@@ -198,6 +212,7 @@ class DistanceDDPG(LowLevel):
             "train/critic_loss": float(critic_loss.detach()),
             "train/actor_loss": float(actor_loss.detach()),
             "train/distance_mean": float(distance.detach()),
+            **behavior,
         }
 
     # ------------------------------------------------------------------- queries

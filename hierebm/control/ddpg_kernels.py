@@ -100,7 +100,7 @@ class FastDistanceDDPG(DistanceDDPG):
     # ------------------------------------------------------------------ learning
 
     @torch.inference_mode()
-    def update(self, batch: TransitionBatch) -> dict[str, float]:
+    def update(self, batch: TransitionBatch, behavior_weight: float = 0.0) -> dict[str, float]:
         """One gradient step of critics and actor, then a step of the targets; see the parent."""
         n, n_features = len(batch.observation), self._n_features
         # One pass over the features of both states; columns of an input are [features, action].
@@ -131,6 +131,12 @@ class FastDistanceDDPG(DistanceDDPG):
             parameters=False, input_columns=slice(n_features, self._n_inputs)
         )
         assert gradient is not None
+        behavior = {}
+        if behavior_weight:
+            # d/d(action) of weight / n * sum((action - batch.action)^2)
+            error = actions - self._tensor(batch.action)
+            gradient.add_(error, alpha=2.0 * behavior_weight / n)
+            behavior["train/behavior_loss"] = float(error.square_().sum()) / n
         # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)
         penalty = PREACTIVATION_PENALTY / pre_tanh.numel()
         gradient.mul_(1.0 - actions.square()).add_(pre_tanh, alpha=2.0 * penalty)
@@ -139,10 +145,14 @@ class FastDistanceDDPG(DistanceDDPG):
         self.actor_optimizer.step()
 
         polyak_(self._flat_actor_target, self._flat_actor, self.config.tau)
+        actor_loss = float(distance) + penalty * float(squares)
+        if behavior:
+            actor_loss += behavior_weight * behavior["train/behavior_loss"]
         return {
             "train/critic_loss": float(critic_loss),
-            "train/actor_loss": float(distance) + penalty * float(squares),
+            "train/actor_loss": actor_loss,
             "train/distance_mean": float(distance),
+            **behavior,
         }
 
     def _inputs(

@@ -208,7 +208,7 @@ class SB3LowLevel(LowLevel):
 
     # ------------------------------------------------------------------ learning
 
-    def update(self, batch: TransitionBatch) -> dict[str, float]:
+    def update(self, batch: TransitionBatch, behavior_weight: float = 0.0) -> dict[str, float]:
         """One gradient step by the model's own ``train``.
 
         Returns:
@@ -217,9 +217,15 @@ class SB3LowLevel(LowLevel):
 
         Raises:
             TypeError: if the model is frozen.
+            ValueError: for a ``behavior_weight``, which its losses know nothing of.
         """
         if not self.trainable:
             return super().update(batch)
+        if behavior_weight:
+            raise ValueError(
+                f"{type(self.model).__name__} of Stable-Baselines3 has no behaviour term: leave "
+                "behavior_weight at 0, or learn with the low level of this package"
+            )
         logger = Logger(None, [])
         mine = {"replay_buffer": _OneBatch(self._samples(batch)), "_logger": logger}
         start = {"_current_progress_remaining": 1.0}

@@ -35,7 +35,7 @@ class GoalReward:
         self._compute_reward = _find_compute_reward(env)
         self._box: Any = observation_space["desired_goal"]
         self._to_achieved, self._to_goal = (
-            _conversion(observation_space[key]) for key in ("achieved_goal", "desired_goal")
+            conversion(observation_space[key]) for key in ("achieved_goal", "desired_goal")
         )
         # Whether batches may be asked for; None until it was tried on goals that differ.
         self._batched: bool | None = None
@@ -222,8 +222,8 @@ def _largest(
     return near
 
 
-def _conversion(box: Any) -> Callable[[FloatArray], NDArray[Any]]:
-    """What makes (n, *shape) goals of a space out of float32 rows."""
+def conversion(box: Any) -> Callable[[FloatArray], NDArray[Any]]:
+    """What makes (n, *shape) values of a Box out of float32 rows."""
     dtype = box.dtype
     if dtype.kind == "f":
         most = min(float(np.finfo(dtype).max), float(np.finfo(np.float32).max))

@@ -15,6 +15,7 @@ from hierebm import DDPGHERConfig, HierarchicalEBMConfig
 from hierebm.cli.commands import format_rows, parse_settings, parse_value
 from hierebm.cli.names import AGENTS
 from hierebm.cli.parser import main
+from tests.recording.test_recording import needs_minari
 
 TINY = ["--total-timesteps", "260", "--seed", "0", "--no-progress-bar"]
 SETTINGS = {
@@ -119,6 +120,33 @@ def test_evaluate_on_another_map(trained, capsys):
     assert "over 1 episodes" in capsys.readouterr().out
 
 
+@needs_minari
+def test_record_writes_a_data_set_and_replaces_it_on_demand(trained, capsys, tmp_path, monkeypatch):
+    import minari
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    argv = ["record", str(trained / "agent.zip"), "--distance", "0.5", "0.8", "--layout", "u"]
+    assert main([*argv, "--episodes", "3", "--seed", "1"]) == 0
+    printed = capsys.readouterr().out
+    name = "hierebm/PointMassGoal-v0-agent-v0"
+    assert "over 3 episodes" in printed and f"wrote {name}" in printed
+    dataset = minari.load_dataset(name)
+    assert dataset.total_episodes == 3 and dataset.spec.env_spec.kwargs == {"layout": "u"}
+    assert dataset.storage.metadata["algorithm_name"] == "HierarchicalEBMAgent"
+    assert main([*argv, "--episodes", "2"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*argv, "--episodes", "2", "--overwrite"]) == 0
+    assert main([*argv, "--episodes", "1", "--dataset-id", "mine/few-v3"]) == 0
+    counts = {key: row["total_episodes"] for key, row in minari.list_local_datasets().items()}
+    assert counts == {name: 2, "mine/few-v3": 1}
+
+
+def test_record_says_what_to_install(trained, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "minari", None)
+    assert main(["record", str(trained / "agent.zip")]) == 1
+    assert 'pip install "hierebm[minari]"' in capsys.readouterr().err
+
+
 def test_diagnose_prints_the_report_and_writes_its_figures(trained, capsys, tmp_path):
     checkpoint, out = str(trained / "agent.zip"), tmp_path / "diagnosis.json"
     assert main(["diagnose", checkpoint, "--json", str(out)]) == 0
@@ -189,6 +217,7 @@ def test_plot_writes_pictures(trained, capsys, tmp_path):
         (["train", "--set", "tau.x=1"], "tau must be a number"),
         (["train", "--out", "."], "name a file in it"),
         (["evaluate", "."], "name a file in it"),
+        (["record", "missing.zip"], "no checkpoint"),
         (["diagnose", "missing.zip"], "no checkpoint"),
         (["diagnose", "missing.zip", "--json", "."], "name a file in it"),
     ],

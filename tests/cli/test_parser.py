@@ -21,7 +21,7 @@ def test_help_needs_no_heavy_import():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for command in ("train", "evaluate", "plot", "demo", "gallery", "settings"):
+    for command in ("train", "evaluate", "record", "plot", "demo", "gallery", "settings"):
         assert command in result.stdout
 
 
@@ -32,7 +32,9 @@ def test_python_dash_m_is_the_same_command():
     assert result.stdout == f"hierebm {hierebm.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "plot", "demo", "gallery", "settings"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "record", "plot", "demo", "gallery", "settings"]
+)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

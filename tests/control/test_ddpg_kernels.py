@@ -98,6 +98,82 @@ def test_one_update_is_exact_to_rounding(name: str) -> None:
             torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-6)
 
 
+def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
+    """Mean over rows of the squared difference between the actor's actions and the batch's."""
+    chosen = agent.act(batch.observation, batch.achieved_goal, batch.goal)
+    return float(np.square(chosen - batch.action).sum(-1).mean())
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("weight", [0.3, 20.0])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_behaviour_term_has_the_gradient_of_float64_autograd(
+    name: str, weight: float, kernels: bool
+) -> None:
+    with_term, without = make(CONFIGS[name], kernels), make(CONFIGS[name], kernels)
+    (batch,) = batches(1)
+    actor = copy.deepcopy(with_term.actor).double()
+    arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
+    chosen = torch.tanh(actor(with_term.features(*arrays).double()))
+    expected = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1).mean()
+    (weight * expected).backward()
+
+    metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
+    assert metrics.keys() - plain.keys() == {"train/behavior_loss"}
+    assert metrics["train/behavior_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    added = metrics["train/actor_loss"] - plain["train/actor_loss"]
+    assert added == pytest.approx(weight * expected.item(), rel=1e-4)
+    for key in ("train/critic_loss", "train/distance_mean"):
+        assert metrics[key] == plain[key]
+    for p, q, r in zip(
+        with_term.actor.parameters(), without.actor.parameters(), actor.parameters(), strict=True
+    ):
+        assert r.grad is not None and (r.grad != 0).any()
+        torch.testing.assert_close((p.grad - q.grad).double(), r.grad, rtol=1e-3, atol=1e-5)
+    # The term is the actor's alone.
+    for p, q in zip(with_term.critics.parameters(), without.critics.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_updates_with_behaviour_term_equal_the_reference(name: str) -> None:
+    reference, fast = make(CONFIGS[name], kernels=False), make(CONFIGS[name], kernels=True)
+    start = parameters(reference)
+    for i, batch in enumerate(batches(30)):
+        rows = dataclasses.asdict(batch)
+        metrics = fast.update(batch, behavior_weight=2.0)
+        for field, values in rows.items():
+            np.testing.assert_array_equal(getattr(batch, field), values)
+        expected = reference.update(batch, behavior_weight=2.0)
+        assert metrics == pytest.approx(expected, rel=1e-3, abs=1e-4), i
+    difference = (parameters(reference) - parameters(fast)).abs().max()
+    assert difference < 0.01 * (parameters(reference) - start).abs().max()
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_no_weight_no_term(kernels: bool) -> None:
+    plain, zero = (make(CONFIGS["categorical"], kernels) for _ in range(2))
+    for batch in batches(5):
+        metrics = plain.update(batch)
+        assert zero.update(batch, behavior_weight=0.0) == metrics
+        assert set(metrics) == {"train/critic_loss", "train/actor_loss", "train/distance_mean"}
+    assert torch.equal(parameters(plain), parameters(zero))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_large_weight_makes_the_actor_imitate(kernels: bool) -> None:
+    held, free = (make(CONFIGS["categorical"], kernels) for _ in range(2))
+    (batch,) = batches(1)
+    before = imitation(held, batch)
+    for _ in range(300):
+        metrics = held.update(batch, behavior_weight=100.0)
+        free.update(batch)
+    after = imitation(held, batch)
+    assert after < 0.1 * before
+    assert metrics["train/behavior_loss"] == pytest.approx(after, rel=0.1)
+    assert imitation(free, batch) > 0.5 * before
+
+
 @pytest.mark.parametrize("n_fourier", [0, 5])
 @pytest.mark.parametrize("rows", [1, 7])
 def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) -> None:
@@ -178,6 +254,7 @@ def test_neither_earlier_queries_nor_the_place_of_arrays_change_a_bit(
         (batch,) = batches(1, rows=rows, seed=rows)
         elsewhere = TransitionBatch(**{k: lying_at(v, offset) for k, v in vars(batch).items()})
         assert fresh.update(batch) == used.update(elsewhere), rows
+        assert fresh.update(batch, 0.7) == used.update(elsewhere, 0.7), rows
         for expected, got in zip(query(fresh, batch), query(used, elsewhere), strict=True):
             np.testing.assert_array_equal(got, expected)
     assert torch.equal(parameters(fresh), parameters(used))

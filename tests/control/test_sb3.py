@@ -259,6 +259,12 @@ def test_a_frozen_model_keeps_every_weight_while_the_high_level_learns() -> None
         low.update(line_batch(8, np.random.default_rng(0)))
 
 
+def test_a_behaviour_term_is_refused() -> None:
+    low = SB3LowLevel(make_model("TD3"))
+    with pytest.raises(ValueError, match=r"TD3 .* no behaviour term: leave behavior_weight at 0"):
+        low.update(line_batch(8, np.random.default_rng(0)), behavior_weight=1.0)
+
+
 @every_kind
 def test_an_agent_trains_saves_and_loads_it(kind: str, tmp_path: Path) -> None:
     agent = HierarchicalEBMAgent(seed=0, low_level=SB3LowLevel(make_model(kind)), **PLANNING)
