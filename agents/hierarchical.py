@@ -45,6 +45,7 @@ class HierarchicalEBMAgent(GoalAgent):
     def _make_high_level(self, spaces: GoalSpaces) -> HighLevel:
         return HighLevel(
             spaces.goal_dim,
+            spaces.action_dim,
             self.config,
             self.low_level,
             self._reached,

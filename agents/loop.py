@@ -122,7 +122,7 @@ class LearningLoop:
             self._is_checked = True
         action = agent.noise.add(action)
         if self._follower is not None and any(walking := self._follower.random_walk):
-            action[walking] = self._random_walk.step()[walking]
+            action[walking] = self._follower.walk(self._random_walk.step())[walking]
         return action
 
     def _store(self, step: StepResult) -> None:

@@ -5,8 +5,8 @@ and Stable-Baselines3's DDPG+HER and SAC+HER with the same held actions. Success
 end of the episode and, besides, at any step of it. ``cpu_s`` is the processor time inside ``learn``
 alone: of one thread, the seconds that it takes on a core of its own.
 
-Two runs at a time, each in a process of its own on one thread. All of it takes many hours: a run
-that was interrupted goes on where it was.
+As many runs at a time as there are cores, each in a process of its own on one thread. All of it
+takes many hours on a few cores: a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.jobs import Finished, Job, rows_of
@@ -26,14 +27,14 @@ from benchmarks.robotics.picture import draw
 from benchmarks.robotics.worlds import WORLDS, World
 from hierebm.nn.threads import available_cores
 
-PARALLEL = 2
-
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "hierarchical": ("HierarchicalEBMAgent", {}),
     "flat": ("DDPGHERAgent", {}),
     "sorb": ("HierarchicalEBMAgent", {"subgoal_sampler": "replay"}),
 }
 """Method -> class of the agent, and what differs from its defaults."""
+FEW_NODES = 16
+"""Nodes of the small graph that a learned agent is tried with, too."""
 PEERS = ("SB3 DDPG+HER", "SB3 SAC+HER")
 
 
@@ -79,7 +80,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     # One thread each: the workers read this before they import torch.
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(PARALLEL, available_cores()), mp_context=context) as workers:
+    with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
         # Method by method: what is interrupted has whole columns. The longest first.
         rank = {method: i for i, method in enumerate(("hierarchical", "sorb", "flat", *PEERS))}
         order_of_work = sorted(order, key=lambda job: (rank[job[2]], -job[1].steps))
@@ -119,6 +120,7 @@ def train(world: World, method: str, seed: int, effort: Effort) -> list[dict[str
         rates = result.success_rate, result.reached_rate
         curve.append((learner.num_timesteps, round(cpu_s, 2), *rates))
     final = world.evaluate(learner, lanes, effort.tasks, seed=2)
+    plans = _plans(learner, world, lanes, effort) if method == "hierarchical" else {}
     lanes.close()
     return [
         {
@@ -137,8 +139,25 @@ def train(world: World, method: str, seed: int, effort: Effort) -> list[dict[str
             "reached_ci95": [round(bound, 3) for bound in final.reached_ci95],
             "steps": round(final.mean_ep_length, 1),
             "curve": curve,
+            **plans,
         }
     ]
+
+
+def _plans(agent: Any, world: World, lanes: Any, effort: Effort) -> dict[str, Any]:
+    """What a plan costs, and what the same agent does with a quarter of the nodes."""
+    from hierebm import HierarchicalEBMAgent
+
+    few: dict[str, Any] = {"n_subgoals": FEW_NODES, "bisection": True}
+    with TemporaryDirectory() as folder:
+        agent.save(Path(folder) / "agent.zip")
+        other = HierarchicalEBMAgent.load(Path(folder) / "agent.zip", env=world.make(), **few)
+    result = world.evaluate(other, lanes, effort.tasks, seed=2)
+    plan_ms, few_plan_ms = (
+        round(a.high_level.planner.stats_of_predict.pop().get("graph/plan_ms", 0.0), 1)
+        for a in (agent, other)
+    )
+    return {"plan_ms": plan_ms, "few_nodes": result.reached_rate, "few_plan_ms": few_plan_ms}
 
 
 def _learner(world: World, method: str, seed: int) -> Any:

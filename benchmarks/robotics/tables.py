@@ -36,6 +36,20 @@ def robotics(rows: list[Row]) -> list[str]:
                 for (world, method), group in grouped(rows, "world", "method", keep_order=True)
             ],
         ),
+        table(
+            "world|a plan|ever reached with 16 nodes by recursive bisection|a plan of those",
+            [
+                [
+                    world,
+                    middle([row["plan_ms"] for row in group], 2, " ms"),
+                    each(group, "few_nodes", 2),
+                    middle([row["few_plan_ms"] for row in group], 2, " ms"),
+                ]
+                for (world,), group in grouped(
+                    [row for row in rows if "plan_ms" in row], "world", keep_order=True
+                )
+            ],
+        ),
         "Actions are held for as many environment steps as our agents choose to in that world, for "
         "everybody. All learn online and from scratch; figures of OGBench's paper are those of "
         "offline learning from its data sets and cannot be ranked with these.",

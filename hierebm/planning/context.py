@@ -10,6 +10,7 @@ import torch
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph.edges import DistanceModel, EdgeRules, GraphConfig
 from hierebm.planning.graph.nodes import NodePool
+from hierebm.planning.graph.novelty_walk import NoveltyWalk
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray, ReachedFn
@@ -37,6 +38,8 @@ class PlanningContext:
     """Stored states that nodes are made of; None until there is enough experience."""
     transition_map: TransitionMap | None = None
     """Which landmarks trajectories joined; None where the settings do without."""
+    novelty_walk: NoveltyWalk | None = None
+    """How the frontier is explored; None with the map."""
     edge_cutoff: EdgeCutoff | None = None
     """Up to how many predicted steps subgoals are reached; None where that is not estimated."""
 

@@ -109,3 +109,11 @@ class PlanFollower:
     def random_walk(self) -> Sequence[bool]:
         """Whether each plan asks for random actions instead of its subgoal, n of them."""
         return [plan is not None and plan.random_walk for plan in self.plans]
+
+    def walk(self, random: FloatArray) -> FloatArray:
+        """(n, action_dim) random actions -> those that the plans' walks ask for, where they do."""
+        action = random.copy()
+        for i, plan in enumerate(self.plans):
+            if getattr(plan, "walk", None) is not None:
+                action[i] = plan.walk.action
+        return action

@@ -226,11 +226,13 @@ class GraphPlanner(Planner):
             return self._stay(plan, reached)
         missed = self.is_missed(plan, observation, achieved_goal)
         if plan.random_walk and not missed:
+            self._walk(plan, achieved_goal)
             return plan
         if plan.exploring and not plan.random_walk and reached and plan.way:
             plan.chase(*plan.way.pop(0))
         elif plan.exploring and not plan.random_walk and (reached or missed):
-            plan.random_walk, plan.elapsed, plan.budget = True, 0.0, RANDOM_WALK_STEPS
+            plan.walk_at_random(RANDOM_WALK_STEPS)
+            self._walk(plan, achieved_goal)
         elif not plan.path and (reached or missed):
             return self.replan(plan, observation, achieved_goal)
         elif reached:
@@ -243,6 +245,11 @@ class GraphPlanner(Planner):
             plan.graph.block(achieved_goal, plan.subgoal)
             return self.replan(plan, observation, achieved_goal)
         return plan
+
+    def _walk(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
+        """Choose what to do next on a walk from the frontier."""
+        if (novelty := self.context.novelty_walk) is not None:
+            plan.walk = novelty.step(plan.walk, achieved_goal, plan.elapsed, plan.rng)
 
     def _stay(self, plan: GraphPlan, reached: bool) -> GraphPlan:
         """The same plan, to stay on the final goal; ``reached``: its subgoal is reached, too."""

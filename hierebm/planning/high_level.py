@@ -15,6 +15,7 @@ from hierebm.planning.graph.diagnostics import edge_calibration, edges_between
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph.edges import DistanceModel
 from hierebm.planning.graph.nodes import NodePool
+from hierebm.planning.graph.novelty_walk import NoveltyWalk
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.planner import Log, Planner
@@ -32,7 +33,7 @@ class HighLevel:
     """Owns the node pool, the transition map, the edge cutoff, the sampler and the planner.
 
     Args:
-        goal_dim: length of a point of goal space.
+        goal_dim, action_dim: lengths of a point of goal space and of an action.
         config: all settings of the agent.
         model: the low level, whose distances join nodes.
         reached: whether an achieved goal counts as a goal.
@@ -47,6 +48,7 @@ class HighLevel:
     def __init__(
         self,
         goal_dim: int,
+        action_dim: int,
         config: Any,
         model: DistanceModel,
         reached: ReachedFn,
@@ -56,6 +58,7 @@ class HighLevel:
         planner: Any,
         subgoal_sampler: Any,
     ) -> None:
+        self._action_dim = action_dim
         self.context = PlanningContext(config, goal_dim, model, reached, generator, device)
         self.context.action_repeat = config.action_repeat or 1
 
@@ -88,6 +91,8 @@ class HighLevel:
         self.context.scales = scales
         if self.planner.uses_graph and self.context.config.unverified_cost > 1.0:
             self.context.transition_map = TransitionMap(scales.step)
+            known = self.context.transition_map
+            self.context.novelty_walk = NoveltyWalk(known, self._action_dim)
 
     # ------------------------------------------------------------------- learning
 
@@ -103,6 +108,8 @@ class HighLevel:
             new = stored - self.mapped
             rows = replay.newest_rows(new + 16 * replay.n_envs)
             self.context.transition_map.add(replay, rows, new)
+            assert self.context.novelty_walk is not None
+            self.context.novelty_walk.learn(replay, rows[len(rows) - min(new, len(rows)) :])
         self.mapped = stored
 
     def learn(
@@ -163,6 +170,8 @@ class HighLevel:
             arrays["pool/achieved_goal"] = context.pool.achieved_goal
         if context.transition_map is not None:
             arrays |= _under("transition_map", context.transition_map.state_dict())
+        if context.novelty_walk is not None:
+            arrays |= _under("novelty_walk", context.novelty_walk.state_dict())
         if context.edge_cutoff is not None:
             arrays |= _under("edge_cutoff", context.edge_cutoff.state_dict())
         return arrays
@@ -177,6 +186,8 @@ class HighLevel:
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
             context.transition_map.load_state_dict(_below("transition_map", arrays))
+        if context.novelty_walk is not None and "novelty_walk/tried" in arrays:
+            context.novelty_walk.load_state_dict(_below("novelty_walk", arrays))
         if context.edge_cutoff is not None and "edge_cutoff/outcomes" in arrays:
             context.edge_cutoff.load_state_dict(_below("edge_cutoff", arrays))
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.planning.context import PlanningContext
+from hierebm.planning.graph.novelty_walk import Walk
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.replay import EpisodeReplay
@@ -45,6 +46,8 @@ class PlanState:
     """(goal_dim,) what the low level chases now."""
     random_walk: bool = field(default=False, init=False)
     """Take random actions instead of chasing the subgoal."""
+    walk: Walk | None = field(default=None, init=False)
+    """Those to take; None where any will do."""
     predicted: float = field(default=0.0, init=False)
     """Steps that the current subgoal should take."""
     budget: int = field(default=0, init=False)
@@ -63,6 +66,11 @@ class PlanState:
         self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0.0
         self.budget = int(BUDGET_FACTOR * predicted) + BUDGET_SLACK
         self.asked, self.nearest = -ASK, (float("inf"), 0.0)
+
+    def walk_at_random(self, steps: int) -> None:
+        """Take random actions for that many steps."""
+        self.random_walk, self.walk = True, None
+        self.elapsed, self.budget = 0.0, steps
 
     def stay(self) -> None:
         """Chase the final goal, which is reached now; the budget begins when the agent leaves it.

@@ -122,10 +122,15 @@ class TransitionMap:
 
     def knows(self, points: FloatArray) -> BoolArray:
         """(n, goal_dim) -> (n,) whether a landmark lies within the spacing of each point."""
+        return self.visits_near(points)[1]
+
+    def visits_near(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
+        """(n, goal_dim) -> (n,) visits of the landmark nearest to each, and (n,) whether it lies
+        within its spacing, as in :meth:`knows`."""
         if not len(self.landmarks):
-            return np.zeros(len(points), np.bool_)
-        gap, _ = self._tree.query(self._scale(points))
-        return np.asarray(gap <= 1.0)
+            return np.zeros(len(points), np.int64), np.zeros(len(points), np.bool_)
+        gap, nearest = self._tree.query(self._scale(points))
+        return self.visits[nearest], np.asarray(gap <= 1.0)
 
     @property
     def is_full(self) -> bool:

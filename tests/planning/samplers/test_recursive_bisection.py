@@ -29,17 +29,34 @@ def _above(limit: float) -> TooLong:
 
 def test_a_bisected_way_leads_around_the_wall_in_even_steps() -> None:
     points = make_pool().achieved_goal
-    chain = recursive_bisection(
-        START, GOAL, 20, points, _detour_energy, _above(6.0), np.random.default_rng(0)
-    )
-    way = np.stack([START, *chain, GOAL])
-    hops = steps_between(way[:-1], way[1:])
-    assert hops.max() <= 6.0
     direct = steps_between(START[None], GOAL[None])[0]
-    assert hops.sum() < 1.1 * direct
-    # Bisection makes a power of two; no more than twice as many as it takes.
-    assert direct / 6.0 < len(hops) <= 2.0 * direct / 6.0 + 1.0
-    assert {tuple(x) for x in chain} <= {tuple(x) for x in points}
+    lengths = []
+    for seed in range(10):
+        chain = recursive_bisection(
+            START, GOAL, 20, points, _detour_energy, _above(6.0), np.random.default_rng(seed)
+        )
+        way = np.stack([START, *chain, GOAL])
+        hops = steps_between(way[:-1], way[1:])
+        assert hops.max() <= 6.0
+        # Bisection makes a power of two; no more than twice as many as it takes.
+        assert direct / 6.0 < len(hops) <= 2.0 * direct / 6.0 + 1.0
+        assert {tuple(x) for x in chain} <= {tuple(x) for x in points}
+        lengths.append(hops.sum())
+    assert np.median(lengths) < 1.2 * direct
+
+
+def test_segments_are_bisected_side_by_side_where_points_are_plenty() -> None:
+    asked: list[int] = []
+
+    def energy(points: FloatArray, start: FloatArray, goal: FloatArray) -> FloatArray:
+        asked.append(len(start))
+        return _detour_energy(points, start, goal)
+
+    chain = recursive_bisection(
+        START, GOAL, 40, make_pool().achieved_goal, energy, _above(4.0), np.random.default_rng(0)
+    )
+    assert sum(asked) == len(chain) >= 7
+    assert len(asked) <= 5 and max(asked) >= 3
 
 
 def test_few_points_are_enough_to_set_out() -> None:

@@ -1,0 +1,58 @@
+"""Where actions lead: the step in goal space as a linear function of the action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierebm.replay import EpisodeReplay
+from hierebm.types import FloatArray, IntArray
+
+# Steps beyond this many full-speed ones are jumps, which no action explains.
+LONGEST = 3.0
+# Weight of the prior that nothing moves, in transitions.
+PRIOR = 10.0
+
+
+class DisplacementModel:
+    """Least squares of the steps that the achieved goal took on the actions, over all experience.
+
+    Args:
+        action_dim: length of an action.
+        step_scale: (goal_dim,) how far one step at full speed goes; the unit of predictions.
+    """
+
+    def __init__(self, action_dim: int, step_scale: FloatArray) -> None:
+        self.action_dim, self.step_scale = action_dim, step_scale
+        # Sums of products of (action, 1) with itself and with the steps.
+        self._moments = PRIOR * np.eye(action_dim + 1)
+        self._products = np.zeros((action_dim + 1, len(step_scale)))
+
+    def add(self, replay: EpisodeReplay, rows: IntArray) -> None:
+        """Learn from the transitions at these rows of the replay."""
+        moved = replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows]
+        steps = np.clip(moved / self.step_scale, -LONGEST, LONGEST).astype(np.float64)
+        inputs = _with_one(replay.action[rows])
+        self._moments += inputs.T @ inputs
+        self._products += inputs.T @ steps
+
+    def predict(self, action: NDArray[Any]) -> NDArray[np.float64]:
+        """(n, action_dim) in [-1, 1] -> (n, goal_dim) full-speed steps that one step goes."""
+        weights = np.linalg.solve(self._moments, self._products)
+        result: NDArray[np.float64] = _with_one(action) @ weights
+        return result
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`load_state_dict` restores it from."""
+        return {"moments": self._moments, "products": self._products}
+
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self._moments, self._products = arrays["moments"].copy(), arrays["products"].copy()
+
+
+def _with_one(action: NDArray[Any]) -> NDArray[np.float64]:
+    return np.concatenate([action, np.ones((len(action), 1))], axis=1, dtype=np.float64)
