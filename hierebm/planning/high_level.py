@@ -24,7 +24,7 @@ from hierebm.planning.samplers.registry import make_sampler
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.replay import EpisodeReplay
 from hierebm.replay.scales import InputScales
-from hierebm.types import ReachedFn, StepsFn
+from hierebm.types import IntArray, ReachedFn, StepsFn
 
 PLANNERS: dict[str, type[Planner]] = {"graph": GraphPlanner, "sequence": SequenceSubgoalPlanner}
 
@@ -110,9 +110,7 @@ class HighLevel:
             # A little more than what is new, for the trajectories that had not gone on yet.
             new = stored - self.mapped
             rows = replay.newest_rows(new + 16 * replay.n_envs)
-            self.context.transition_map.add(replay, rows, new)
-            assert self.context.novelty_walk is not None
-            self.context.novelty_walk.learn(replay, rows[len(rows) - min(new, len(rows)) :])
+            self._map_rows(replay, rows, min(new, len(rows)))
         self.mapped = stored
 
     def map_all(self, replay: EpisodeReplay, stored: int) -> None:
@@ -125,9 +123,14 @@ class HighLevel:
             # Each new landmark is compared with all rows that are looked at together.
             for start in range(0, len(rows), MAPPED_AT_ONCE):
                 part = slice(start, start + MAPPED_AT_ONCE)
-                n_new = int(np.count_nonzero(is_new[part]))
-                self.context.transition_map.add(replay, rows[part], n_new)
+                self._map_rows(replay, rows[part], int(np.count_nonzero(is_new[part])))
         self.mapped = stored
+
+    def _map_rows(self, replay: EpisodeReplay, rows: IntArray, n_new: int) -> None:
+        """Trajectories from these rows, of which the last ``n_new`` were not seen before."""
+        assert self.context.transition_map is not None and self.context.novelty_walk is not None
+        self.context.transition_map.add(replay, rows, n_new)
+        self.context.novelty_walk.learn(replay, rows[len(rows) - n_new :])
 
     def learn(
         self,
