@@ -89,7 +89,7 @@ def data_file(recipe: Recipe, folder: Path, seed: int = 0) -> Path:
     path = folder / recipe.file
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {**make(recipe, seed), MADE_AGAIN: np.array(seed)}
+        arrays: dict[str, Any] = {**make(recipe, seed), MADE_AGAIN: np.array(seed)}
         with atomic_write(path) as stream:
             np.savez_compressed(stream, **arrays)
     return path

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.ogbench import make_data
+from benchmarks import __main__, tables
+from benchmarks.ogbench import make_data, published
+from benchmarks.ogbench import measure as measuring
+from benchmarks.ogbench import run as benchmark
 from benchmarks.ogbench.make_data import RECIPES, Recipe, data_file, make
 from benchmarks.ogbench.maze import PointMaze
+from benchmarks.ogbench.picture import draw
 from hierebm.data import load_ogbench
+from hierebm.evaluation import evaluate
+from tests.benchmarks.test_tables import write
 
 pytest.importorskip("ogbench")
 
@@ -156,3 +163,128 @@ class TestRecipe:
         np.testing.assert_array_equal(data.observation, make(recipe, 4)["observations"])
         np.savez(tmp_path / "theirs.npz", **make(recipe))
         assert not make_data.is_made_again(tmp_path / "theirs.npz")
+
+
+class TestMeasure:
+    SMALL = Recipe("medium", "navigate", 6, 300)
+
+    @pytest.fixture(autouse=True)
+    def _short_episodes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        short = partial(measuring.make_lanes, max_episode_steps=12)
+        monkeypatch.setattr(measuring, "make_lanes", short)
+        monkeypatch.setattr(measuring, "LANES", 2)
+
+    def test_every_variant_gives_a_row_of_the_same_agent(self, tmp_path: Path) -> None:
+        effort, variants = measuring.Effort(30, 2), tuple(measuring.VARIANTS)
+        rows = measuring.measure(self.SMALL, 0, effort, variants, tmp_path)
+        assert [row["kind"] for row in rows] == list(variants)
+        for row in rows:
+            assert (row["data_set"], row["source"]) == (self.SMALL.name, "made again")
+            assert (row["transitions"], row["updates"], row["episodes"]) == (6 * 299, 30, 10)
+            assert len(row["tasks"]) == 5 and row["success"] == np.mean(row["tasks"])
+            assert row["plans"] >= 1.0 and 0.0 < row["plan_ms"] < 1000.0
+            assert 0.0 < row["load_s"] < row["cpu_s"] and row["memory_mb"] > 50
+        default, few, replay = rows
+        assert few["nodes"] <= 16 < default["nodes"] <= 64 and replay["nodes"] <= 64
+        assert default["cpu_s"] == few["cpu_s"] == replay["cpu_s"]
+
+    def test_a_tenth_of_the_data_is_the_default_by_another_name(self, tmp_path: Path) -> None:
+        effort = measuring.Effort(5, 1)
+        (row,) = measuring.measure(self.SMALL, 0, effort, (measuring.TENTH,), tmp_path)
+        assert row["kind"] == measuring.TENTH and row["nodes"] > 16
+
+    def test_the_same_tasks_for_everybody(self) -> None:
+        lanes = measuring.make_lanes("medium")
+        first, again = (
+            evaluate(Still(), lanes, 4, seed=1000, options={"task_id": 1}) for _ in range(2)
+        )
+        assert [e.to_dict() for e in first.episodes] == [e.to_dict() for e in again.episodes]
+        lanes.close()
+
+
+class Still:
+    """Does nothing."""
+
+    def predict(self, observation: Any, state: Any = None, **_: Any) -> Any:
+        return np.zeros((len(observation["observation"]), 2), np.float32), None
+
+
+def _row(kind: str, seed: int, success: float, **entries: Any) -> dict[str, Any]:
+    return {
+        **{"kind": kind, "data_set": "pointmaze-giant-stitch-v0", "source": "made again"},
+        **{"seed": seed, "transitions": 1_000_000, "updates": 3000, "cpu_s": 60.0 + seed},
+        **{"load_s": 0.2, "memory_mb": 700, "episodes": 250, "success": success},
+        **{"ci95": [success - 0.02, success], "tasks": [1.0, 1.0, 1.0, 1.0, 5 * success - 4]},
+        **{"steps": 420.0, "plans": 3.5, "nodes": 60.0, "verified": 0.97},
+        **{"plan_ms": 6.04, "plan_ms_mean": 7.1, **entries},
+    }
+
+
+def test_the_page_shows_ours_beside_published_figures_and_what_the_data_are(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        _row(measuring.DEFAULT, 0, 0.99),
+        _row(measuring.DEFAULT, 1, 0.96),
+        _row(measuring.TENTH, 0, 0.9, transitions=100_000),
+        *published.rows(),
+    ]
+    write(tmp_path, "ogbench", rows)
+    draw(rows, tmp_path / "ogbench.png")
+    assert (tmp_path / "ogbench.png").read_bytes().startswith(b"\x89PNG")
+    text = tables.page(tmp_path, tmp_path / "results.md")
+    assert "the same distribution, not the same file" in text and "50 episodes each" in text
+    assert "| data set | GCBC | GCIVL | GCIQL | QRL | CRL | HIQL | TTGS | ours |" in text
+    giant = "| pointmaze-giant-stitch-v0 | 0.00 | 0.00 | 0.00 | 0.50 | 0.00 | 0.00 | 0.98 | 0.975 |"
+    assert giant in text
+    line = (
+        "| pointmaze-giant-stitch-v0 | default | 1,000,000 | 3,000 | 0.990 / 0.960 | 0.94 to 0.99 "
+        "| 0.80 | 420 | 60.5 s | 0.2 s | 6 ms | 7.1 ms | 60 | 3.5 | 0.97 | 700 MB |"
+    )
+    assert line in text
+    own = [{**row, "source": "OGBench's file"} for row in rows if row["kind"] != "published"]
+    write(tmp_path, "ogbench", own + published.rows())
+    assert "made again" not in tables.page(tmp_path, tmp_path / "results.md")
+
+
+def test_published_figures_are_those_of_every_data_set() -> None:
+    rows = published.rows()
+    assert {row["data_set"] for row in rows} == set(RECIPES) == set(published.TABLE)
+    assert len(rows) == 6 * 6 + 7 and all(0.0 <= row["success"] <= 1.0 for row in rows)
+
+
+def test_a_run_makes_its_data_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = Recipe("medium", "stitch", 20, 11)
+    monkeypatch.setattr(benchmark, "RECIPES", {small.name: small})
+    monkeypatch.setattr(benchmark, "commit", lambda: "abc")
+    asked = []
+
+    def measured(recipe: Recipe, seed: int, effort: Any, variants: Any, folder: Path) -> Any:
+        asked.append((recipe.episodes, seed, effort, variants))
+        assert (folder / recipe.file).is_file()
+        return [_row(kind, seed, 1.0, data_set=recipe.name) for kind in variants]
+
+    monkeypatch.setattr(benchmark, "learn_and_measure", measured)
+    rows = benchmark.run(quick=False, seeds=2, out=tmp_path)
+    whole, tenth = tuple(measuring.VARIANTS), (measuring.TENTH,)
+    assert sorted(asked, key=lambda job: (-job[0], job[1])) == [
+        (20, 0, measuring.FULL, whole),
+        (20, 1, measuring.FULL, whole),
+        (2, 0, measuring.FULL, tenth),
+        (2, 1, measuring.FULL, tenth),
+    ]
+    ours = [(row["kind"], row["seed"]) for row in rows if row["kind"] != "published"]
+    assert ours == [(kind, seed) for kind in (*whole, measuring.TENTH) for seed in (0, 1)]
+    assert benchmark.run(quick=False, seeds=2, out=tmp_path) == rows and len(asked) == 4
+    assert "4 of 4 runs are in" in capsys.readouterr().out
+    asked.clear()
+    benchmark.run(quick=True, seeds=None, out=tmp_path, data=tmp_path / "elsewhere")
+    assert asked == [(2, 0, measuring.QUICK, whole)]
+
+
+def test_a_folder_of_data_is_for_this_benchmark_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        __main__.main(["energy", "--data", "somewhere"])
+    assert "--data is an option of ogbench only" in capsys.readouterr().err
