@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from hierebm.agents.config import DDPGHERConfig
 from hierebm.agents.diagnosing import diagnose
 from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.learning import LearningAgent
 from hierebm.agents.loop import LearningLoop
-from hierebm.agents.persistence import SavedAgent
 from hierebm.agents.replay_file import load_replay, save_replay
-from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
+from hierebm.callbacks import BaseCallback, MaybeCallback
 from hierebm.checkpoint.state import check_same_space
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
@@ -27,7 +27,7 @@ from hierebm.control.registry import find_low_level
 from hierebm.diagnosis import Diagnosis
 from hierebm.goal_env.adapter import EnvLike, GoalEnv
 from hierebm.goal_env.spaces import KEYS, GoalSpaces
-from hierebm.logging.logger import Logger, TableOutput, configure
+from hierebm.logging.logger import Logger, TableOutput
 from hierebm.nn.threads import apply_thread_policy
 from hierebm.planning.following import PlanFollower
 from hierebm.planning.high_level import HighLevel
@@ -36,7 +36,7 @@ from hierebm.types import GoalObservation
 Self = TypeVar("Self", bound="GoalAgent")
 
 
-class GoalAgent(SavedAgent):
+class GoalAgent(LearningAgent):
     """Base of the agents: a subclass says which settings and which high level there are.
 
     Args:
@@ -58,8 +58,6 @@ class GoalAgent(SavedAgent):
 
     config_class: ClassVar[type[Any]] = DDPGHERConfig
     default_log_name: ClassVar[str]
-    # Acts in the environment that was set.
-    _loop: LearningLoop | None = None
 
     def __init__(
         self,
@@ -111,85 +109,6 @@ class GoalAgent(SavedAgent):
     def _default_callbacks(self, callback: MaybeCallback) -> list[BaseCallback]:
         """Callbacks that the agent adds to the user's."""
         return []
-
-    # ------------------------------------------------------------------- learning
-
-    def learn(
-        self: Self,
-        env: EnvLike | None = None,
-        total_timesteps: int | None = None,
-        callback: MaybeCallback = None,
-        log_interval: int | None = 10,
-        tb_log_name: str | None = None,
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Learn by acting in the environment.
-
-        Args:
-            env: id, environment or vector environment; None keeps the one set before.
-            total_timesteps: environment steps (over all environments); default: the config's.
-            callback: a callback, a list of them, or a function (locals, globals) -> bool; False
-                stops the training.
-            log_interval: episodes between two rows of the log; None: one row at the end.
-            tb_log_name: name of the run's folder.
-            reset_num_timesteps: False continues the last call: its step count, its log, and the
-                episode that was running, unless it was stopped by an error. True resets the
-                environment; what was learned and the replay buffer are kept either way.
-            progress_bar: show a progress bar.
-
-        Raises:
-            ValueError, TypeError: an environment that is none this agent can learn in, NaN
-                observations or rewards; the message says what to do. What was learned is kept.
-        """
-        if isinstance(env, (int, float)):
-            raise TypeError(
-                "the environment is learn's first argument, then comes the number of steps: "
-                f"learn(env, {env:g}), or learn(total_timesteps={env:g}) where one was set before"
-            )
-        if env is not None:
-            self.set_env(env)
-        if self._loop is None:
-            raise ValueError("no environment: learn(env) or set_env(env) first")
-        if log_interval is not None and log_interval < 1:
-            raise ValueError(f"log_interval must be at least 1 or None, got {log_interval}")
-        target = self.config.total_timesteps if total_timesteps is None else total_timesteps
-        if target < 0:
-            raise ValueError(f"total_timesteps must not be negative, got {target}")
-        if reset_num_timesteps:
-            self.num_timesteps = self.num_episodes = 0
-            # The environment may have been used since.
-            self._loop.restart()
-        else:
-            target += self.num_timesteps
-        self.logger = configure(
-            self.tensorboard_log,
-            tb_log_name or self.default_log_name,
-            reset_num_timesteps,
-            self.verbose,
-        )
-        given = [] if callback is None else [callback]
-        entries: list[Any] = [*self._default_callbacks(callback), *given]
-        callbacks = make_callback(entries, progress_bar)
-        listened = bool(entries) or progress_bar
-        callbacks.init_callback(self)
-        callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
-        try:
-            self._loop.run(target, callbacks if listened else None, log_interval)
-        except BaseException:
-            # It may have stepped without our knowing: begin the next time with a reset.
-            self._loop.restart()
-            raise
-        finally:
-            self.replay_buffer.flush()
-            callbacks.on_training_end()
-            self.logger.close()
-        return self
-
-    def dump_logs(self) -> None:
-        """Write a row of the log now; Stable-Baselines3's callbacks ask for it."""
-        if self._loop is not None:
-            self._loop.dump_logs()
 
     # ------------------------------------------------------------------ predicting
 
@@ -285,9 +204,7 @@ class GoalAgent(SavedAgent):
         if self.env is not None and goal_env.env is self.env.env:
             return
         try:
-            if self.spaces is None:
-                self._build(goal_env.spaces)
-                self.spaces = goal_env.spaces
+            self._fit_spaces(goal_env.spaces)
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
             self._keep_buffer(goal_env)
@@ -301,6 +218,17 @@ class GoalAgent(SavedAgent):
             if self.env.made_from is not None:
                 self.env.close()
         self.env, self._loop = goal_env, LearningLoop(self, goal_env)
+
+    def _fit_spaces(self, spaces: GoalSpaces) -> None:
+        """Take over the spaces of an environment where none was known."""
+        if self.spaces is None:
+            self._build(spaces)
+        elif self.spaces.from_data:
+            self.spaces.check_fits(spaces, "the environment")
+            self.low_level.check_spaces(spaces.observation_space, spaces.action_space)
+        else:
+            return
+        self.spaces = spaces
 
     def save_replay_buffer(self, path: str | os.PathLike[str]) -> None:
         """Write the experience to one file, atomically. Raises OSError, RuntimeError."""

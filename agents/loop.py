@@ -10,13 +10,12 @@ from hierebm.agents.action_blocks import ActionBlocks
 from hierebm.agents.measuring import fit_scales, fit_scales_again, set_clock
 from hierebm.agents.reporting import ProgressReport
 from hierebm.agents.state import AgentState
+from hierebm.agents.training import train_high_level, update_low_level
 from hierebm.callbacks import BaseCallback
 from hierebm.control.base import check_action
 from hierebm.control.exploration import RandomWalk
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
-from hierebm.planning.high_level import HighLevel
-from hierebm.replay import sample_transitions
 from hierebm.replay.episodes import StoredStep
 from hierebm.replay.scales import FEWEST_STATES
 from hierebm.types import FloatArray, GoalObservation
@@ -167,49 +166,23 @@ class LearningLoop:
                 self._blocks = ActionBlocks(agent.action_repeat, self.env.n_envs)
                 return
         if agent.scales is None:
-            fit_scales(agent, self.env)
+            fit_scales(agent)
         rounds = (n_added - agent.trained_at) // c.train_freq
         if rounds and n_added.bit_length() > agent.trained_at.bit_length():
             # Experience has doubled: to a power of two.
-            fit_scales_again(agent, self.env)
+            fit_scales_again(agent)
         agent.trained_at += rounds * c.train_freq
         if agent.low_level.trainable:
-            self._train_low_level(rounds * c.gradient_steps)
+            for _ in range(rounds * c.gradient_steps):
+                update_low_level(agent)
         if agent.high_level is None:
             return
         if n_added - agent.planned_at >= c.energy_train_freq or not agent.high_level.can_plan:
             agent.planned_at = n_added
-            self._train_high_level(agent.high_level)
+            train_high_level(agent)
         elif n_added - agent.high_level.mapped >= MAP_FREQ:
             agent.replay_buffer.flush()
             agent.high_level.map(agent.replay_buffer, n_added)
-
-    def _train_low_level(self, n_updates: int) -> None:
-        agent, c = self.agent, self.agent.config
-        if n_updates:
-            agent.replay_buffer.flush()
-        for _ in range(n_updates):
-            batch = sample_transitions(
-                agent.replay_buffer,
-                c.batch_size,
-                self.env.reached,
-                agent.rng,
-                future=c.her_future,
-                random=c.her_random,
-                horizon=c.her_horizon,
-            )
-            self._log_means(agent.low_level.update(batch))
-            agent.n_updates += 1
-
-    def _train_high_level(self, high_level: HighLevel) -> None:
-        replay = self.agent.replay_buffer
-        replay.flush()
-        true_steps = getattr(self.env.env.unwrapped, "shortest_path_steps", None)
-        high_level.learn(replay, replay.n_added, self.agent.rng, self._log_means, true_steps)
-
-    def _log_means(self, metrics: dict[str, float]) -> None:
-        """Log each metric as its mean until the next row of the log."""
-        self.agent.logger.record_dict(metrics, mean=True)
 
     def dump_logs(self) -> None:
         """Write a row of the log now."""

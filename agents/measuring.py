@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from hierebm.agents.state import AgentState
+from hierebm.data import OfflineDataset
 from hierebm.goal_env.adapter import GoalEnv
-from hierebm.replay.clock import measure_action_repeat
-from hierebm.replay.scales import measure_again, measure_scales
+from hierebm.replay.clock import action_repeat_of, measure_action_repeat
+from hierebm.replay.scales import N_STATES, measure_again, measure_scales
 from hierebm.types import FloatArray
 
 
@@ -26,26 +27,43 @@ def set_clock(agent: AgentState, env: GoalEnv, goal: FloatArray) -> None:
     agent.set_action_repeat(measure_action_repeat(replay, tolerance, time_limit))
     if agent.action_repeat > 1:
         # Steps of another length: the two do not go into one buffer.
-        agent.make_buffer(env)
+        agent.make_buffer(env.n_envs)
 
 
-def fit_scales(agent: AgentState, env: GoalEnv) -> None:
+def measure_on_data(agent: AgentState, data: OfflineDataset) -> int:
+    """For how many steps of a data set one step of the agent should last."""
+    rows = np.flatnonzero(~data.episode_end)
+    rows = rows[:: -(-len(rows) // N_STATES)]
+    achieved = data.achieved_goal[rows]
+    tolerance, time_limit = agent._tolerance, None
+    if agent.env is not None:
+        farthest = np.abs(achieved[0]) + np.abs(achieved).max(0) + np.float32(1.0)
+        tolerance = agent.env.success_tolerance(achieved[0], farthest)
+        time_limit = agent.env.max_episode_steps
+    assert tolerance is not None
+    if time_limit is None:
+        time_limit = int(np.diff(np.flatnonzero(data.episode_end), prepend=-1).max()) - 1
+    return action_repeat_of(data.achieved_goal[rows + 1] - achieved, tolerance, time_limit)
+
+
+def fit_scales(agent: AgentState) -> None:
     """Scale inputs and tell how long a step is: from then on models can be trained and used."""
+    assert agent.spaces is not None
     agent.replay_buffer.flush()
-    agent.scales = measure_scales(agent.replay_buffer, env.spaces.bounds, agent.rng)
+    agent.scales = measure_scales(agent.replay_buffer, agent.spaces.bounds, agent.rng)
     agent.low_level.fit_scale(agent.scales)
     if agent.high_level is not None:
         agent.high_level.fit_scale(agent.scales)
 
 
-def fit_scales_again(agent: AgentState, env: GoalEnv) -> None:
+def fit_scales_again(agent: AgentState) -> None:
     """Measure again, with more experience, and mend the scales that were wrong."""
     replay = agent.replay_buffer
-    assert agent.scales is not None
+    assert agent.scales is not None and agent.spaces is not None
     replay.flush()
     # Where nothing has changed, nothing may depend on having looked.
     rng = np.random.default_rng(replay.n_added)
-    scales = measure_again(agent.scales, replay, env.spaces.bounds, rng)
+    scales = measure_again(agent.scales, replay, agent.spaces.bounds, rng)
     if scales is agent.scales:
         return
     agent.scales = scales

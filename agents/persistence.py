@@ -62,6 +62,7 @@ class SavedAgent(AgentState):
                 "rng": numpy_generator_state(self.rng),
                 "observation_space": space_to_json(self.spaces.observation_space),
                 "action_space": space_to_json(self.spaces.action_space),
+                "spaces_from_data": self.spaces.from_data,
             },
         )
 
@@ -127,6 +128,7 @@ class SavedAgent(AgentState):
         try:
             config = cls.config_class(**{k: v for k, v in checkpoint.config.items() if k in names})
             spaces = GoalSpaces(*(space_from_json(meta[k]) for k in _SPACES))
+            spaces.from_data = bool(meta.get("spaces_from_data", False))
             drawn_from = int(meta["seed"])
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(

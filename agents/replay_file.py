@@ -22,12 +22,14 @@ def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
     """Restore what :func:`save_replay` wrote; the agent takes over the clock if it has none.
 
     Raises:
-        RuntimeError: if no environment is set.
+        RuntimeError: if the agent knows no spaces yet.
         CheckpointError, ValueError: if the file is damaged, of another shape, or its steps are of
             another length.
     """
-    if agent.env is None:
+    if agent.spaces is None:
         raise RuntimeError("set_env(env) before load_replay_buffer(path)")
+    if agent.replay is None:
+        agent.make_buffer(1)
     arrays = load_checkpoint(path).arrays
     # Before anything is replaced by it.
     if missing := sorted(set(replay_arrays(agent)) - set(arrays)):
@@ -42,9 +44,14 @@ def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
             f"{agent.action_repeat}: make the agent with action_repeat={repeat}, or collect "
             "experience again"
         )
-    agent.replay_buffer.load_state_dict(
+    replay, capacity = agent.replay_buffer, len(arrays["replay/has_action"])
+    if capacity > replay.capacity:
+        # It grew by a data set.
+        replay = agent.empty_buffer(replay.n_envs, capacity)
+    replay.load_state_dict(
         {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
     )
+    agent.replay = replay
     agent.replay_buffer.n_added, agent.trained_at, agent.planned_at = map(int, arrays["counters"])
     if repeat and not agent.knows_clock:
         agent.set_action_repeat(repeat)

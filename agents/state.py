@@ -63,7 +63,8 @@ class AgentState(ABC):
         self.scales: InputScales | None = None
         # How long actions are held, once it was measured.
         self._action_repeat: int | None = None
-        # (goal_dim,) how far from a goal it counts as reached; for agents without an environment.
+        # (goal_dim,) how far from a goal it counts as reached, where there is no environment:
+        # as when the agent was saved, or as learn_offline was told.
         self._tolerance: FloatArray | None = None
         # Transitions that had been added when the low and the high level were last trained.
         self.trained_at = self.planned_at = 0
@@ -127,7 +128,7 @@ class AgentState(ABC):
         """(n, goal_dim), (n, goal_dim) -> (n,) whether each goal counts as reached."""
         if self.env is not None:
             return self.env.reached(achieved_goal, goal)
-        # A loaded agent without environment: the ellipsoid that was measured when it was saved.
+        # An ellipsoid, as far as the environment counted along each axis when the agent was saved.
         assert self._tolerance is not None
         tolerance = np.maximum(self._tolerance, np.finfo(np.float32).tiny)
         result: BoolArray = np.square((achieved_goal - goal) / tolerance).sum(-1) <= 1.0
@@ -143,10 +144,13 @@ class AgentState(ABC):
     @property
     def replay_buffer(self) -> EpisodeReplay:
         """All experience, but for up to ``STORED_AT_ONCE`` steps while ``learn`` runs without
-        callbacks (``flush()`` stores them). Raises RuntimeError before an environment is set.
+        callbacks (``flush()`` stores them). Raises RuntimeError before there is one.
         """
         if self.replay is None:
-            raise RuntimeError("there is no replay buffer yet: learn(env) or set_env(env) first")
+            raise RuntimeError(
+                "there is no replay buffer yet: learn(env), set_env(env) or learn_offline(data) "
+                "first"
+            )
         return self.replay
 
     def _keep_buffer(self, env: GoalEnv) -> None:
@@ -159,18 +163,18 @@ class AgentState(ABC):
                 f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
                 stacklevel=4,
             )
-        self.make_buffer(env)
+        self.make_buffer(env.n_envs)
 
-    def make_buffer(self, env: GoalEnv) -> None:
+    def empty_buffer(self, n_envs: int, capacity: int | None = None) -> EpisodeReplay:
+        """A replay buffer for the agent's spaces, by default of the size that the config says."""
+        spaces = self.spaces
+        assert spaces is not None
+        widths = spaces.obs_dim, spaces.goal_dim, spaces.action_dim
+        return EpisodeReplay(capacity or self.config.buffer_size, *widths, n_envs)
+
+    def make_buffer(self, n_envs: int) -> None:
         """Begin an empty replay buffer."""
-        spaces = env.spaces
-        self.replay = EpisodeReplay(
-            self.config.buffer_size,
-            spaces.obs_dim,
-            spaces.goal_dim,
-            spaces.action_dim,
-            env.n_envs,
-        )
+        self.replay = self.empty_buffer(n_envs)
         self.trained_at = self.planned_at = 0
         if self.high_level is not None:
             self.high_level.mapped = 0

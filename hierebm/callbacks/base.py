@@ -19,12 +19,14 @@ class BaseCallback(ABC):
 
     Attributes:
         model: the agent, from ``init_callback`` on.
-        num_timesteps: env steps so far, over all sub-envs.
-        n_calls: how often ``on_step`` was called; one call is a step of every sub-env.
+        num_timesteps: env steps so far, over all sub-envs; in ``learn_offline`` gradient steps.
+        n_calls: how often ``on_step`` was called; one call is a step of every sub-env, or a
+            gradient step of ``learn_offline``.
         locals, globals: variables of the training loop. After a step, ``locals`` has ``actions``
             (n, action_dim) in [-1, 1], ``rewards``, ``dones`` and ``infos`` as Stable-Baselines3's,
             ``observation``, the states (a ``GoalObservation``) that the actions were taken in, and
             ``step``, the ``StepResult`` (``hierebm/goal_env/adapter.py``) with the true next ones.
+            In ``learn_offline`` it has ``gradient_step`` instead.
         parent: the callback that triggers this one, if any.
     """
 
@@ -56,7 +58,7 @@ class BaseCallback(ABC):
     def on_training_start(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
         """Called before the first step."""
         self.locals, self.globals = locals_, globals_
-        self.num_timesteps = self.model.num_timesteps
+        self.num_timesteps = self._count()
         self._on_training_start()
 
     def on_rollout_start(self) -> None:
@@ -66,8 +68,13 @@ class BaseCallback(ABC):
     def on_step(self) -> bool:
         """Called after every step of the env; False stops training."""
         self.n_calls += 1
-        self.num_timesteps = self.model.num_timesteps
+        self.num_timesteps = self._count()
         return goes_on(self._on_step())
+
+    def _count(self) -> int:
+        # Offline nothing is stepped, and what is done now and then goes by gradient steps.
+        steps: int = self.locals.get("gradient_step", self.model.num_timesteps)
+        return steps
 
     def on_rollout_end(self) -> None:
         """Called after experience was collected, before the updates."""

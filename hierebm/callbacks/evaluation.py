@@ -106,13 +106,15 @@ class EvalCallback(EventCallback):
                 "eval_env is the env that the agent learns in: an evaluation would cut its episode "
                 "short; make a second one, e.g. gymnasium.make(env.spec)"
             )
-        evaluated, learned = GoalSpaces.of(self.eval_env), GoalSpaces.of(self.training_env)
+        evaluated, training = GoalSpaces.of(self.eval_env), self.training_env
+        # Without a training env, the agent learns from data.
+        learned = self.model.spaces if training is None else GoalSpaces.of(training)
         for name in ("obs_dim", "goal_dim", "action_dim"):
             theirs, ours = getattr(evaluated, name), getattr(learned, name)
             if theirs != ours:
                 raise ValueError(
                     f"the agent cannot act in eval_env: its {name} is {theirs}, that of the "
-                    f"training env is {ours}"
+                    f"{'data' if training is None else 'training env'} is {ours}"
                 )
 
     def _on_training_end(self) -> None:

@@ -78,6 +78,8 @@ class GoalSpaces:
                 "Box(low, high)). Leave ClipAction out: it hides the bounds, and actions keep "
                 "to them anyway"
             )
+        # Whether a data set told them: of observations it knows the length only.
+        self.from_data = False
         # Whatever else the environment observes is not for this agent.
         self.observation_space = spaces.Dict({key: observation_space[key] for key in KEYS})
         self.action_space = action_space
@@ -95,11 +97,44 @@ class GoalSpaces:
         self._low, self._high = low, high
 
     @classmethod
+    def of_data(
+        cls, obs_dim: int, goal_dim: int, action_low: FloatArray, action_high: FloatArray
+    ) -> GoalSpaces:
+        """What a data set tells of an environment: lengths, and (action_dim,) bounds of actions."""
+        dims = (obs_dim, goal_dim, goal_dim)
+        boxes = {k: spaces.Box(-np.inf, np.inf, (n,)) for k, n in zip(KEYS, dims, strict=True)}
+        made = cls(spaces.Dict(boxes), spaces.Box(action_low, action_high, dtype=np.float32))
+        made.from_data = True
+        return made
+
+    @classmethod
     def of(cls, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> GoalSpaces:
         """The spaces of an environment, or of each environment of a vector."""
         if isinstance(env, VectorEnv):
             return cls(env.single_observation_space, env.single_action_space)
         return cls(env.observation_space, env.action_space)
+
+    def check_fits(self, other: GoalSpaces, what: str) -> None:
+        """Raise ValueError unless flat observations and actions of the others are as these.
+
+        Args:
+            what: what has the other spaces, for the message.
+        """
+        for name, thing in (
+            ("obs_dim", "observations"), ("goal_dim", "goals"), ("action_dim", "actions"),
+        ):  # fmt: skip
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"{what} has {thing} of {theirs} number(s), the agent was made for {mine}: "
+                    "use what belongs to one environment, or make another agent"
+                )
+        if not (np.allclose(self._low, other._low) and np.allclose(self._high, other._high)):
+            raise ValueError(
+                f"{what} has actions from {other._low.tolist()} to {other._high.tolist()}, the "
+                f"agent was made for {self._low.tolist()} to {self._high.tolist()}: load data with "
+                "action_low= and action_high=, the bounds of the environment's action space"
+            )
 
     def to_env_action(self, action: FloatArray) -> NDArray[Any]:
         """(n, action_dim) in [-1, 1] -> (n, *action_space.shape) within the bounds."""

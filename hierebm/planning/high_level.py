@@ -27,6 +27,9 @@ from hierebm.types import ReachedFn, StepsFn
 
 PLANNERS: dict[str, type[Planner]] = {"graph": GraphPlanner, "sequence": SequenceSubgoalPlanner}
 
+# Rows of whole episodes that the transition map takes in together.
+MAPPED_AT_ONCE = 10_000
+
 
 class HighLevel:
     """Owns the node pool, the transition map, the edge cutoff, the sampler and the planner.
@@ -103,6 +106,20 @@ class HighLevel:
             new = stored - self.mapped
             rows = replay.newest_rows(new + 16 * replay.n_envs)
             self.context.transition_map.add(replay, rows, new)
+        self.mapped = stored
+
+    def map_all(self, replay: EpisodeReplay, stored: int) -> None:
+        """Take whole episodes that were put into the replay into the transition map, as
+        :meth:`map`, in time proportional to their number.
+        """
+        if self.context.transition_map is not None:
+            rows = replay.newest_rows(replay.capacity)
+            is_new = np.arange(len(rows)) >= len(rows) - (stored - self.mapped)
+            # Each new landmark is compared with all rows that are looked at together.
+            for start in range(0, len(rows), MAPPED_AT_ONCE):
+                part = slice(start, start + MAPPED_AT_ONCE)
+                n_new = int(np.count_nonzero(is_new[part]))
+                self.context.transition_map.add(replay, rows[part], n_new)
         self.mapped = stored
 
     def learn(

@@ -33,7 +33,15 @@ def measure_action_repeat(
     """
     rows = replay.newest_rows(replay.n_added)
     after = replay.later(rows, 1)
-    moved = np.abs(replay.achieved_goal[after] - replay.achieved_goal[rows])
+    moved = replay.achieved_goal[after] - replay.achieved_goal[rows]
+    return action_repeat_of(moved, tolerance, max_episode_steps)
+
+
+def action_repeat_of(
+    moved: FloatArray, tolerance: FloatArray, max_episode_steps: int | None
+) -> int:
+    """The same of (n, goal_dim) moves of the achieved goal in n environment steps."""
+    moved = np.abs(moved)
     usual, fast = np.quantile(moved, [0.5, FULL_SPEED], axis=0)
     # Nothing can be said of the speed of what is pushed now and then.
     at_will = usual > AT_WILL * fast

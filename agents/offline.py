@@ -1,0 +1,195 @@
+"""Learning from a data set: it goes into the replay buffer, then come the updates."""
+
+from __future__ import annotations
+
+import inspect
+import time
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hierebm.agents.measuring import fit_scales, fit_scales_again, measure_on_data
+from hierebm.agents.reporting import ProgressReport
+from hierebm.agents.state import AgentState
+from hierebm.agents.training import train_high_level, update_low_level
+from hierebm.callbacks import BaseCallback
+from hierebm.control.base import LowLevel
+from hierebm.data import OfflineDataset, future_goals
+from hierebm.goal_env.spaces import GoalSpaces
+from hierebm.replay.growing import enlarged
+from hierebm.types import FloatArray
+
+
+class OfflineLoop:
+    """The loop of ``learn_offline``: updates of the low level, and now and then of the high level.
+
+    Args:
+        agent: whose replay buffer holds the data (:func:`take_data`).
+        gradient_steps: how many updates.
+        behavior_weight: see :meth:`LowLevel.update`.
+    """
+
+    def __init__(self, agent: AgentState, gradient_steps: int, behavior_weight: float) -> None:
+        self.agent, self.behavior_weight = agent, behavior_weight
+        # Gradient steps over all calls: where the log and the callbacks are.
+        self.step = agent.n_updates
+        self.target = self.step + gradient_steps
+        self._started = time.perf_counter()
+
+    def run(self, callbacks: BaseCallback | None, log_interval: int | None) -> None:
+        """Learn until all steps are done or a callback stops it."""
+        agent, progress = self.agent, ProgressReport(self.agent)
+        # As often as online, where the default is one update for each stored step. The last round
+        # is at the end: nodes and edges then belong to what the low level has become.
+        every = getattr(agent.config, "energy_train_freq", 1)
+        goes_on = self.step < self.target
+        while goes_on:
+            if agent.low_level.trainable:
+                update_low_level(agent, self.behavior_weight)
+            self.step += 1
+            if agent.high_level is not None and self.step % every == 0:
+                train_high_level(agent)
+            goes_on = self._tell(callbacks) and self.step < self.target
+            if log_interval is not None and self.step % log_interval == 0:
+                self.dump_logs()
+        if agent.high_level is not None and self.step % every:
+            train_high_level(agent)
+        progress.close()
+        self.dump_logs()
+
+    def _tell(self, callbacks: BaseCallback | None) -> bool:
+        """Whether the callbacks want to go on after this step."""
+        if callbacks is None:
+            return True
+        callbacks.update_locals({"gradient_step": self.step, "self": self.agent})
+        return callbacks.on_step()
+
+    def dump_logs(self) -> None:
+        """Write a row of the log now, at the number of gradient steps."""
+        agent = self.agent
+        elapsed = time.perf_counter() - self._started
+        agent.logger.record("time/action_repeat", agent.action_repeat)
+        agent.logger.record("time/time_elapsed", round(elapsed, 1))
+        agent.logger.record("time/total_timesteps", agent.num_timesteps)
+        agent.logger.record("train/n_updates", agent.n_updates)
+        agent.logger.dump(self.step)
+
+
+# --------------------------------------------------------------------------- data
+
+
+def take_data(
+    agent: AgentState,
+    data: OfflineDataset | None,
+    success_tolerance: ArrayLike | None,
+    behavior_weight: float,
+) -> None:
+    """Put a data set into the replay buffer, and measure on it what is not known yet.
+
+    Args:
+        data: None adds nothing.
+        success_tolerance: what counts as reached, where there is no environment.
+        behavior_weight: only looked at: whether the low level can do with it.
+
+    Raises:
+        TypeError, ValueError: see ``learn_offline``; the replay buffer is what it was.
+    """
+    if data is not None and not isinstance(data, OfflineDataset):
+        raise TypeError(
+            f"data must be an OfflineDataset, got {type(data).__name__}: hierebm.data makes one "
+            "with load_ogbench(path), load_minari(dataset_id) or "
+            "OfflineDataset.from_arrays(observations, actions, terminals, goal=...)"
+        )
+    if data is None and (agent.replay is None or not agent.replay.n_added):
+        raise ValueError(
+            "there is nothing to learn from: learn_offline(data), or load_replay_buffer(path) first"
+        )
+    spaces = agent.spaces if data is None else _spaces_of(data)
+    assert spaces is not None
+    if agent.spaces is not None:
+        agent.spaces.check_fits(spaces, "the data")
+    tolerance = _tolerance(agent, success_tolerance, spaces.goal_dim)
+    if agent.spaces is None:
+        agent._build(spaces)
+        agent.spaces = spaces
+    _check_low_level(agent.low_level, behavior_weight)
+    agent._tolerance = tolerance
+    if data is not None:
+        _store(agent, data)
+    if agent.scales is None:
+        fit_scales(agent)
+    elif data is not None:
+        fit_scales_again(agent)
+    replay = agent.replay_buffer
+    # When learning goes on online, nothing of it waits for updates.
+    agent.trained_at = agent.planned_at = replay.n_added
+    if data is not None and agent.high_level is not None:
+        agent.high_level.map_all(replay, replay.n_added)
+
+
+def _spaces_of(data: OfflineDataset) -> GoalSpaces:
+    lengths = data.observation.shape[1], data.achieved_goal.shape[1]
+    return GoalSpaces.of_data(*lengths, data.action_low, data.action_high)
+
+
+def _tolerance(
+    agent: AgentState, success_tolerance: ArrayLike | None, goal_dim: int
+) -> FloatArray | None:
+    """(goal_dim,) what the agent is to know of what counts as reached."""
+    if success_tolerance is None:
+        if agent.env is None and agent._tolerance is None:
+            raise ValueError(
+                "nothing says what counts as reached: set_env(env) first, whose compute_reward "
+                "does, or pass success_tolerance=, how far from a goal is near enough"
+            )
+        return agent._tolerance
+    if agent.env is not None:
+        raise ValueError(
+            "success_tolerance is for agents without an environment: compute_reward of the one "
+            "that was set says what counts as reached; leave success_tolerance out"
+        )
+    tolerance = np.asarray(success_tolerance, np.float32)
+    if tolerance.shape not in ((), (goal_dim,)):
+        raise ValueError(
+            f"success_tolerance must be one number or {goal_dim}, one for each axis of the goal, "
+            f"got {success_tolerance!r}"
+        )
+    if not (np.isfinite(tolerance) & (tolerance > 0.0)).all():
+        raise ValueError(f"success_tolerance must be positive, got {success_tolerance!r}")
+    return np.full(goal_dim, tolerance, np.float32)
+
+
+def _check_low_level(low_level: LowLevel, behavior_weight: float) -> None:
+    """Raise ValueError where it learns, but not with this weight."""
+    if not (low_level.trainable and behavior_weight):
+        return
+    known = inspect.signature(low_level.update).parameters.values()
+    if not any(p.name == "behavior_weight" or p.kind is p.VAR_KEYWORD for p in known):
+        raise ValueError(
+            f"{type(low_level).__name__}.update takes no behavior_weight: add that argument, or "
+            "pass behavior_weight=0 to learn_offline"
+        )
+
+
+def _store(agent: AgentState, data: OfflineDataset) -> None:
+    """Store it in steps of the agent, each with a goal that its episode came to later."""
+    repeat = agent.action_repeat if agent.knows_clock else measure_on_data(agent, data)
+    steps = data.every(repeat)
+    # Stored steps of another length cannot stay; before the clock was known they were of one.
+    kept = agent.replay if agent.knows_clock or repeat == 1 else None
+    n_envs = 1 if agent.env is None else agent.env.n_envs
+    if kept is None:
+        kept = agent.empty_buffer(n_envs)
+    # A column takes its share of the rows, and what is left of an episode.
+    lengths = np.diff(np.flatnonzero(steps.episode_end), prepend=-1)
+    # In a buffer of its own until all is in it: a large data set may be interrupted.
+    replay = enlarged(kept, len(steps.episode_end) // n_envs + int(lengths.max()) + 2)
+    replay.add_episodes(
+        steps.observation,
+        steps.achieved_goal,
+        future_goals(steps, agent.rng),
+        steps.action,
+        steps.episode_end,
+    )
+    agent.replay = replay
+    agent.set_action_repeat(repeat)

@@ -1,0 +1,48 @@
+"""One update of the low level, one round of the high level: the same online and offline."""
+
+from __future__ import annotations
+
+from hierebm.agents.state import AgentState
+from hierebm.replay import sample_transitions
+
+
+def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
+    """One gradient step on a batch of the replay buffer; log its metrics.
+
+    Args:
+        behavior_weight: of the behaviour term; at 0 a low level need not know of it.
+    """
+    c, replay = agent.config, agent.replay_buffer
+    replay.flush()
+    batch = sample_transitions(
+        replay,
+        c.batch_size,
+        agent._reached,
+        agent.rng,
+        future=c.her_future,
+        random=c.her_random,
+        horizon=c.her_horizon,
+    )
+    weight = {"behavior_weight": behavior_weight} if behavior_weight else {}
+    _log_means(agent, agent.low_level.update(batch, **weight))
+    agent.n_updates += 1
+
+
+def train_high_level(agent: AgentState) -> None:
+    """One round: a new pool, the transition map up to date, the planner trained; log metrics."""
+    high_level, replay = agent.high_level, agent.replay_buffer
+    assert high_level is not None
+    replay.flush()
+    env = None if agent.env is None else agent.env.env.unwrapped
+    high_level.learn(
+        replay,
+        replay.n_added,
+        agent.rng,
+        lambda metrics: _log_means(agent, metrics),
+        getattr(env, "shortest_path_steps", None),
+    )
+
+
+def _log_means(agent: AgentState, metrics: dict[str, float]) -> None:
+    """Log each metric as its mean until the next row of the log."""
+    agent.logger.record_dict(metrics, mean=True)
