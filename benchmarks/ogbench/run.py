@@ -5,8 +5,8 @@ folder does not hold OGBench's own files. Tasks are OGBench's: five a maze, 50 e
 steps, success within 1.0.
 
 Each run is a process of its own on one thread. ``cpu_s`` is the processor time of learning with the
-loading of the data, of one thread the seconds that it takes on a core of its own; ``plan_ms`` is
-time on the wall. What was interrupted goes on where it was.
+loading of the data, ``plan_ms`` that of a plan: of one thread, what it takes on a core of its own.
+What was interrupted goes on where it was.
 """
 
 from __future__ import annotations
