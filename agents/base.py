@@ -131,12 +131,14 @@ class GoalAgent(LearningAgent):
             The action, batched as the observation, and the state for the next call.
 
         Raises:
-            RuntimeError: if the agent knows no environment yet.
+            RuntimeError: if the agent knows no spaces yet.
             ValueError: if the observation is not of the environment's kind, or has NaN in it; a
                 ``state`` or ``episode_start`` of another number of environments.
         """
         if self.spaces is None:
-            raise RuntimeError("the agent knows no spaces yet: learn(env) or load(path) first")
+            raise RuntimeError(
+                "the agent knows no spaces yet: learn(env), learn_offline(data) or load(path) first"
+            )
         batch, single = self._rows(self.spaces, observation)
         n = len(batch.observation)
         goals = batch.desired_goal
@@ -184,13 +186,16 @@ class GoalAgent(LearningAgent):
             RuntimeError: if the agent knows no environment yet.
         """
         if self.spaces is None:
-            raise RuntimeError("there is nothing to diagnose yet: learn(env) or load(path) first")
+            raise RuntimeError("there is nothing to diagnose yet: learn or load(path) first")
         return diagnose(self, self._success_tolerance(), self._reached)
 
     # ------------------------------------------------------------------ environment
 
     def set_env(self, env: EnvLike) -> None:
         """Learn in this environment from now on; its spaces must be those seen before.
+
+        Spaces that were made from data (:meth:`learn_offline`) are replaced by the environment's:
+        lengths of observations and goals and the bounds of actions must agree.
 
         An environment that was made from an id is kept where the same id is given again, and closed
         where another environment takes its place.

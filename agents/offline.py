@@ -39,23 +39,26 @@ class OfflineLoop:
     def run(self, callbacks: BaseCallback | None, log_interval: int | None) -> None:
         """Learn until all steps are done or a callback stops it."""
         agent, progress = self.agent, ProgressReport(self.agent)
-        # As often as online, where the default is one update for each stored step. The last round
-        # is at the end: nodes and edges then belong to what the low level has become.
-        every = getattr(agent.config, "energy_train_freq", 1)
         goes_on = self.step < self.target
         while goes_on:
             if agent.low_level.trainable:
                 update_low_level(agent, self.behavior_weight)
             self.step += 1
-            if agent.high_level is not None and self.step % every == 0:
+            if self._is_round_due():
                 train_high_level(agent)
             goes_on = self._tell(callbacks) and self.step < self.target
             if log_interval is not None and self.step % log_interval == 0:
                 self.dump_logs()
-        if agent.high_level is not None and self.step % every:
+        if agent.high_level is not None and not self._is_round_due():
+            # Nodes and edges are to belong to what the low level has become.
             train_high_level(agent)
         progress.close()
         self.dump_logs()
+
+    def _is_round_due(self) -> bool:
+        """As often as online, where the default is one update for each stored step."""
+        agent = self.agent
+        return agent.high_level is not None and self.step % agent.config.energy_train_freq == 0
 
     def _tell(self, callbacks: BaseCallback | None) -> bool:
         """Whether the callbacks want to go on after this step."""
@@ -113,17 +116,22 @@ def take_data(
         agent._build(spaces)
         agent.spaces = spaces
     _check_low_level(agent.low_level, behavior_weight)
+    if data is None and not agent.knows_clock:
+        raise ValueError(
+            "nothing says how many environment steps a stored step lasts: make the agent with "
+            "action_repeat=, or give what is stored as learn_offline(data)"
+        )
     agent._tolerance = tolerance
     if data is not None:
         _store(agent, data)
+    replay = agent.replay_buffer
+    # When learning goes on online, nothing of it waits for updates.
+    agent.trained_at = agent.planned_at = replay.n_added
     if agent.scales is None:
         fit_scales(agent)
     elif data is not None:
         fit_scales_again(agent)
-    replay = agent.replay_buffer
-    # When learning goes on online, nothing of it waits for updates.
-    agent.trained_at = agent.planned_at = replay.n_added
-    if data is not None and agent.high_level is not None:
+    if agent.high_level is not None and agent.high_level.mapped < replay.n_added:
         agent.high_level.map_all(replay, replay.n_added)
 
 

@@ -44,10 +44,12 @@ class SavedAgent(AgentState):
 
         Raises:
             OSError: if it cannot be written; a file that was there before is untouched.
-            RuntimeError: if there is nothing to save because no environment was seen.
+            RuntimeError: if there is nothing to save because neither environment nor data was seen.
         """
         if self.spaces is None:
-            raise RuntimeError("nothing to save: the agent has seen no environment yet")
+            raise RuntimeError(
+                "nothing to save: the agent has seen neither environment nor data yet"
+            )
         save_checkpoint(
             path,
             config=asdict(self.config),

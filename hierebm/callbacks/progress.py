@@ -10,7 +10,8 @@ from hierebm.callbacks.base import BaseCallback
 class ProgressBarCallback(BaseCallback):
     """A progress bar over env steps, with the latest success rate beside it.
 
-    Also the rate at which goals were ever reached, where that is another one.
+    Over gradient steps in ``learn_offline``. Also the rate at which goals were ever reached, where
+    that is another one.
     """
 
     _bar: Any = None

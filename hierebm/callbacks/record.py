@@ -31,8 +31,8 @@ class RecordCallback(BaseCallback):
 
     Raises:
         ImportError: when training starts, if Minari is not installed.
-        ValueError: when training starts, if the id is malformed or is taken, or where another
-            callback would call it now and then only.
+        ValueError: when training starts, if the id is malformed or is taken, where another
+            callback would call it now and then only, or in ``learn_offline``.
     """
 
     def __init__(self, dataset_id: str, overwrite: bool = False, verbose: int = 0) -> None:
@@ -52,6 +52,11 @@ class RecordCallback(BaseCallback):
             )
 
     def _on_training_start(self) -> None:
+        if "gradient_step" in self.locals:
+            raise ValueError(
+                "RecordCallback records environment steps, and learn_offline takes none: give it "
+                "to learn"
+            )
         if self._writer is not None or self._has_failed:
             return
         agent = self.model

@@ -121,7 +121,8 @@ def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> An
     ):
         _check_fits(of_agent, of_env, what, env_id)
     ours, theirs = GoalSpaces(*stored), GoalSpaces(*given)
-    same = (
+    # What learned from data knows no bounds of observations.
+    same = meta.get("spaces_from_data") or (
         ours.observation_space == theirs.observation_space
         and ours.action_space == theirs.action_space
     )

@@ -21,6 +21,7 @@ from hierebm.callbacks import (
 )
 from hierebm.cli.checkpoints import agent_class_of, load_agent, load_experienced_agent
 from hierebm.cli.names import AGENTS, ENV_ID
+from hierebm.data import OfflineDataset, load_minari, load_ogbench
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
@@ -34,13 +35,15 @@ EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.erro
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train an agent, save it whatever happens, evaluate it."""
+    """Train an agent, on data first if there is any, save it whatever happens, evaluate it."""
+    data, env_id = _data(args), args.env or (None if args.data else ENV_ID)
     agent_class = agent_class_of(AGENTS[args.agent])
     overrides = parse_settings(args.set)
     out = checkpoint_path(args.out)
     env_kwargs = _env_kwargs(args)
-    env = make_env(args.env, env_kwargs)
+    env = None if env_id is None else make_env(env_id, env_kwargs)
     agent = agent_class(
+        env=env,
         seed=args.seed,
         tensorboard_log=args.tensorboard_log,
         device=args.device,
@@ -48,34 +51,67 @@ def train(args: argparse.Namespace) -> None:
         **overrides,
     )
     callbacks: list[BaseCallback] = []
-    if args.eval_freq:
+    if args.eval_freq and env_id is not None:
         callbacks.append(
-            EvalCallback(args.env, eval_freq=args.eval_freq, n_eval_episodes=20,
+            EvalCallback(env_id, eval_freq=args.eval_freq, n_eval_episodes=20,
                          env_kwargs=env_kwargs)
         )  # fmt: skip
-    if args.checkpoint_freq:
-        callbacks.append(CheckpointCallback(args.checkpoint_freq, out.parent, out.stem))
     check_writable(args.out)
+    options = {"progress_bar": not args.no_progress_bar}
     try:
-        agent.learn(
-            env,
-            total_timesteps=args.total_timesteps,
-            callback=callbacks,
-            progress_bar=not args.no_progress_bar,
-        )
+        if data is not None:
+            steps = {} if args.gradient_steps is None else {"gradient_steps": args.gradient_steps}
+            agent.learn_offline(
+                data,
+                callback=[*callbacks, *_checkpoints(args, f"{out.stem}_offline")],
+                success_tolerance=args.success_tolerance,
+                **steps,
+                **options,
+            )
+        if data is None or args.total_timesteps is not None:
+            agent.learn(
+                total_timesteps=args.total_timesteps,
+                callback=[*callbacks, *_checkpoints(args, out.stem)],
+                **options,
+            )
     finally:
-        if agent.num_timesteps:
+        if agent.num_timesteps or agent.n_updates:
             agent.save(out)
-            print(f"saved {out} after {agent.num_timesteps} steps", flush=True)
-        env.close()
+            done = f"{agent.num_timesteps} steps"
+            if data is not None:
+                done += f" and {agent.n_updates} updates"
+            print(f"saved {out} after {done}", flush=True)
+        if env is not None:
+            env.close()
     if args.tensorboard_log is not None:
         print(f"look at it with: tensorboard --logdir {args.tensorboard_log}")
-    if args.episodes:
+    if args.episodes and env_id is not None:
         # A seed beside the training's: other tasks than those that were learned on.
         result = evaluate_agent(
-            agent, args.env, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs
+            agent, env_id, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs
         )
         print(result)
+
+
+def _data(args: argparse.Namespace) -> OfflineDataset | None:
+    """The data set that is asked for. Raises ValueError where arguments contradict each other."""
+    if args.data is None:
+        if args.gradient_steps is not None or args.success_tolerance is not None:
+            raise ValueError("--gradient-steps and --success-tolerance go with --data")
+        return None
+    if args.env is None and (args.total_timesteps is not None or args.eval_freq):
+        raise ValueError(
+            "--total-timesteps and --eval-freq take an environment: hierebm train ENV_ID --data ..."
+        )
+    if args.data.endswith(".npz") or Path(args.data).exists():
+        return load_ogbench(args.data)
+    return load_minari(args.data)
+
+
+def _checkpoints(args: argparse.Namespace, prefix: str) -> list[BaseCallback]:
+    folder = checkpoint_path(args.out).parent
+    freq: int = args.checkpoint_freq
+    return [CheckpointCallback(freq, folder, prefix)] if freq else []
 
 
 def evaluate(args: argparse.Namespace) -> None:

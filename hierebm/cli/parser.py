@@ -61,14 +61,29 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     train = command("train", "train an agent, evaluate it and save it")
-    train.add_argument("env", nargs="?", default=ENV_ID, metavar="ENV_ID", help=_ENV_HELP)
+    train.add_argument("env", nargs="?", metavar="ENV_ID", help=f"{_ENV_HELP}, or with --data none")
     _add_env_arguments(train)
     train.add_argument(
         "--agent", choices=AGENTS, default="hierarchical", help="default: %(default)s"
     )
     train.add_argument(
-        "--total-timesteps", type=_positive, metavar="N", help="env steps; default: the agent's"
+        "--total-timesteps",
+        type=_positive,
+        metavar="N",
+        help="env steps; default: the agent's, or none with --data",
     )
+    train.add_argument(
+        "--data", metavar="FILE",
+        help="first learn offline from an .npz file of OGBench, or a Minari data set by its id; "
+        "then online in ENV_ID if --total-timesteps is given",
+    )  # fmt: skip
+    train.add_argument(
+        "--gradient-steps", type=_positive, metavar="N", help="offline; default: the agent's"
+    )
+    train.add_argument(
+        "--success-tolerance", type=float, metavar="X",
+        help="with --data and without ENV_ID: how far from a goal counts as reached",
+    )  # fmt: skip
     train.add_argument("--seed", type=_count, help="makes the run repeatable")
     train.add_argument(
         "--set",
