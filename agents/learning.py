@@ -22,7 +22,7 @@ Self = TypeVar("Self", bound="LearningAgent")
 
 
 class LearningAgent(SavedAgent):
-    """An agent that learns online and offline; :class:`~hierebm.agents.base.GoalAgent` is made."""
+    """Learning of every agent; the rest of it is in :class:`~hierebm.agents.base.GoalAgent`."""
 
     default_log_name: ClassVar[str]
     tensorboard_log: str | os.PathLike[str] | None

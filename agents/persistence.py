@@ -47,9 +47,7 @@ class SavedAgent(AgentState):
             RuntimeError: if there is nothing to save because neither environment nor data was seen.
         """
         if self.spaces is None:
-            raise RuntimeError(
-                "nothing to save: the agent has seen neither environment nor data yet"
-            )
+            raise RuntimeError("nothing to save: the agent has seen no environment and no data yet")
         save_checkpoint(
             path,
             config=asdict(self.config),

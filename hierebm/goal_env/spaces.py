@@ -102,7 +102,9 @@ class GoalSpaces:
     ) -> GoalSpaces:
         """What a data set tells of an environment: lengths, and (action_dim,) bounds of actions."""
         dims = (obs_dim, goal_dim, goal_dim)
-        boxes = {k: spaces.Box(-np.inf, np.inf, (n,)) for k, n in zip(KEYS, dims, strict=True)}
+        boxes: dict[str, Any] = {
+            k: spaces.Box(-np.inf, np.inf, (n,)) for k, n in zip(KEYS, dims, strict=True)
+        }
         made = cls(spaces.Dict(boxes), spaces.Box(action_low, action_high, dtype=np.float32))
         made.from_data = True
         return made

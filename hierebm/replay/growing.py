@@ -13,9 +13,14 @@ def enlarged(replay: EpisodeReplay, n_more: int) -> EpisodeReplay:
     Memory of rows that were not written yet is taken as they are filled.
     """
     replay.flush()
-    widths = (a.shape[1] for a in (replay.observation, replay.goal, replay.action))
     n = replay.n_envs
-    result = EpisodeReplay(replay.capacity + n_more * n, *widths, n_envs=n)
+    result = EpisodeReplay(
+        replay.capacity + n_more * n,
+        replay.observation.shape[1],
+        replay.goal.shape[1],
+        replay.action.shape[1],
+        n,
+    )
     arrays, copies = replay.state_dict(), result.state_dict()
     for env in range(n):
         now = int(replay.time[env])

@@ -15,6 +15,7 @@ from hierebm import DDPGHERConfig, HierarchicalEBMConfig
 from hierebm.cli.commands import format_rows, parse_settings, parse_value
 from hierebm.cli.names import AGENTS
 from hierebm.cli.parser import main
+from hierebm.data import OfflineDataset
 from tests.recording.test_recording import needs_minari
 
 TINY = ["--total-timesteps", "260", "--seed", "0", "--no-progress-bar"]
@@ -147,6 +148,44 @@ def test_record_says_what_to_install(trained, capsys, monkeypatch):
     assert 'pip install "hierebm[minari]"' in capsys.readouterr().err
 
 
+@pytest.fixture
+def data_file(tmp_path):
+    """Random walks in PointMassGoal-v0's plane, as a file of OGBench."""
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (400, 2)).astype(np.float32)
+    positions = np.cumsum(0.1 * actions, 0, dtype=np.float32)
+    terminals = np.zeros(400)
+    terminals[99::100] = 1.0
+    path = tmp_path / "walks-v0.npz"
+    np.savez(path, observations=positions, actions=actions, terminals=terminals)
+    return path
+
+
+def test_train_on_data_alone_then_evaluate(data_file, tmp_path, capsys):
+    out = tmp_path / "of_data.zip"
+    argv = ["train", "--data", str(data_file), "--gradient-steps", "30", "--out", str(out)]
+    argv += ["--success-tolerance", "0.3", "--checkpoint-freq", "20", "--agent", "ddpg-her"]
+    assert main([*argv, "--seed", "0", "--no-progress-bar"]) == 0
+    assert "after 0 steps and 30 updates" in capsys.readouterr().out
+    assert (tmp_path / "of_data_offline_20_steps.zip").is_file()
+    assert main(["evaluate", str(out), "--env", "PointMassGoal-v0", "--episodes", "2"]) == 1
+    assert "cannot act in PointMassGoal-v0" in capsys.readouterr().err
+
+
+def test_train_on_data_then_online(tmp_path, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    states, actions = rng.uniform(-1.0, 1.0, (300, 4)), rng.uniform(-1.0, 1.0, (300, 2))
+    data = OfflineDataset.from_arrays(states, actions, np.arange(300) % 50 == 49, goal=(0, 1))
+    monkeypatch.setattr("hierebm.cli.commands.load_minari", lambda name: {"a/b-v0": data}[name])
+    out = tmp_path / "agent.zip"
+    argv = ["train", "PointMassGoal-v0", "--data", "a/b-v0", "--gradient-steps", "20"]
+    argv += ["--total-timesteps", "40", "--episodes", "2", "--out", str(out), "--seed", "0"]
+    assert main([*argv, "--agent", "ddpg-her", "--no-progress-bar"]) == 0
+    printed = capsys.readouterr().out
+    assert "after 40 steps and " in printed and "over 2 episodes" in printed
+    assert main(["evaluate", str(out), "--episodes", "2"]) == 0
+
+
 def test_diagnose_prints_the_report_and_writes_its_figures(trained, capsys, tmp_path):
     checkpoint, out = str(trained / "agent.zip"), tmp_path / "diagnosis.json"
     assert main(["diagnose", checkpoint, "--json", str(out)]) == 0
@@ -216,6 +255,9 @@ def test_plot_writes_pictures(trained, capsys, tmp_path):
         (["train", "--set", "tau=1", "--set", "tau.x=1"], "tau.x=1 contradicts tau=1"),
         (["train", "--set", "tau.x=1"], "tau must be a number"),
         (["train", "--out", "."], "name a file in it"),
+        (["train", "--data", "missing.npz"], "there is no data set at 'missing.npz'"),
+        (["train", "--gradient-steps", "5"], "go with --data"),
+        (["train", "--data", "a.npz", "--total-timesteps", "5"], "hierebm train ENV_ID --data"),
         (["evaluate", "."], "name a file in it"),
         (["record", "missing.zip"], "no checkpoint"),
         (["diagnose", "missing.zip"], "no checkpoint"),
