@@ -47,7 +47,7 @@ class Effort:
     episodes: int = 50
 
 
-FULL, QUICK = Effort(), Effort(1000, 2)
+FULL, QUICK = Effort(), Effort(1500, 1)
 
 
 class PlanTimes:
