@@ -35,6 +35,10 @@ BENCHMARKS = {
         "benchmarks.robotics.run",
         "curves in PointMaze, OGBench's mazes, FetchReach and four_rooms, against SB3's agents",
     ),
+    "ogbench": (
+        "benchmarks.ogbench.run",
+        "OGBench's offline point mazes, learned from data made by its recipe",
+    ),
     "energy": ("benchmarks.energy.run", "energies, objectives and samplers on toy densities"),
     "sequence": (
         "benchmarks.sequence",
@@ -69,11 +73,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a small version, within 5 minutes")
     parser.add_argument("--seeds", type=int, default=None, help="seeds (default: the benchmark's)")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="output folder")
+    parser.add_argument(
+        "--data", type=Path, default=None, help="ogbench: folder of data sets (default: under DIR)"
+    )
     args = parser.parse_args(argv)
+    if args.data is not None and args.name != "ogbench":
+        parser.error("--data is an option of ogbench only")
     args.out.mkdir(parents=True, exist_ok=True)
     started, measured = time.perf_counter(), commit()
     run = import_module(BENCHMARKS[args.name][0]).run
-    rows = run(quick=args.quick, seeds=args.seeds, out=args.out)
+    given = {} if args.data is None else {"data": args.data}
+    rows = run(quick=args.quick, seeds=args.seeds, out=args.out, **given)
     for kind in dict.fromkeys(row.get("kind") for row in rows):
         print(table([row for row in rows if row.get("kind") == kind]), end="\n\n")
     report = {

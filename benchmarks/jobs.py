@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def _name(job: Job) -> str:
 
 
 def rows_of(
-    workers: ProcessPoolExecutor, jobs: list[Job], done: Finished, what: str = "cells"
+    workers: Executor, jobs: list[Job], done: Finished, what: str = "cells"
 ) -> list[dict[str, Any]]:
     """Rows of all jobs, in the order of the jobs; only those run that have not run yet."""
     from tqdm import tqdm

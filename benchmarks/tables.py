@@ -24,6 +24,7 @@ from benchmarks.markdown import (
     table,
     titled,
 )
+from benchmarks.ogbench.tables import ogbench
 from benchmarks.robotics.tables import robotics
 from benchmarks.subgoals.tables import subgoals
 
@@ -271,6 +272,7 @@ def sb3_low_level(rows: list[Row]) -> list[str]:
 SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
     "learning": ("Learning", learning),
     "robotics": ("Robotics and maze worlds", robotics),
+    "ogbench": ("OGBench's offline point mazes", ogbench),
     "subgoals": ("Subgoals", subgoals),
     "energy": ("Energies", energy),
     "sequence": ("Sequence optimiser", sequence),
