@@ -19,6 +19,10 @@ from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.replay.growing import enlarged
 from hierebm.types import FloatArray
 
+# Rounds of energy training that one round stands for. Online, experience and rounds grow together;
+# here all experience is there at once, and rounds are few.
+EFFORT = 6
+
 
 class OfflineLoop:
     """The loop of ``learn_offline``: updates of the low level, and now and then of the high level.
@@ -45,13 +49,13 @@ class OfflineLoop:
                 update_low_level(agent, self.behavior_weight)
             self.step += 1
             if self._is_round_due():
-                train_high_level(agent)
+                train_high_level(agent, EFFORT)
             goes_on = self._tell(callbacks) and self.step < self.target
             if log_interval is not None and self.step % log_interval == 0:
                 self.dump_logs()
         if agent.high_level is not None and not self._is_round_due():
             # Nodes and edges are to belong to what the low level has become.
-            train_high_level(agent)
+            train_high_level(agent, EFFORT)
         progress.close()
         self.dump_logs()
 

@@ -28,10 +28,15 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
     agent.n_updates += 1
 
 
-def train_high_level(agent: AgentState) -> None:
-    """One round: a new pool, the transition map up to date, the planner trained; log metrics."""
+def train_high_level(agent: AgentState, effort: int = 1) -> None:
+    """One round: a new pool, the transition map up to date, the planner trained; log metrics.
+
+    Args:
+        effort: times that the usual number of gradient steps is taken.
+    """
     high_level, replay = agent.high_level, agent.replay_buffer
     assert high_level is not None
+    high_level.context.effort = effort
     replay.flush()
     env = None if agent.env is None else agent.env.env.unwrapped
     high_level.learn(

@@ -20,10 +20,6 @@ from hierebm.evaluation import EvaluationResult, evaluate
 from hierebm.planning.planner import Planner
 
 DEFAULT, TENTH = "64 subgoals", "64 subgoals, a tenth of the data"
-# There are few rounds of energy training in so few updates: with 100 steps each, it does not know
-# the ways into dead ends.
-SETTINGS: dict[str, Any] = {"energy_gradient_steps": 600}
-"""What differs from the agent's defaults."""
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "16 subgoals, bisection": {"n_subgoals": 16, "bisection": True},
@@ -95,13 +91,12 @@ def measure(
     started = time.process_time()
     data = load_ogbench(path)
     load_s = time.process_time() - started
-    agent = HierarchicalEBMAgent(seed=seed, **SETTINGS)
+    agent = HierarchicalEBMAgent(seed=seed)
     agent.learn_offline(data, gradient_steps=effort.updates, success_tolerance=tolerance)
     cpu_s = time.process_time() - started
     learned = {
         "data_set": recipe.name,
         "source": "made again" if is_made_again(path) else "OGBench's file",
-        "settings": ", ".join(f"{name}={value}" for name, value in SETTINGS.items()),
         "seed": seed,
         "transitions": data.n_transitions,
         "updates": effort.updates,

@@ -43,6 +43,8 @@ class PlanningContext:
     edge_cutoff: EdgeCutoff | None = None
     """Up to how many predicted steps subgoals are reached; None where that is not estimated."""
 
+    effort: int = 1
+    """Rounds of training that one round stands for: more where all experience is there at once."""
     action_repeat: int = 1
     """Environment steps in a step of the agent, the unit of distances."""
 

@@ -338,7 +338,7 @@ class GraphPlanner(Planner):
             fresh = stitched_between(pool, self.context.edges, rng)
             self.stitched = newest_triplets(self.stitched, fresh, STITCHED_TRIPLETS)
         data = TrainingData(replay, pool, self.stitched, c.stitched_share, rng)
-        for _ in range(c.energy_gradient_steps):
+        for _ in range(c.energy_gradient_steps * self.context.effort):
             log(self.sampler.train(data))
 
     def fit_scale(self) -> None:

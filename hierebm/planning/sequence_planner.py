@@ -185,7 +185,7 @@ class SequenceSubgoalPlanner(Planner):
     def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:
         """Fit E(s_t, s_t+1) to transitions of the replay and to planned ones that were missed."""
         c = self.context.config
-        for _ in range(c.energy_gradient_steps):
+        for _ in range(c.energy_gradient_steps * self.context.effort):
             pairs = sample_pairs(
                 replay, c.energy_batch_size, rng, max_steps=c.sequence.transition_steps
             )

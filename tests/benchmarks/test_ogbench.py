@@ -18,6 +18,7 @@ from benchmarks.ogbench.make_data import RECIPES, Recipe, data_file, make
 from benchmarks.ogbench.maze import PointMaze
 from benchmarks.ogbench.picture import draw
 from hierebm.data import load_ogbench
+from hierebm.agents import offline
 from hierebm.evaluation import evaluate
 from tests.benchmarks.test_tables import write
 
@@ -173,7 +174,7 @@ class TestMeasure:
         short = partial(measuring.make_lanes, max_episode_steps=12)
         monkeypatch.setattr(measuring, "make_lanes", short)
         monkeypatch.setattr(measuring, "LANES", 1)
-        monkeypatch.setattr(measuring, "SETTINGS", {"energy_gradient_steps": 5})
+        monkeypatch.setattr(offline, "EFFORT", 1)
 
     def test_every_variant_gives_a_row_of_the_same_agent(self, tmp_path: Path) -> None:
         effort, variants = measuring.Effort(20, 1), (*measuring.VARIANTS, measuring.TENTH)
@@ -211,7 +212,6 @@ def _row(kind: str, seed: int, success: float, **entries: Any) -> dict[str, Any]
     return {
         **{"kind": kind, "data_set": "pointmaze-giant-stitch-v0", "source": "made again"},
         **{
-            "settings": "energy_gradient_steps=600",
             "seed": seed,
             "transitions": 1_000_000,
             "updates": 3000,
@@ -238,7 +238,7 @@ def test_the_page_shows_ours_beside_published_figures_and_what_the_data_are(
     assert (tmp_path / "ogbench.png").read_bytes().startswith(b"\x89PNG")
     text = tables.page(tmp_path, tmp_path / "results.md")
     assert "the same distribution, not the same file" in text and "50 episodes each" in text
-    assert "default settings but for energy_gradient_steps=600" in text
+    assert "Ours has its default settings." in text
     assert "| data set | GCBC | GCIVL | GCIQL | QRL | CRL | HIQL | TTGS | ours |" in text
     giant = "| pointmaze-giant-stitch-v0 | 0.00 | 0.00 | 0.00 | 0.50 | 0.00 | 0.00 | 0.98 | 0.975 |"
     assert giant in text
