@@ -17,8 +17,8 @@ from benchmarks.ogbench import run as benchmark
 from benchmarks.ogbench.make_data import RECIPES, Recipe, data_file, make
 from benchmarks.ogbench.maze import PointMaze
 from benchmarks.ogbench.picture import draw
-from hierebm.data import load_ogbench
 from hierebm.agents import offline
+from hierebm.data import load_ogbench
 from hierebm.evaluation import evaluate
 from tests.benchmarks.test_tables import write
 
