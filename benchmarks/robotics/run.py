@@ -119,6 +119,9 @@ def train(world: World, method: str, seed: int, effort: Effort) -> list[dict[str
         result = world.evaluate(learner, lanes, effort.curve_tasks, seed=1)
         rates = result.success_rate, result.reached_rate
         curve.append((learner.num_timesteps, round(cpu_s, 2), *rates))
+    if method == "hierarchical":
+        # Of plans, only the time that those of the last evaluation take is told.
+        learner.high_level.planner.stats_of_predict.pop()
     final = world.evaluate(learner, lanes, effort.tasks, seed=2)
     plans = _plans(learner, world, lanes, effort) if method == "hierarchical" else {}
     lanes.close()
@@ -145,14 +148,18 @@ def train(world: World, method: str, seed: int, effort: Effort) -> list[dict[str
 
 
 def _plans(agent: Any, world: World, lanes: Any, effort: Effort) -> dict[str, Any]:
-    """What a plan costs, and what the same agent does with a quarter of the nodes."""
+    """What a plan of the last evaluation cost, and what the same agent does with a quarter of the
+    nodes.
+    """
     from hierebm import HierarchicalEBMAgent
 
     few: dict[str, Any] = {"n_subgoals": FEW_NODES, "bisection": True}
     with TemporaryDirectory() as folder:
         agent.save(Path(folder) / "agent.zip")
-        other = HierarchicalEBMAgent.load(Path(folder) / "agent.zip", env=world.make(), **few)
+        env = world.make()
+        other = HierarchicalEBMAgent.load(Path(folder) / "agent.zip", env=env, **few)
     result = world.evaluate(other, lanes, effort.tasks, seed=2)
+    env.close()
     plan_ms, few_plan_ms = (
         round(a.high_level.planner.stats_of_predict.pop().get("graph/plan_ms", 0.0), 1)
         for a in (agent, other)

@@ -39,7 +39,7 @@ class PlanningContext:
     transition_map: TransitionMap | None = None
     """Which landmarks trajectories joined; None where the settings do without."""
     novelty_walk: NoveltyWalk | None = None
-    """How the frontier is explored; None with the map."""
+    """Chooses actions from the frontier on; None where there is no transition map."""
     edge_cutoff: EdgeCutoff | None = None
     """Up to how many predicted steps subgoals are reached; None where that is not estimated."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hierebm.planning.graph.novelty_walk import Walk
 from hierebm.planning.planner import Planner
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
@@ -111,9 +112,10 @@ class PlanFollower:
         return [plan is not None and plan.random_walk for plan in self.plans]
 
     def walk(self, random: FloatArray) -> FloatArray:
-        """(n, action_dim) random actions -> those that the plans' walks ask for, where they do."""
+        """(n, action_dim) random actions -> the same, but for plans whose walk chose another."""
         action = random.copy()
         for i, plan in enumerate(self.plans):
-            if getattr(plan, "walk", None) is not None:
-                action[i] = plan.walk.action
+            # A plan need not be a PlanState, and may call anything else by this name.
+            if isinstance(walk := getattr(plan, "walk", None), Walk):
+                action[i] = walk.action
         return action

@@ -26,7 +26,7 @@ from hierebm.types import FloatArray
 
 Self = TypeVar("Self", bound="GraphPlanner")
 
-# Steps of a random-walk phase, at the frontier.
+# Steps of a random-walk phase, which begins at the frontier.
 RANDOM_WALK_STEPS = 48
 # Stitched triplets that are kept; the newest replace the oldest.
 STITCHED_TRIPLETS = 120_000
@@ -247,7 +247,7 @@ class GraphPlanner(Planner):
         return plan
 
     def _walk(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
-        """Choose what to do next on a walk from the frontier."""
+        """Go on with the novelty walk; without a transition map, the walk is a random one."""
         if (novelty := self.context.novelty_walk) is not None:
             plan.walk = novelty.step(plan.walk, achieved_goal, plan.elapsed, plan.rng)
 

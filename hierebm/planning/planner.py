@@ -45,9 +45,9 @@ class PlanState:
     subgoal: FloatArray = field(init=False)
     """(goal_dim,) what the low level chases now."""
     random_walk: bool = field(default=False, init=False)
-    """Take random actions instead of chasing the subgoal."""
+    """Take random actions instead of chasing the subgoal; heeded while learning only."""
     walk: Walk | None = field(default=None, init=False)
-    """Those to take; None where any will do."""
+    """The novelty walk whose action to take then; None: a random one."""
     predicted: float = field(default=0.0, init=False)
     """Steps that the current subgoal should take."""
     budget: int = field(default=0, init=False)
@@ -183,6 +183,8 @@ class Planner(ABC):
     def is_missed(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> bool:
         """Whether the plan's subgoal is to be given up: its budget is spent, or it gets no nearer.
 
+        Until it was predicted to be within ``max_edge``, only its budget counts.
+
         Args:
             plan: a :class:`PlanState`.
             observation, achieved_goal: (obs_dim,), (goal_dim,) the current state.
@@ -196,11 +198,9 @@ class Planner(ABC):
             observation[None], achieved_goal[None], plan.subgoal[None]
         )
         nearest, at = plan.nearest
-        # Beyond the edges of plans, predictions run into the critics' largest distance: on the way
-        # there, they do not fall.
-        untold = not np.isfinite(nearest) and steps[0] > self.context.config.max_edge
-        if untold:
-            plan.nearest = nearest, plan.elapsed
+        # Farther than any edge, predictions are near the critics' largest distance, and do not fall
+        # while the agent gets nearer.
+        if not np.isfinite(nearest) and steps[0] > self.context.config.max_edge:
             return False
         if steps[0] <= nearest - PROGRESS:
             plan.nearest = float(steps[0]), plan.elapsed

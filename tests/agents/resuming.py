@@ -30,10 +30,12 @@ def resumed(agent_class: str, folder: Path) -> Any:
 
 
 def go_on(agent: Any) -> dict[str, Tensor]:
-    """Learn for ``STEPS`` more; return every tensor of the agent and all experience, by name."""
+    """Learn for ``STEPS`` more; return all that the agent saves and all experience, by name."""
     agent.learn(gym.make("PointMassGoal-v0"), STEPS, reset_num_timesteps=False)
     experience = {key: torch.as_tensor(value) for key, value in replay_arrays(agent).items()}
-    return _named("agent", agent._tensors()) | _named("experience", experience)
+    arrays = {key: torch.as_tensor(value) for key, value in agent._arrays().items()}
+    tensors = _named("agent", agent._tensors()) | _named("arrays", arrays)
+    return tensors | _named("experience", experience)
 
 
 def _named(name: str, value: Any) -> dict[str, Tensor]:

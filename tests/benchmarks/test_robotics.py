@@ -130,6 +130,23 @@ def test_every_method_gives_its_row(method: str, monkeypatch: pytest.MonkeyPatch
     assert row["success"] == row["reached"] and len(row["ci95"]) == 2
 
 
+def test_the_time_of_plans_is_that_of_the_last_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = World.evaluate
+
+    def timed(self: World, policy: Any, lanes: Any, tasks: int, seed: int) -> Any:
+        result = real(self, policy, lanes, tasks, seed)
+        # Of the curve, with seed 1, 100 ms.
+        ms = 100.0 if seed == 1 else 4.0 if policy.config.n_subgoals > 16 else 2.0
+        policy.high_level.planner.stats_of_predict.add({"graph/plan_ms": ms})
+        return result
+
+    monkeypatch.setattr(World, "evaluate", timed)
+    world = replace(FOUR_ROOMS, limit=20, steps=120)
+    (row,) = benchmark.train(world, "hierarchical", 0, benchmark.Effort(2, 2, 3))
+    assert (row["plan_ms"], row["few_plan_ms"]) == (4.0, 2.0)
+    assert 0.0 <= row["few_nodes"] <= 1.0
+
+
 def _row(world: str, method: str, seed: int, curve: list[Any], reached: float = 0.5) -> Any:
     return {
         **{"world": world, "env": "Some-v0", "episodes": "go on", "limit": 50, "method": method},
@@ -159,6 +176,10 @@ def test_the_page_tells_both_rates_and_when_success_came_to_both_levels(tmp_path
     assert line in text
     assert "| A | flat | 0.50 | 0.40 to 0.60 |  | 1,000 |" in text, "where they differ only"
     assert text.index("| B | sorb") < text.index("| A | flat"), "worlds keep their order"
+    assert "16 nodes" not in text, "no run measured plans"
+    plans = {"plan_ms": 6.04, "few_nodes": 0.75, "few_plan_ms": 3.0}
+    write(tmp_path, "robotics", [*rows, _row("A", "hierarchical", 0, fast) | plans])
+    assert "| A | 6 ms | 0.75 | 3 ms |" in tables.page(tmp_path, tmp_path / "results.md")
 
 
 @pytest.mark.slow

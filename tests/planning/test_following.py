@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hierebm.planning.following import PlanFollower
+from hierebm.planning.graph.novelty_walk import Walk
 from hierebm.planning.planner import Planner, PlanState
 from hierebm.types import FloatArray, GoalObservation
 
@@ -93,3 +95,29 @@ def test_the_state_of_other_environments_is_refused() -> None:
     follower.subgoals(seen(1, 2))
     with pytest.raises(ValueError, match=r"state is that of 2 environment\(s\).* of 3"):
         PlanFollower(Counting(), follower.plans, 3, np.random.default_rng, learning=False)
+
+
+@dataclass
+class OwnPlan:
+    """A plan that is no PlanState; ``walk`` is what its planner means by it."""
+
+    goal: FloatArray
+    subgoal: FloatArray
+    random_walk: bool
+    walk: bool
+
+
+def test_plans_that_walk_take_random_actions_but_where_the_walk_chose_one() -> None:
+    follower, chosen = make(3), np.full(2, 0.5, np.float32)
+    follower.subgoals(seen(1, 2, 3))
+    follower.plans[0].walk_at_random(5)
+    follower.plans[1].walk_at_random(5)
+    follower.plans[1].walk = Walk(chosen, 0.0, 4.0)
+    goal = follower.plans[2].goal
+    follower.plans[2] = OwnPlan(goal, goal, random_walk=True, walk=True)
+    assert list(follower.random_walk) == [True, True, True]
+    random = np.random.default_rng(0).uniform(-1, 1, (3, 2)).astype(np.float32)
+    before = random.copy()
+    action = follower.walk(random)
+    np.testing.assert_array_equal(random, before)
+    np.testing.assert_array_equal(action, [before[0], chosen, before[2]])

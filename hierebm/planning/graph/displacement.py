@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray, IntArray
 
-# Steps beyond this many full-speed ones are jumps, which no action explains.
-LONGEST = 3.0
-# Weight of the prior that nothing moves, in transitions.
+# Moves of more than this many full-speed steps are jumps, which no action explains; they count as
+# that long.
+JUMP = 3.0
+# Weight of the prior that actions move nothing, in transitions (ridge regression).
 PRIOR = 10.0
 
 
 class DisplacementModel:
-    """Least squares of the steps that the achieved goal took on the actions, over all experience.
+    """Least squares, over all experience: from actions to the steps of the achieved goal.
 
     Args:
         action_dim: length of an action.
@@ -34,7 +35,7 @@ class DisplacementModel:
     def add(self, replay: EpisodeReplay, rows: IntArray) -> None:
         """Learn from the transitions at these rows of the replay."""
         moved = replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows]
-        steps = np.clip(moved / self.step_scale, -LONGEST, LONGEST).astype(np.float64)
+        steps = np.clip(moved / self.step_scale, -JUMP, JUMP).astype(np.float64)
         inputs = _with_one(replay.action[rows])
         self._moments += inputs.T @ inputs
         self._products += inputs.T @ steps

@@ -125,8 +125,9 @@ class TransitionMap:
         return self.visits_near(points)[1]
 
     def visits_near(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
-        """(n, goal_dim) -> (n,) visits of the landmark nearest to each, and (n,) whether it lies
-        within its spacing, as in :meth:`knows`."""
+        """(n, goal_dim) -> (n,) visits of the landmark nearest to each point, and (n,) whether that
+        lies within the spacing, as :meth:`knows` tells.
+        """
         if not len(self.landmarks):
             return np.zeros(len(points), np.int64), np.zeros(len(points), np.bool_)
         gap, nearest = self._tree.query(self._scale(points))

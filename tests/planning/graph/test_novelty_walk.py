@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hierebm.planning.graph import novelty_walk
 from hierebm.planning.graph.displacement import DisplacementModel
-from hierebm.planning.graph.novelty_walk import LONGEST, SHORTEST, NoveltyWalk, Walk
-from hierebm.planning.graph.transition_map import TransitionMap
+from hierebm.planning.graph.novelty_walk import CELL, LONGEST, SHORTEST, NoveltyWalk, Walk
+from hierebm.planning.graph.transition_map import SPACING, TransitionMap
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray
 
@@ -138,6 +139,22 @@ def test_unknown_ground_that_was_tried_before_is_no_longer_new() -> None:
         up.append(walk.action[1] > 0.5)
     # Behind the wall nothing ever becomes known.
     assert np.mean(up[:20]) > 2.0 * np.mean(up[-20:])
+
+
+def test_the_ends_tried_last_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(novelty_walk, "MOST_CELLS", 20, raising=False)
+    novelty, side = make_walk(), CELL * SPACING * SCALE[0]
+    first = np.array([100.0, 1.0], np.float32)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        # All of it is unknown, and stays so; now and then, the first ends are tried again.
+        novelty.step(None, first + np.array([50.0 * seed, 0.0], np.float32), 0.0, rng)
+        novelty.step(None, first, 0.0, np.random.default_rng(0))
+    state = novelty.state_dict()
+    assert len(state["cells"]) == len(state["tried"]) == 20
+    far = state["cells"][:, 0] * side > first[0] + 50.0 * 30
+    near = state["cells"][:, 0] * side < first[0] + 10.0
+    assert far.sum() >= 10 and near.any() and (far | near).all()
 
 
 def test_where_actions_explain_nothing_any_action_will_do() -> None:
