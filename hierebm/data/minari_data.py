@@ -40,7 +40,7 @@ def load_minari(
             raise ImportError(
                 f'Minari\'s data sets need minari: run `pip install "hierebm[minari]"` ({error}).'
             ) from error
-        dataset = minari.load_dataset(dataset, download=download)
+        dataset = _load(minari, dataset, download)
     action_space = _box(dataset.action_space, "actions")
     if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
         raise ValueError(
@@ -75,6 +75,17 @@ def load_minari(
         action_low=action_space.low.reshape(-1),
         action_high=action_space.high.reshape(-1),
     )
+
+
+def _load(minari: Any, dataset_id: str, download: bool) -> Any:
+    try:
+        return minari.load_dataset(dataset_id, download=download)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no Minari data set {dataset_id!r} on this machine ({error.args[0]}): "
+            f"`minari list local` shows those that are there, `minari download {dataset_id}` gets "
+            "one of Minari's"
+        ) from error
 
 
 def _box(space: spaces.Space[Any], what: str) -> spaces.Box:

@@ -130,6 +130,17 @@ def test_a_damaged_episode_is_named() -> None:
         load_minari(dataset)
 
 
+def test_a_data_set_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"no Minari data set 'a/b-v0'.*minari download a/b"
+    ):
+        load_minari("a/b-v0")
+
+
 def test_without_minari_the_error_names_the_extra() -> None:
     code = (
         "import sys\n"
