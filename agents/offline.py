@@ -216,6 +216,11 @@ def _check_low_level(low_level: LowLevel, behavior_weight: float) -> None:
     """Raise ValueError where it learns, but not with this weight."""
     if not (low_level.trainable and behavior_weight):
         return
+    if not low_level.has_behavior_term:
+        raise ValueError(
+            f"{type(low_level).__name__} has no behaviour term: pass behavior_weight=0 to "
+            "learn_offline, or learn with the low level of this package"
+        )
     known = inspect.signature(low_level.update).parameters.values()
     if not any(p.name == "behavior_weight" or p.kind is p.VAR_KEYWORD for p in known):
         raise ValueError(

@@ -362,6 +362,11 @@ def test_arguments_that_are_wrong(
     assert agent.replay is None and agent.n_updates == 0 and agent.spaces is None
 
 
+def test_a_replay_buffer_needs_an_agent_that_knows_its_spaces(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"knows no spaces yet: set_env\(env\), or load\(path\)"):
+        _agent("flat").load_replay_buffer(tmp_path / "replay.zip")
+
+
 def test_episodes_shorter_than_a_step_of_the_agent() -> None:
     agent = _agent("flat", action_repeat=20)
     with pytest.raises(
