@@ -240,12 +240,13 @@ class GoalAgent(LearningAgent):
         save_replay(self, path)
 
     def load_replay_buffer(self, path: str | os.PathLike[str]) -> None:
-        """Restore what :meth:`save_replay_buffer` wrote; set the environment first.
+        """Restore what :meth:`save_replay_buffer` wrote, in an agent that knows its spaces: of an
+        environment that was set, or of what was learned before it was saved.
 
         The next ``learn`` begins with a reset: the episode that runs is not the one in the buffer.
 
         Raises:
-            RuntimeError: if no environment is set.
+            RuntimeError: if the agent knows no spaces yet.
             CheckpointError, ValueError: if the file is damaged or of another shape, or its steps
                 are of another length.
         """

@@ -6,6 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
 from numpy.typing import ArrayLike
@@ -122,7 +123,7 @@ class LearningAgent(SavedAgent):
             data: episodes, added to those in the replay buffer. None: nothing is added, learning
                 goes on with what is there, online experience and a loaded replay buffer included.
             gradient_steps: updates of the low level. The high level is trained after every
-                ``energy_train_freq`` of them, and at the end.
+                ``energy_train_freq`` of them, and at the end; 0 stores the data, no more.
             callback: as in :meth:`learn`.
             log_interval: gradient steps between two rows of the log; None: one row at the end.
             tb_log_name: name of the run's folder; default: that of :meth:`learn` with
@@ -142,10 +143,12 @@ class LearningAgent(SavedAgent):
                 reached, or a low level without a behaviour term; the message says what to do.
         """
         _check_log_interval(log_interval)
-        if gradient_steps < 0:
-            raise ValueError(f"gradient_steps must not be negative, got {gradient_steps}")
-        if not 0.0 <= behavior_weight < float("inf"):
-            raise ValueError(f"behavior_weight must be a number >= 0, got {behavior_weight}")
+        if not _is_number(gradient_steps) or gradient_steps % 1:
+            raise ValueError(
+                f"gradient_steps must be a whole number, 0 or more, got {gradient_steps!r}"
+            )
+        if not _is_number(behavior_weight):
+            raise ValueError(f"behavior_weight must be a number >= 0, got {behavior_weight!r}")
         take_data(self, data, success_tolerance, behavior_weight)
         if self._loop is not None:
             # The episode that ran is not the last one in the buffer any more.
@@ -186,6 +189,10 @@ class LearningAgent(SavedAgent):
         loop = self._offline or self._loop
         if loop is not None:
             loop.dump_logs()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and 0.0 <= float(value) < float("inf")
 
 
 def _check_log_interval(log_interval: int | None) -> None:

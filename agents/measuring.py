@@ -30,12 +30,16 @@ def set_clock(agent: AgentState, env: GoalEnv, goal: FloatArray) -> None:
         agent.make_buffer(env.n_envs)
 
 
-def measure_on_data(agent: AgentState, data: OfflineDataset) -> int:
-    """For how many steps of a data set one step of the agent should last."""
+def measure_on_data(agent: AgentState, data: OfflineDataset, tolerance: FloatArray | None) -> int:
+    """For how many steps of a data set one step of the agent should last.
+
+    Args:
+        tolerance: (goal_dim,) what counts as reached; an environment that was set says it itself.
+    """
     rows = np.flatnonzero(~data.episode_end)
     rows = rows[:: -(-len(rows) // N_STATES)]
     achieved = data.achieved_goal[rows]
-    tolerance, time_limit = agent._tolerance, None
+    time_limit = None
     if agent.env is not None:
         farthest = np.abs(achieved[0]) + np.abs(achieved).max(0) + np.float32(1.0)
         tolerance = agent.env.success_tolerance(achieved[0], farthest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,7 @@ from hierebm.agents.training import train_high_level, update_low_level
 from hierebm.callbacks import BaseCallback
 from hierebm.control.base import LowLevel
 from hierebm.data import OfflineDataset, future_goals
+from hierebm.goal_env.reward import TOLERANCE_PARTS
 from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.replay.growing import enlarged
 from hierebm.types import FloatArray
@@ -116,6 +118,13 @@ def take_data(
     if agent.spaces is not None:
         agent.spaces.check_fits(spaces, "the data")
     tolerance = _tolerance(agent, success_tolerance, spaces.goal_dim)
+    repeat = agent.action_repeat
+    if data is not None:
+        if agent.env is None and tolerance is not None:
+            _check_precision(data, tolerance)
+        if not agent.knows_clock:
+            repeat = measure_on_data(agent, data, tolerance)
+        _check_lengths(data, repeat)
     if agent.spaces is None:
         agent._build(spaces)
         agent.spaces = spaces
@@ -127,7 +136,7 @@ def take_data(
         )
     agent._tolerance = tolerance
     if data is not None:
-        _store(agent, data)
+        _store(agent, data, repeat)
     replay = agent.replay_buffer
     # When learning goes on online, nothing of it waits for updates.
     agent.trained_at = agent.planned_at = replay.n_added
@@ -160,7 +169,11 @@ def _tolerance(
             "success_tolerance is for agents without an environment: compute_reward of the one "
             "that was set says what counts as reached; leave success_tolerance out"
         )
-    tolerance = np.asarray(success_tolerance, np.float32)
+    try:
+        tolerance = np.asarray(success_tolerance, np.float32)
+    except (TypeError, ValueError):
+        # Of no shape that is right.
+        tolerance = np.empty(0)
     if tolerance.shape not in ((), (goal_dim,)):
         raise ValueError(
             f"success_tolerance must be one number or {goal_dim}, one for each axis of the goal, "
@@ -171,10 +184,47 @@ def _tolerance(
     return np.full(goal_dim, tolerance, np.float32)
 
 
+def _check_precision(data: OfflineDataset, tolerance: FloatArray) -> None:
+    """Raise ValueError where float32 rounds goals to parts of the success tolerance."""
+    largest = np.maximum(data.achieved_goal.max(0), -data.achieved_goal.min(0))
+    spacing = np.spacing(largest)
+    axis = int(np.argmax(spacing / tolerance))
+    if spacing[axis] > tolerance[axis] / TOLERANCE_PARTS:
+        raise ValueError(
+            f"goals of the data go up to {largest[axis]:.9g} (axis {axis}), where float32 knows "
+            f"steps of {spacing[axis]:.3g} only, and success_tolerance is {tolerance[axis]:.3g}: "
+            "check its unit, or subtract an origin from observations and goals before the data set "
+            "is made"
+        )
+
+
+def _check_lengths(data: OfflineDataset, repeat: int) -> None:
+    """Raise ValueError where no episode has a step of the agent; warn where few have."""
+    steps = np.diff(np.flatnonzero(data.episode_end), prepend=-1) - 1
+    if steps.max() < repeat:
+        raise ValueError(
+            f"a step of the agent lasts {repeat} steps of the data, and its longest episode has "
+            f"{steps.max()}: give longer episodes, or make an agent with a smaller action_repeat"
+        )
+    kept = int((steps // repeat * repeat).sum())
+    if 2 * kept < data.n_transitions:
+        warnings.warn(
+            f"only {kept} of {data.n_transitions} steps of the data are used: a step of the agent "
+            f"lasts {repeat} of them, and what is left of an episode is shorter. An agent with a "
+            f"smaller action_repeat uses more (now action_repeat={repeat})",
+            stacklevel=4,
+        )
+
+
 def _check_low_level(low_level: LowLevel, behavior_weight: float) -> None:
     """Raise ValueError where it learns, but not with this weight."""
     if not (low_level.trainable and behavior_weight):
         return
+    if not low_level.has_behavior_term:
+        raise ValueError(
+            f"{type(low_level).__name__} has no behaviour term: pass behavior_weight=0 to "
+            "learn_offline, or learn with the low level of this package"
+        )
     known = inspect.signature(low_level.update).parameters.values()
     if not any(p.name == "behavior_weight" or p.kind is p.VAR_KEYWORD for p in known):
         raise ValueError(
@@ -183,9 +233,8 @@ def _check_low_level(low_level: LowLevel, behavior_weight: float) -> None:
         )
 
 
-def _store(agent: AgentState, data: OfflineDataset) -> None:
+def _store(agent: AgentState, data: OfflineDataset, repeat: int) -> None:
     """Store it in steps of the agent, each with a goal that its episode came to later."""
-    repeat = agent.action_repeat if agent.knows_clock else measure_on_data(agent, data)
     steps = data.every(repeat)
     # Stored steps of another length cannot stay; before the clock was known they were of one.
     kept = agent.replay if agent.knows_clock or repeat == 1 else None

@@ -27,7 +27,10 @@ def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
             another length.
     """
     if agent.spaces is None:
-        raise RuntimeError("set_env(env) before load_replay_buffer(path)")
+        raise RuntimeError(
+            "the agent knows no spaces yet: set_env(env), or load(path) of the agent whose replay "
+            "buffer it is, comes before load_replay_buffer(path)"
+        )
     if agent.replay is None:
         agent.make_buffer(1)
     arrays = load_checkpoint(path).arrays

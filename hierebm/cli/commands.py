@@ -88,8 +88,9 @@ def train(args: argparse.Namespace) -> None:
     if args.episodes and env_id is not None:
         # A seed beside the training's: other tasks than those that were learned on.
         result = evaluate_agent(
-            agent, env_id, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs
-        )
+            agent, env_id, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs,
+            **options,
+        )  # fmt: skip
         print(result)
 
 
@@ -102,6 +103,14 @@ def _data(args: argparse.Namespace) -> OfflineDataset | None:
     if args.env is None and (args.total_timesteps is not None or args.eval_freq):
         raise ValueError(
             "--total-timesteps and --eval-freq take an environment: hierebm train ENV_ID --data ..."
+        )
+    if args.env is None and args.success_tolerance is None:
+        raise ValueError(
+            "--data without ENV_ID takes --success-tolerance, how far from a goal counts as reached"
+        )
+    if args.env is not None and args.success_tolerance is not None:
+        raise ValueError(
+            f"leave --success-tolerance out: {args.env} says itself what counts as reached"
         )
     if args.data.endswith(".npz") or Path(args.data).exists():
         return load_ogbench(args.data)

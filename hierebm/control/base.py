@@ -28,6 +28,9 @@ class LowLevel(ABC):
     trainable: bool = True
     """False for a frozen policy: the agent then trains only its high level."""
 
+    has_behavior_term: bool = True
+    """False where :meth:`update` refuses every ``behavior_weight`` but 0."""
+
     @classmethod
     def build(
         cls,
@@ -80,7 +83,7 @@ class LowLevel(ABC):
 
         Raises:
             TypeError: for a low level that does not learn.
-            ValueError: for a weight, where it has no behaviour term.
+            ValueError: for a weight, where there is no behaviour term (:attr:`has_behavior_term`).
         """
         raise TypeError(f"{type(self).__name__} does not learn: set trainable = False")
 

@@ -90,6 +90,8 @@ class SB3LowLevel(LowLevel):
             frozen model of other rewards.
     """
 
+    has_behavior_term = False
+
     def __init__(self, model: Any, *, frozen: bool = False, gamma: float | None = None) -> None:
         _check_model(model)
         self.model, self.trainable = model, not frozen
@@ -223,8 +225,8 @@ class SB3LowLevel(LowLevel):
             return super().update(batch)
         if behavior_weight:
             raise ValueError(
-                f"{type(self.model).__name__} of Stable-Baselines3 has no behaviour term: leave "
-                "behavior_weight at 0, or learn with the low level of this package"
+                f"{type(self.model).__name__} of Stable-Baselines3 has no behaviour term: pass "
+                "behavior_weight=0, or learn with the low level of this package"
             )
         logger = Logger(None, [])
         mine = {"replay_buffer": _OneBatch(self._samples(batch)), "_logger": logger}

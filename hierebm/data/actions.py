@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierebm.data.checks import chunks, float32
+from hierebm.data.checks import LARGEST, chunks, float32
 from hierebm.types import BoolArray, FloatArray
 
 # Actions may lie outside of their bounds by this share of half the range: rounding, no more.
@@ -33,7 +33,8 @@ def scale_actions(
     """
     width = actions.shape[1]
     low, high = _bound("action_low", action_low, width), _bound("action_high", action_high, width)
-    if not (low < high).all():
+    bounds = low.astype(np.float32), high.astype(np.float32)
+    if not (bounds[0] < bounds[1]).all():
         raise ValueError(
             f"action_low must be below action_high on each axis, got {low.tolist()} and "
             f"{high.tolist()}"
@@ -52,7 +53,6 @@ def scale_actions(
             f"are {low[axis]:.6g} and {high[axis]:.6g}: pass action_low= and action_high=, the "
             "bounds of the environment's action space"
         )
-    bounds = low.astype(np.float32), high.astype(np.float32)
     if (low == -1.0).all() and (high == 1.0).all() and outside[axis] <= 0.0:
         return float32(actions), *bounds
     scaled = np.empty(actions.shape, np.float32)
@@ -64,8 +64,11 @@ def scale_actions(
 
 
 def _bound(name: str, bound: ArrayLike, width: int) -> NDArray[np.float64]:
-    array = np.asarray(bound, np.float64)
-    if array.shape not in ((), (width,)) or not np.isfinite(array).all():
+    try:
+        array = np.asarray(bound, np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.shape not in ((), (width,)) or not (np.abs(array) <= LARGEST).all():
         raise ValueError(
             f"{name} must be a finite number, or {width} of them, one for each axis of the "
             f"actions, got {bound!r}"

@@ -12,6 +12,8 @@ from hierebm.types import BoolArray, FloatArray
 
 # Numbers that are looked at together.
 AT_ONCE = 1 << 20
+# Squares of differences, and sums of them, have to be float32 numbers, too.
+LARGEST = 1e18
 
 
 def chunks(n: int, width: int) -> Iterator[slice]:
@@ -26,10 +28,7 @@ def as_rows(name: str, values: Any, n: int | None = None) -> NDArray[Any]:
     Raises:
         ValueError: they are no numbers, have another number of axes, or not n rows.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} must be one array of numbers: {error}") from error
+    array = _as_array(name, values)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be numbers, got the type {array.dtype}")
     if array.ndim != 2 or array.shape[1] == 0:
@@ -45,6 +44,17 @@ def as_rows(name: str, values: Any, n: int | None = None) -> NDArray[Any]:
     return array
 
 
+def _as_array(name: str, values: Any) -> NDArray[Any]:
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} has masked entries: leave out the episodes of these rows, or fill them"
+        )
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be one array of numbers: {error}") from error
+
+
 def float32(values: NDArray[Any]) -> FloatArray:
     """The same array if it is float32; what is too large becomes infinity."""
     with np.errstate(over="ignore"):
@@ -57,7 +67,7 @@ def flags(name: str, values: ArrayLike, n: int) -> BoolArray:
     Raises:
         ValueError: another shape, or anything but 0 and 1.
     """
-    given = np.asarray(values)
+    given = _as_array(name, values)
     if given.shape != (n,):
         raise ValueError(
             f"{name} must be ({n},), one flag for each row of observations, got {given.shape}"
@@ -72,13 +82,14 @@ def flags(name: str, values: ArrayLike, n: int) -> BoolArray:
 
 
 def check_finite(name: str, values: NDArray[Any], where: BoolArray | None = None) -> None:
-    """Raise ValueError if rows (those of ``where``) hold what is no finite float32."""
+    """Raise ValueError if rows (those of ``where``) hold NaN or numbers too large to work with."""
     for part in chunks(len(values), values.shape[1]):
-        bad = ~np.isfinite(float32(values[part])).all(1)
+        # NaN compares as False.
+        bad = ~(np.abs(float32(values[part])) <= LARGEST).all(1)
         if where is not None:
             bad &= where[part]
         if bad.any():
             raise ValueError(
-                f"{name} has NaN, infinity or a number too large for float32, first in row "
+                f"{name} has NaN, infinity or a number too large ({LARGEST:.0e}), first in row "
                 f"{part.start + int(np.argmax(bad))}: leave out the episode of that row"
             )

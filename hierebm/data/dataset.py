@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hierebm.data.goals import GoalOf, achieved_goals_of
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OfflineDataset:
     """Episodes one after the other; a row is a state, in the order of time.
 
@@ -123,7 +124,7 @@ class OfflineDataset:
         for key in ("observations", "actions", "terminals"):
             if key not in arrays:
                 raise ValueError(f"the data has no {key!r}, it has {', '.join(map(repr, arrays))}")
-        n, ends = len(arrays["observations"]), arrays["terminals"]
+        n, ends = len(as_rows("observations", arrays["observations"])), arrays["terminals"]
         if "timeouts" in arrays:
             ends = flags("terminals", ends, n) | flags("timeouts", arrays["timeouts"], n)
         if "valids" in arrays:
@@ -136,6 +137,15 @@ class OfflineDataset:
             achieved_goals=arrays.get("achieved_goals") if goal is None else None,
             action_low=action_low,
             action_high=action_high,
+        )
+
+    def __repr__(self) -> str:
+        steps = np.diff(np.flatnonzero(self.episode_end), prepend=-1) - 1
+        return (
+            f"OfflineDataset({self.n_episodes} episodes, {self.n_transitions} transitions, "
+            f"{steps.min()} to {steps.max()} steps each; observations of "
+            f"{self.observation.shape[1]} numbers, goals of {self.achieved_goal.shape[1]}, actions "
+            f"of {self.action.shape[1]})"
         )
 
     @property
@@ -167,8 +177,10 @@ class OfflineDataset:
             k: at least 1, which returns this data set itself.
 
         Raises:
+            TypeError: k is no integer.
             ValueError: k < 1, or no episode has k steps.
         """
+        k = index(k)
         if k < 1:
             raise ValueError(f"every({k}): k must be at least 1")
         if k == 1:

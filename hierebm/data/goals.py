@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import index
 from typing import Any, TypeAlias
 
@@ -13,7 +14,8 @@ from hierebm.data.checks import as_rows, check_finite, float32
 from hierebm.types import FloatArray
 
 GoalOf: TypeAlias = Sequence[int] | Callable[[FloatArray], NDArray[Any]]
-"""Axes of the observation that are the achieved goal, or (N, obs_dim) -> (N, goal_dim)."""
+"""Axes of the observation that are the achieved goal, or (N, obs_dim) -> (N, goal_dim), which must
+not write into the observations."""
 
 
 def achieved_goals_of(observation: FloatArray, goal: GoalOf) -> FloatArray:
@@ -27,17 +29,27 @@ def achieved_goals_of(observation: FloatArray, goal: GoalOf) -> FloatArray:
     """
     if not callable(goal):
         return observation[:, _axes(goal, observation.shape[1])]
-    value = goal(observation)
+    # What a function writes into them would be taken for what was observed.
+    shown = observation.view()
+    shown.flags.writeable = False
+    value = goal(shown)
     name = "goal(observations)"
     achieved_goal = float32(as_rows(name, value, len(observation)))
     check_finite(name, achieved_goal)
     return achieved_goal
 
 
+def _axis(axis: Any) -> int:
+    if isinstance(axis, bool):
+        raise TypeError("an axis is a number, True and False would be 1 and 0")
+    return index(axis)
+
+
 def _axes(goal: Sequence[int], obs_dim: int) -> Any:
     """A slice where that says the same, else a list."""
     try:
-        axes = [index(axis) for axis in goal]
+        # More axes than there are cannot be different ones: no need to count them.
+        axes = [_axis(axis) for axis in islice(goal, obs_dim + 1)]
     except TypeError as error:
         raise ValueError(
             f"goal must be axes of the observation, as (0, 1), or a function of it, got {goal!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from gymnasium import spaces
 
 from hierebm.data.dataset import OfflineDataset
 from hierebm.data.goals import GoalOf
+from hierebm.errors import DatasetError
 from hierebm.types import FloatArray
 
 
@@ -30,6 +32,8 @@ def load_minari(
     Raises:
         ImportError: Minari is missing.
         FileNotFoundError: an id that is not on this machine, without ``download``.
+        TypeError: ``dataset`` is neither.
+        DatasetError: it is damaged; the message says what to do.
         ValueError: spaces that do not fit, no goal, or data as in
             :meth:`OfflineDataset.from_arrays`.
     """
@@ -40,7 +44,12 @@ def load_minari(
             raise ImportError(
                 f'Minari\'s data sets need minari: run `pip install "hierebm[minari]"` ({error}).'
             ) from error
-        dataset = minari.load_dataset(dataset, download=download)
+        dataset = _load(minari, dataset, download)
+    if not hasattr(dataset, "iterate_episodes"):
+        raise TypeError(
+            f"load_minari takes a minari.MinariDataset or the id of one, got {dataset!r}; "
+            "load_ogbench reads .npz files"
+        )
     action_space = _box(dataset.action_space, "actions")
     if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
         raise ValueError(
@@ -55,17 +64,27 @@ def load_minari(
     ]
     # All rows of all episodes at once: a list of episodes would be in memory twice.
     n = dataset.total_steps + dataset.total_episodes
-    states = [np.empty((n, _size(box)), np.float32) for box in boxes]
-    actions = np.zeros((n, _size(action_space)), np.float32)
-    terminals = np.zeros(n, np.bool_)
+    try:
+        states = [np.empty((n, _size(box)), np.float32) for box in boxes]
+        actions = np.zeros((n, _size(action_space)), np.float32)
+        terminals = np.zeros(n, np.bool_)
+    except MemoryError as error:
+        raise DatasetError(
+            f"the data set needs more memory than is free ({error}): read a part of it, with "
+            "dataset.filter_episodes or dataset.sample_episodes"
+        ) from error
     row = 0
-    for episode in dataset.iterate_episodes():
+    for episode in _episodes(dataset):
         end = row + len(episode.actions)
+        if end >= n:
+            raise _counts_are_wrong(n)
         for array, key in zip(states, keys, strict=True):
             _fill(array[row : end + 1], _part(episode.observations, key), episode.id)
         _fill(actions[row:end], episode.actions, episode.id)
         terminals[end] = True
         row = end + 1
+    if row != n:
+        raise _counts_are_wrong(n)
     return OfflineDataset.from_arrays(
         states[0],
         actions,
@@ -74,6 +93,43 @@ def load_minari(
         achieved_goals=states[1] if goal is None else None,
         action_low=action_space.low.reshape(-1),
         action_high=action_space.high.reshape(-1),
+    )
+
+
+def _load(minari: Any, dataset_id: str, download: bool) -> Any:
+    try:
+        return minari.load_dataset(dataset_id, download=download)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no Minari data set {dataset_id!r} on this machine ({error.args[0]}): "
+            f"`minari list local` shows those that are there, `minari download {dataset_id}` gets "
+            "one of Minari's"
+        ) from error
+    except ImportError:
+        raise
+    # A damaged data set makes Minari raise nearly anything.
+    except Exception as error:
+        raise _damaged(f" {dataset_id!r}", error) from error
+
+
+def _episodes(dataset: Any) -> Iterator[Any]:
+    try:
+        yield from dataset.iterate_episodes()
+    except Exception as error:
+        raise _damaged("", error) from error
+
+
+def _damaged(name: str, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"cannot read the Minari data set{name} ({type(error).__name__}: {error}): it is damaged "
+        "or incomplete, record it or download it again"
+    )
+
+
+def _counts_are_wrong(n: int) -> DatasetError:
+    return DatasetError(
+        f"the data set says that it has {n} states, its episodes have another number: it is "
+        "damaged or incomplete, record it or download it again"
     )
 
 

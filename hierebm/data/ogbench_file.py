@@ -56,7 +56,10 @@ def load_ogbench(path: str | os.PathLike[str], *, goal: GoalOf | None = None) ->
     try:
         return OfflineDataset.from_arrays(*(arrays[key] for key in KEYS), goal=goal)
     except ValueError as error:
-        raise DatasetError(f"cannot load {str(path)!r}: {error}") from error
+        raise DatasetError(
+            f"cannot load {str(path)!r}: {error}. If the file is not OGBench's own, mend the "
+            "arrays of np.load and give them to OfflineDataset.from_arrays"
+        ) from error
 
 
 def _read(stream: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:

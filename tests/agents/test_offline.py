@@ -342,10 +342,15 @@ def test_over_a_frozen_low_level_only_the_high_level_learns(walks: OfflineDatase
         ("walks", {"success_tolerance": [1, 1, 1]}, ValueError, "one number or 2"),
         ("walks", {"success_tolerance": 0.0}, ValueError, "must be positive"),
         ("walks", {"success_tolerance": np.nan}, ValueError, "must be positive"),
-        ("walks", {"gradient_steps": -1}, ValueError, "gradient_steps must not be negative"),
+        ("walks", {"success_tolerance": "a"}, ValueError, "one number or 2"),
+        ("walks", {"success_tolerance": 1e-9}, ValueError, "float32 knows steps of.*an origin"),
+        ("walks", {"gradient_steps": 0.5}, ValueError, "gradient_steps must be a whole number"),
+        ("walks", {"gradient_steps": "5"}, ValueError, "gradient_steps must be a whole number"),
+        ("walks", {"gradient_steps": -1}, ValueError, "whole number, 0 or more"),
         ("walks", {"log_interval": 0}, ValueError, "log_interval must be at least 1"),
         ("walks", {"behavior_weight": -1.0}, ValueError, "behavior_weight must be"),
         ("walks", {"behavior_weight": np.nan}, ValueError, "behavior_weight must be"),
+        ("walks", {"behavior_weight": None}, ValueError, "behavior_weight must be"),
     ],
 )
 def test_arguments_that_are_wrong(
@@ -354,7 +359,38 @@ def test_arguments_that_are_wrong(
     agent = _agent("flat")
     with pytest.raises(error, match=message):
         agent.learn_offline(walks if data == "walks" else data, **kwargs)
-    assert agent.replay is None and agent.n_updates == 0
+    assert agent.replay is None and agent.n_updates == 0 and agent.spaces is None
+
+
+def test_a_replay_buffer_needs_an_agent_that_knows_its_spaces(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"knows no spaces yet: set_env\(env\), or load\(path\)"):
+        _agent("flat").load_replay_buffer(tmp_path / "replay.zip")
+
+
+def test_episodes_shorter_than_a_step_of_the_agent() -> None:
+    agent = _agent("flat", action_repeat=20)
+    with pytest.raises(
+        ValueError, match=r"step of the agent lasts 20 .* longest episode has 9: .*"
+    ):
+        agent.learn_offline(_walks(5, 9), 3, success_tolerance=0.1)
+    # Nothing of what was refused stays: other data may have other lengths.
+    assert agent.spaces is None and agent.replay is None
+    rows = np.random.default_rng(0).normal(size=(300, 3)), np.zeros((300, 1)), np.arange(300) == 299
+    agent.learn_offline(OfflineDataset.from_arrays(*rows, goal=(0,)), 3, success_tolerance=0.1)
+    assert agent.spaces.obs_dim == 3
+
+
+def test_much_data_that_is_left_out_is_told() -> None:
+    agent = _agent("flat", action_repeat=10)
+    long, short = _walks(1, 60), _walks(50, 9)
+    both = OfflineDataset.from_arrays(
+        *(np.concatenate([getattr(d, name) for d in (long, short)])
+          for name in ("observation", "action", "episode_end")),
+        goal=(0, 1),
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match=r"60 of 510 steps of the data .* action_repeat=10"):
+        agent.learn_offline(both, 1, success_tolerance=0.1)
+    assert agent.replay_buffer.n_added == 6
 
 
 def test_data_and_environment_have_to_fit(walks: OfflineDataset) -> None:

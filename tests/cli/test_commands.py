@@ -103,6 +103,12 @@ def test_train_leaves_everything_it_was_asked_for(trained):
     assert list(run.glob("events.out.tfevents.*"))
 
 
+def test_train_shows_how_far_its_evaluation_is(tmp_path, capsys):
+    argv = ["train", "--agent", "ddpg-her", "--total-timesteps", "20", "--episodes", "2"]
+    assert main([*argv, "--out", str(tmp_path / "agent.zip")]) == 0
+    assert "evaluate:" in capsys.readouterr().err
+
+
 def test_evaluate_prints_and_writes_every_episode(trained, capsys, tmp_path):
     checkpoint, out = str(trained / "agent.zip"), tmp_path / "result.json"
     argv = ["evaluate", checkpoint, "--episodes", "3", "--distance", "0.5", "0.8"]
@@ -181,7 +187,8 @@ def test_train_on_data_then_online(tmp_path, capsys, monkeypatch):
     argv = ["train", "PointMassGoal-v0", "--data", "a/b-v0", "--gradient-steps", "20"]
     argv += ["--total-timesteps", "40", "--episodes", "2", "--out", str(out), "--seed", "0"]
     assert main([*argv, "--agent", "ddpg-her", "--no-progress-bar"]) == 0
-    printed = capsys.readouterr().out
+    printed, shown = capsys.readouterr()
+    assert "evaluate:" not in shown
     assert "after 40 steps and " in printed and "over 2 episodes" in printed
     assert main(["evaluate", str(out), "--episodes", "2"]) == 0
 
@@ -255,8 +262,16 @@ def test_plot_writes_pictures(trained, capsys, tmp_path):
         (["train", "--set", "tau=1", "--set", "tau.x=1"], "tau.x=1 contradicts tau=1"),
         (["train", "--set", "tau.x=1"], "tau must be a number"),
         (["train", "--out", "."], "name a file in it"),
-        (["train", "--data", "missing.npz"], "there is no data set at 'missing.npz'"),
+        (
+            ["train", "--data", "missing.npz", "--success-tolerance", "1"],
+            "there is no data set at 'missing.npz'",
+        ),
         (["train", "--gradient-steps", "5"], "go with --data"),
+        (["train", "--data", "a.npz"], "takes --success-tolerance"),
+        (
+            ["train", "PointMassGoal-v0", "--data", "a.npz", "--success-tolerance", "1"],
+            "leave --success-tolerance out",
+        ),
         (["train", "--data", "a.npz", "--total-timesteps", "5"], "hierebm train ENV_ID --data"),
         (["evaluate", "."], "name a file in it"),
         (["record", "missing.zip"], "no checkpoint"),

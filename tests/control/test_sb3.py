@@ -22,6 +22,7 @@ from stable_baselines3.td3.policies import MultiInputPolicy  # noqa: E402
 
 from hierebm import HierarchicalEBMAgent  # noqa: E402
 from hierebm.control.sb3 import SB3LowLevel, largest_distance, steps_of_q  # noqa: E402
+from hierebm.data import OfflineDataset  # noqa: E402
 from hierebm.goal_env.spaces import GoalSpaces  # noqa: E402
 from hierebm.replay import TransitionBatch  # noqa: E402
 from tests.toys import LineGoal  # noqa: E402
@@ -261,8 +262,14 @@ def test_a_frozen_model_keeps_every_weight_while_the_high_level_learns() -> None
 
 def test_a_behaviour_term_is_refused() -> None:
     low = SB3LowLevel(make_model("TD3"))
-    with pytest.raises(ValueError, match=r"TD3 .* no behaviour term: leave behavior_weight at 0"):
+    with pytest.raises(ValueError, match=r"TD3 .* no behaviour term: pass behavior_weight=0"):
         low.update(line_batch(8, np.random.default_rng(0)), behavior_weight=1.0)
+    agent = HierarchicalEBMAgent(seed=0, low_level=low, env=LineGoal(), **PLANNING)
+    rows = np.zeros((9, 2)), np.zeros((9, 1)), np.arange(9) == 8
+    data = OfflineDataset.from_arrays(*rows, goal=(0,), action_low=-0.2, action_high=0.4)
+    with pytest.raises(ValueError, match="no behaviour term: pass behavior_weight=0 to learn_off"):
+        agent.learn_offline(data, 1)
+    assert agent.replay_buffer.n_added == 0, "else the next call would store the data twice"
 
 
 @every_kind

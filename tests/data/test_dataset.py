@@ -144,6 +144,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "words": ({"observations": np.full((7, 2), "a")}, "observations must be numbers"),
     "objects": ({"actions": np.full((7, 2), None)}, "actions must be numbers, got the type object"),
     "ragged": ({"observations": [[1.0], [1.0, 2.0]]}, "observations must be one array"),
+    "a state": ({"observations": np.array(1.0)}, r"observations must be \(N, dim\)"),
+    "None": ({"observations": None}, "observations must be numbers"),
+    "ragged flags": ({"terminals": [[1], [1, 2]]}, "terminals must be one array"),
+    "masked": (
+        {"actions": np.ma.masked_greater(np.ones((7, 2)), 0.0)},  # type: ignore[no-untyped-call]
+        "actions has masked entries: leave out",
+    ),
+    "too large to square": ({"observations": np.full((7, 2), 1e20)}, "too large.*row 0"),
     "flags of episodes": ({"terminals": np.ones(2)}, r"terminals must be \(7,\)"),
     "column of flags": ({"terminals": np.ones((7, 1))}, r"terminals must be \(7,\)"),
     "counted flags": ({"terminals": np.array([0, 0, 1, 0, 0, 0, 2])}, "0 or 1, got 2"),
@@ -164,6 +172,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "axis": ({"goal": (0, 4)}, "different axes of the observation, which has 4: 0 to 3"),
     "no axes": ({"goal": ()}, "different axes"),
     "axis twice": ({"goal": (1, -3)}, "different axes"),
+    "a mask": ({"goal": [True, False]}, "goal must be axes of the observation"),
+    "no end of axes": ({"goal": range(10**15)}, "different axes"),
     "names": ({"goal": "xy"}, "goal must be axes of the observation"),
     "a number": ({"goal": 2}, "goal must be axes of the observation"),
     "one state": ({"goal": lambda rows: rows[0]}, r"goal\(observations\) must be \(N, dim\)"),
@@ -172,6 +182,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "bounds": ({"actions": np.full((7, 2), 1.5)}, r"\[:, 0\] go from 1.5 to 1.5.*action_low= and"),
     "bounds are equal": ({"action_low": [1, -1], "action_high": 1}, "action_low must be below"),
     "bounds are infinite": ({"action_low": -np.inf}, "action_low must be a finite number, or 2"),
+    "bounds are words": ({"action_low": "a"}, "action_low must be a finite number, or 2"),
+    "bounds are too large": ({"action_high": 1e39}, "action_high must be a finite number, or 2"),
+    "bounds are too near": ({"action_low": -1e-50, "action_high": 1e-50}, "must be below"),
     "bounds are three": ({"action_high": [1, 1, 1]}, "action_high must be a finite number, or 2"),
 }
 
@@ -183,6 +196,28 @@ def test_what_is_wrong_is_said_with_its_remedy(name: str) -> None:
     kwargs = {key: arrays.pop(key) for key in ("goal", "action_low", "action_high") & arrays.keys()}
     with pytest.raises(ValueError, match=message):
         OfflineDataset.from_dict(arrays, **kwargs)
+
+
+def test_a_goal_function_cannot_change_the_observations() -> None:
+    arrays = _arrays([3, 4])
+    before = arrays["observations"].copy()
+
+    def doubled(rows: np.ndarray) -> np.ndarray:
+        rows *= 2.0
+        return rows[:, :2]
+
+    with pytest.raises(ValueError, match="read-only"):
+        OfflineDataset.from_dict(arrays, goal=doubled)
+    assert np.array_equal(arrays["observations"], before)
+    assert arrays["observations"].flags.writeable
+
+
+def test_a_data_set_prints_what_is_in_it() -> None:
+    text = repr(_made([30, 4, 17], goal=(0, 2, 3), action_low=-2.0, action_high=[1.0, 3.0]))
+    assert text == (
+        "OfflineDataset(3 episodes, 48 transitions, 3 to 29 steps each; observations of 4 numbers, "
+        "goals of 3, actions of 2)"
+    )
 
 
 def test_goal_and_achieved_goals_exclude_each_other() -> None:
@@ -295,3 +330,5 @@ def test_the_mean_of_full_actions_is_no_more_than_full() -> None:
 def test_every_zeroth_state_is_refused() -> None:
     with pytest.raises(ValueError, match=r"every\(0\): k must be at least 1"):
         _made([5]).every(0)
+    with pytest.raises(TypeError, match="integer"):
+        _made([5]).every(1.5)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ import pytest
 from gymnasium import spaces
 
 from hierebm.data import load_minari
+from hierebm.errors import DatasetError
 
 ACTIONS = spaces.Box(-2.0, 2.0, (2,))
 FLAT = spaces.Box(-np.inf, np.inf, (3,), np.float64)
@@ -128,6 +129,51 @@ def test_a_damaged_episode_is_named() -> None:
     dataset.episodes[1]["actions"] = dataset.episodes[1]["actions"][:-1]
     with pytest.raises(ValueError, match=r"episode 1 .* is damaged, leave it out"):
         load_minari(dataset)
+
+
+@pytest.mark.parametrize("n_more", [-4, -1, 1, 10**13])
+def test_wrong_numbers_of_steps_are_damage(n_more: int) -> None:
+    class Miscounted(LooksLikeMinari):
+        @property
+        def total_steps(self) -> int:
+            return super().total_steps + n_more
+
+    with pytest.raises(ValueError, match=r"damaged|more memory than is free"):
+        load_minari(Miscounted())
+
+
+def test_whatever_minari_stumbles_over_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Torn(LooksLikeMinari):
+        def iterate_episodes(self) -> Iterator[Any]:
+            yield next(super().iterate_episodes())
+            raise KeyError("episode_1")
+
+    with pytest.raises(DatasetError, match=r"cannot read .*KeyError.*download it again"):
+        load_minari(Torn())
+    for neither in (3, tmp_path):
+        with pytest.raises(
+            TypeError, match=r"takes a minari.MinariDataset or the id.*load_ogbench"
+        ):
+            load_minari(neither)
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    (tmp_path / "mine" / "b-v0" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "b-v0" / "data" / "metadata.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"cannot read .*'mine/b-v0'.*record it or download"):
+        load_minari("mine/b-v0")
+
+
+def test_a_data_set_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"no Minari data set 'a/b-v0'.*minari download a/b"
+    ):
+        load_minari("a/b-v0")
 
 
 def test_without_minari_the_error_names_the_extra() -> None:

@@ -162,6 +162,9 @@ def test_what_is_wrong_with_the_arrays_is_said_with_the_file(path: Path) -> None
     np.savez(path, **arrays)
     with pytest.raises(DatasetError, match=r"cannot load .*navigate.*last row ends no episode"):
         load_ogbench(path)
+    np.savez(path, **{**_arrays(), "actions": np.full((15, 2), 3.0)})
+    with pytest.raises(DatasetError, match=r"action_low=.*np\.load.*from_arrays"):
+        load_ogbench(path)
     np.savez(path, **{**_arrays(), "observations": np.zeros((15, 8, 8, 3), np.uint8)})
     with pytest.raises(DatasetError, match=r"observations must be \(N, dim\)"):
         load_ogbench(path)
