@@ -97,28 +97,33 @@ class SubgoalGraph:
         wanted[0] = True
         self.predict(wanted)
 
-    def cost_between(
+    def evaluate(
         self, observation: FloatArray, source: FloatArray, target: FloatArray
-    ) -> FloatArray:
-        """Costs (n,) of edges that need not be in the graph; infinite where it would have none.
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Costs, steps and whether they are verified, (n,) each, of edges that need not be in the
+        graph; a cost is infinite where the graph would have no edge.
 
         Args:
             observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
             target: (n, goal_dim) where they end.
         """
-        cost = self._rules.cost(*self._rules.evaluate(observation, source, target))
+        steps, is_verified = self._rules.evaluate(observation, source, target)
+        cost = self._rules.cost(steps, is_verified)
         cost[self._rules.reached(source, target)] = np.inf
         for a, b in self.failed:
             alike = (np.abs(source - a) <= self._alike) & (np.abs(target - b) <= self._alike)
             cost[alike.all(-1)] = np.inf
-        return cost
+        return cost, steps, is_verified
 
-    def move_path(self, path: list[int], nodes: Nodes) -> None:
+    def move_path(
+        self, path: list[int], nodes: Nodes, steps: FloatArray, is_verified: BoolArray
+    ) -> None:
         """Put the nodes of a path elsewhere; those that move keep only the path's own edges.
 
         Args:
-            path: nodes from 0 (the start) on; the last stays where it is.
+            path: m nodes from 0 (the start) on; the last stays where it is.
             nodes: where those between the two are now.
+            steps, is_verified: (m - 1,) what :meth:`evaluate` says of the path's edges.
         """
         inner = np.array(path[1:-1], np.int64)
         observation, points = self.nodes.observation.copy(), self.nodes.achieved_goal.copy()
@@ -134,13 +139,8 @@ class SubgoalGraph:
         ):
             matrix[moved] = matrix[:, moved] = nothing
         self._block_failed()
-        i, j = np.array(path[:-1]), np.array(path[1:])
-        steps, is_verified = self._rules.evaluate(
-            np.concatenate([self.start_observation[None], nodes.observation]),
-            np.concatenate([self.start[None], nodes.achieved_goal]),
-            self._targets[j - 1],
-        )
-        self.distance[i, j], self.unverified[i, j] = steps, ~is_verified
+        self.distance[path[:-1], path[1:]] = steps
+        self.unverified[path[:-1], path[1:]] = ~is_verified
 
     def _block_failed(self) -> None:
         for source, target in self.failed:
@@ -204,12 +204,13 @@ class SubgoalGraph:
 
         Most edges need no prediction: what they cost at least says that they are on no such path.
         """
-        if not self.may_be_verified():
-            return []
         self.predict(self._least <= SHORT)
-        length, before = _search(self._verified_costs(), 0)
         least = self._least_costs()
-        (there, _), (onwards, _) = _search(least, 0), _search(least.T, self.goal_node)
+        there, _ = _search(least, 0)
+        if not np.isfinite(there[-1]):
+            return []
+        onwards, _ = _search(least.T, self.goal_node)
+        length, before = _search(self._verified_costs(), 0)
         shorter = there[:, None] + least + onwards < length[-1]
         if (self._unasked & shorter).any():
             self.predict(shorter)
