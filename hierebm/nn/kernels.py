@@ -74,6 +74,17 @@ _ACTIVATIONS: dict[str, _Activation] = {
 }
 
 
+class _Views(NamedTuple):
+    """Buffers of one member: (B, width) per layer in ``z``, per hidden layer in the others."""
+
+    z: list[Tensor]
+    h: list[Tensor]
+    h_t: list[Tensor]
+    delta: list[Tensor]
+    ones: Tensor
+    """(1, B)."""
+
+
 class _Member:
     """Passes of one network: weights (in, out), biases (out,), everything two-dimensional.
 
@@ -94,10 +105,9 @@ class _Member:
         self._weights_t = [w.t() for w in weights]
         self._activation = _ACTIVATIONS[activation]
 
-    def use(self, z: list[Tensor], h: list[Tensor], delta: list[Tensor], ones: Tensor) -> None:
-        """Work in ``z`` and ``delta`` (B, width) per layer, ``h`` per hidden layer, ones (1, B)."""
-        self._z, self._h, self._delta, self._ones = z, h, delta, ones
-        self._h_t = [h_i.t() for h_i in h]
+    def use(self, views: _Views) -> None:
+        """Work in these buffers."""
+        self._z, self._h, self._h_t, self._delta, self._ones = views
 
     def forward(self, x: Tensor) -> None:
         """Fill ``z`` and ``h`` for the input ``x`` (B, in)."""
@@ -201,13 +211,15 @@ class DenseKernel:
         self._keep_z = _ACTIVATIONS[module.activation].keeps_z
         self._input_shared = True
         self._batch = self._capacity = -1
+        self._views: dict[int, tuple[Tensor, Tensor, list[_Views]]] = {}
 
     @torch.inference_mode(False)  # the buffers outlive the caller's mode
     def _resize(self, batch: int) -> None:
         """Point the working views at ``batch`` rows, growing the memory behind if it is short.
 
         Memory is kept when the batch shrinks: fresh pages cost more than the arithmetic of a
-        small network, and queries come in batches of many sizes.
+        small network, and queries come in batches of many sizes. So are the views of each size:
+        making them costs as much as a query of twenty rows.
         """
         *hidden, out = self._widths
         # Positions in the memory follow from this batch alone, each at the start of a cache line.
@@ -229,19 +241,30 @@ class DenseKernel:
                 self._delta_memory = self._scratch.window(per_member, like)
             self._out_memory = like.new_empty(outputs), like.new_empty(outputs)
             self._ones_memory = like.new_ones(batch)
+            self._views.clear()
+        if batch not in self._views:
+            self._views[batch] = self._make_views(batch)
+        self._batch = batch
+        self._output, self.output_grad, of_members = self._views[batch]
+        for member, views in zip(self._members, of_members, strict=True):
+            member.use(views)
+
+    def _make_views(self, batch: int) -> tuple[Tensor, Tensor, list[_Views]]:
+        """Outputs and their gradient (E, B, out), and the buffers of each member."""
+        *hidden, out = self._widths
+        sizes, outputs = [padded(batch * w) for w in hidden], self.n_members * batch * out
 
         def per_layer(memory: Tensor) -> list[Tensor]:
             parts = memory[: sum(sizes)].split(sizes)
             return [part[: batch * w].view(batch, w) for part, w in zip(parts, hidden, strict=True)]
 
-        self._batch = batch
-        self._output, self.output_grad = (
-            m[:outputs].view(self.n_members, batch, out) for m in self._out_memory
-        )
+        output, grad = (m[:outputs].view(self.n_members, batch, out) for m in self._out_memory)
         ones, delta = self._ones_memory[:batch].view(1, batch), per_layer(self._delta_memory)
-        for e, member in enumerate(self._members):
+        of_members = []
+        for e in range(self.n_members):
             z, h = per_layer(self._z_memory[e]), per_layer(self._h_memory[e])
-            member.use([*z, self._output[e]], h, delta, ones)
+            of_members.append(_Views([*z, output[e]], h, [h_i.t() for h_i in h], delta, ones))
+        return output, grad, of_members
 
     output_grad: Tensor
     """(E, B, out) buffer to write dL/d(output) of the last ``forward`` into."""

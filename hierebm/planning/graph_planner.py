@@ -130,7 +130,7 @@ class GraphPlanner(Planner):
         started, c, edges = time.perf_counter(), self.context.config, self.context.edges
         pool = self.context.experienced
         # While learning, an unknown way is explored; otherwise other nodes may know one.
-        for _ in range(1 if learning else 1 + c.redraws):
+        for redraws in reversed(range(1 if learning else 1 + c.redraws)):
             nodes = self.sampler.sample(achieved_goal, goal, c.n_subgoals, pool, rng, edges)
             if not isinstance(nodes, Nodes) or not len(nodes):
                 raise ValueError(
@@ -138,18 +138,22 @@ class GraphPlanner(Planner):
                     "Nodes of points by pool.nodes_at(points)"
                 )
             graph = SubgoalGraph(nodes, goal, edges, failed)
+            graph.move_start(observation, achieved_goal)
             plan = GraphPlan(goal, rng, learning, graph=graph)
-            self.find_path(plan, observation, achieved_goal)
-            if plan.is_verified or plan.arrived:
+            may_be_verified = graph.may_be_verified()
+            last = not redraws or not (may_be_verified or edges.may_lead(achieved_goal, goal))
+            if may_be_verified or last:
+                self.find_path(plan, achieved_goal)
+            if last or plan.is_verified or plan.arrived:
                 break
         if failed and not plan.path and not plan.exploring:
             graph.unblock()
-            self.find_path(plan, observation, achieved_goal)
+            self.find_path(plan, achieved_goal)
         self._record(
             plan,
             {
                 "graph/nodes": len(nodes),
-                "graph/edges": np.isfinite(graph.distance).sum(),
+                "graph/edges": graph.edges.sum(),
                 "graph/largest_component": graph.largest_component(),
                 "graph/path_found_rate": bool(plan.path),
                 "graph/path_verified_rate": plan.is_verified,
@@ -158,13 +162,11 @@ class GraphPlanner(Planner):
         )
         return plan
 
-    def find_path(
-        self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
-    ) -> None:
+    def find_path(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
         """The shortest path from here; while learning, perhaps a subgoal on the frontier."""
-        plan.graph.move_start(observation, achieved_goal)
         if not plan.learning and self._is_reached(achieved_goal, plan.goal):
             # No detour, whatever the edges cost.
+            plan.graph.predict_from_start()
             goal_node = plan.graph.goal_node
             plan.path = [goal_node] if np.isfinite(plan.graph.distance[0, goal_node]) else []
             plan.stay()
@@ -285,6 +287,7 @@ class GraphPlanner(Planner):
         if not path:
             return False
         graph.move_start(observation, achieved_goal)
+        graph.predict_from_start()
         costs = graph.costs
         rest = np.cumsum([0.0, *costs[path[:-1], path[1:]][::-1]])[::-1]
         total = costs[0, path] + rest

@@ -176,10 +176,13 @@ def test_predicting_does_not_explore_but_draws_other_nodes() -> None:
     drawn = []
     sample = planner.sampler.sample
     planner.sampler.sample = lambda *args: drawn.append(1) or sample(*args)  # type: ignore
-    plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
-    assert plan.path and not plan.exploring, "better an unverified path than none"
-    assert len(drawn) == 3
-    drawn.clear()
+    for may_lead, draws in ((True, 3), (False, 1)):
+        # Other nodes can help only where experience leads to the goal.
+        planner.context.transition_map.may_lead = lambda *_: may_lead  # type: ignore  # noqa: B023
+        plan = planner.begin(np.zeros(4, np.float32), START, GOAL, np.random.default_rng(0))
+        assert plan.path and not plan.exploring, "better an unverified path than none"
+        assert len(drawn) == draws
+        drawn.clear()
     near = np.array([1.0, 2.5], np.float32)
     planner.begin(np.zeros(4, np.float32), START, near, np.random.default_rng(0))
     assert len(drawn) == 1

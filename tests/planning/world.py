@@ -62,6 +62,13 @@ class LeftHalf:
     ) -> tuple[FloatArray, np.ndarray]:
         return predicted, (source[:, 0] < 2) & (target[:, 0] < 2)
 
+    def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        known = (source[:, None, 0] < 2) & (target[None, :, 0] < 2)
+        return np.where(known, np.float32(0.0), np.float32(np.inf))
+
+    def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
+        return bool(source[0] < 2 and target[0] < 2)
+
     def frontier(
         self, point: FloatArray, max_hop: float, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:

@@ -40,6 +40,13 @@ class EdgeVerifier(Protocol):
     ) -> tuple[FloatArray, BoolArray]:
         """(n, goal_dim), (n, goal_dim), (n,) predicted steps -> (n,) steps, (n,) is_verified."""
 
+    def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that
+        it verifies, whatever was predicted; inf where it verifies none."""
+
+    def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
+        """Whether verified edges may lead from (goal_dim,) to (goal_dim,), over whatever nodes."""
+
 
 @dataclass
 class GraphConfig(Config):
@@ -72,7 +79,9 @@ def edge_cost(distance: FloatArray, is_verified: BoolArray, config: GraphConfig)
     Returns:
         float32 costs of the same shape.
     """
-    cost = distance * (1.0 + (distance / config.safe_edge) ** 3) + HOP_COST
+    share = distance / config.safe_edge
+    # The product takes a tenth of the time of a power.
+    cost = distance * (1.0 + share * share * share) + HOP_COST
     cost = np.where(is_verified, cost, config.unverified_cost * cost)
     return np.where(distance <= config.max_edge, cost, np.inf).astype(np.float32)
 
@@ -152,6 +161,17 @@ class EdgeRules:
         if self.verifier is None:
             return predicted, np.ones(len(predicted), np.bool_)
         return self.verifier.verify(source, target, predicted)
+
+    def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """(n, goal_dim), (m, goal_dim) -> (n, m) steps that a verified edge takes at least; inf
+        where experience verifies none. Known before anything is predicted."""
+        if self.verifier is None:
+            return np.zeros((len(source), len(target)), np.float32)
+        return self.verifier.least_steps(source, target)
+
+    def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
+        """Whether verified edges may lead from (goal_dim,) to (goal_dim,), over whatever nodes."""
+        return self.verifier is None or self.verifier.may_lead(source, target)
 
     def cost(self, distance: FloatArray, is_verified: BoolArray) -> FloatArray:
         """:func:`edge_cost` under these rules."""

@@ -25,6 +25,10 @@ def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates
     observations = np.concatenate(
         [graph.start_observation[None], graph.nodes.observation[np.array(path[1:-1], int) - 1]]
     )
+    # Of the edges between them.
+    steps, is_verified = (
+        matrix[path[:-1], path[1:]] for matrix in (graph.distance, ~graph.unverified)
+    )
     for first in (1, 2):
         moving = np.arange(first, len(path) - 1, 2)
         if not moving.size:
@@ -35,12 +39,14 @@ def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates
         choices = np.concatenate([own[:, None], *near], axis=1)
         m, k, dim = choices.shape
         nodes = pool.nodes_at(choices.reshape(m * k, dim))
-        to, onwards = graph.cost_between(
+        cost, *edges = graph.evaluate(
             np.concatenate([np.repeat(observations[moving - 1], k, 0), nodes.observation]),
             np.concatenate([np.repeat(before, k, 0), nodes.achieved_goal]),
             np.concatenate([nodes.achieved_goal, np.repeat(after, k, 0)]),
-        ).reshape(2, m, k)
-        best = np.arange(m) * k + (to + onwards).argmin(1)
+        )
+        best = np.arange(m) * k + cost.reshape(2, m, k).sum(0).argmin(1)
         points[moving], observations[moving] = nodes.achieved_goal[best], nodes.observation[best]
+        for known, of_choices in zip((steps, is_verified), edges, strict=True):
+            known[moving - 1], known[moving] = of_choices[best], of_choices[m * k + best]
     energy = np.full(len(path) - 2, np.nan, np.float32)
-    graph.move_path(path, Nodes(observations[1:], points[1:-1], energy))
+    graph.move_path(path, Nodes(observations[1:], points[1:-1], energy), steps, is_verified)

@@ -12,19 +12,22 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.plan import Plan
-from hierebm.types import FloatArray, IntArray
+from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Edges whose ends lie within this many steps of the ends of one that failed are blocked with it.
 ALIKE = 2.0
 # What a placeholder edge over an unexpanded segment costs: more than any verified edge.
 PLACEHOLDER_COST = 1000.0
+# Edges that take no more steps than this at least are predicted first; most paths take no others.
+SHORT = 8.0
 
 
 class SubgoalGraph:
     """The start as node 0, n sampled nodes as 1..n, the goal as node n + 1.
 
-    The distances between nodes and to the goal are computed once; while a plan is followed only
-    the row of the start changes (:meth:`move_start`).
+    While a plan is followed only the row of the start changes (:meth:`move_start`). Nothing is
+    predicted before it is needed: where experience verifies a whole path, the model need not be
+    asked about what is not verified, nor about most of the long edges.
 
     Args:
         nodes: the n subgoal candidates.
@@ -46,65 +49,81 @@ class SubgoalGraph:
         self._alike = np.asarray(ALIKE * edges.step_scale, np.float32)
         n = len(nodes)
         self.goal_node = n + 1
-        # distance[i, j] in steps; infinite where no edge was considered.
+        # distance[i, j] in steps; infinite where no edge was considered or none predicted yet.
         self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
         self.blocked = np.zeros((n + 2, n + 2), np.bool_)
         self.unverified = np.zeros((n + 2, n + 2), np.bool_)
-        targets = np.concatenate([nodes.achieved_goal, goal[None]])
-        i, j = edges.candidate_pairs(nodes.achieved_goal, targets)
+        # Edges that were not predicted yet, and the steps that each takes at least if verified.
+        self._unasked = np.zeros((n + 2, n + 2), np.bool_)
+        self._least = np.full((n + 2, n + 2), np.inf, np.float32)
+        points = nodes.achieved_goal
+        self._targets = targets = np.concatenate([points, goal[None]])
+        i, j = edges.candidate_pairs(points, targets)
+        self._unasked[i + 1, j + 1] = True
         # The goal is a target of every node within the radius, however many nodes are nearer.
-        to_goal = np.flatnonzero(edges.is_candidate(nodes.achieved_goal, goal))
-        i = np.concatenate([i[j != n], to_goal])
-        j = np.concatenate([j[j != n], np.full(len(to_goal), n)])
-        steps, is_verified = edges.evaluate(
-            nodes.observation[i], nodes.achieved_goal[i], targets[j]
-        )
-        self.unverified[i + 1, j + 1] = ~is_verified
-        self.distance[i + 1, j + 1] = steps
-        self._targets = targets
+        self._unasked[1:-1, -1] = edges.is_candidate(points, goal)
+        self._least[1:-1, 1:] = edges.least_steps(points, targets)
         self._block_failed()
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """Begin at another state, (obs_dim,) and (goal_dim,); only the start's row changes."""
         self.start, self.start_observation, targets = achieved_goal, observation, self._targets
-        here = np.tile(achieved_goal, (len(targets), 1))
         near = self._rules.is_candidate(achieved_goal, targets)
+        reached = self._rules.reached(np.tile(achieved_goal, (len(targets), 1)), targets)
         # The final goal is always worth going to: the episode says when it is reached.
-        near &= ~self._rules.reached(here, targets) | (np.arange(len(targets)) == len(targets) - 1)
-        candidates = np.flatnonzero(near)
-        self.distance[0] = np.inf
-        steps, is_verified = self._rules.evaluate(
-            np.tile(observation, (len(candidates), 1)), here[candidates], targets[candidates]
-        )
-        self.unverified[0, candidates + 1] = ~is_verified
-        self.distance[0, candidates + 1] = steps
-        self.blocked[0] = False
+        near[:-1] &= ~reached[:-1]
+        self._unasked[0, 1:] = near
+        self._least[0, 1:] = self._rules.least_steps(achieved_goal[None], targets)[0]
+        self.distance[0], self.unverified[0], self.blocked[0] = np.inf, False, False
         for source, target in self.failed:
             if (np.abs(source - achieved_goal) <= self._alike).all():
                 self.blocked[0, self._like(target)] = True
 
-    def cost_between(
+    def predict(self, wanted: BoolArray) -> None:
+        """Predict the wanted edges, a mask (n + 2, n + 2), of those not predicted yet."""
+        wanted = wanted & self._unasked
+        i, j = np.nonzero(wanted)
+        if not i.size:
+            return
+        observations = np.concatenate([self.start_observation[None], self.nodes.observation])
+        points = np.concatenate([self.start[None], self._targets])
+        steps, is_verified = self._rules.evaluate(observations[i], points[i], points[j])
+        self.distance[i, j], self.unverified[i, j] = steps, ~is_verified
+        self._unasked[wanted] = False
+
+    def predict_from_start(self) -> None:
+        """Predict the edges from the start."""
+        wanted = np.zeros_like(self._unasked)
+        wanted[0] = True
+        self.predict(wanted)
+
+    def evaluate(
         self, observation: FloatArray, source: FloatArray, target: FloatArray
-    ) -> FloatArray:
-        """Costs (n,) of edges that need not be in the graph; infinite where it would have none.
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Costs, steps and whether they are verified, (n,) each, of edges that need not be in the
+        graph; a cost is infinite where the graph would have no edge.
 
         Args:
             observation, source: (n, obs_dim), (n, goal_dim) where the edges begin.
             target: (n, goal_dim) where they end.
         """
-        cost = self._rules.cost(*self._rules.evaluate(observation, source, target))
+        steps, is_verified = self._rules.evaluate(observation, source, target)
+        cost = self._rules.cost(steps, is_verified)
         cost[self._rules.reached(source, target)] = np.inf
         for a, b in self.failed:
             alike = (np.abs(source - a) <= self._alike) & (np.abs(target - b) <= self._alike)
             cost[alike.all(-1)] = np.inf
-        return cost
+        return cost, steps, is_verified
 
-    def move_path(self, path: list[int], nodes: Nodes) -> None:
+    def move_path(
+        self, path: list[int], nodes: Nodes, steps: FloatArray, is_verified: BoolArray
+    ) -> None:
         """Put the nodes of a path elsewhere; those that move keep only the path's own edges.
 
         Args:
-            path: nodes from 0 (the start) on; the last stays where it is.
+            path: m nodes from 0 (the start) on; the last stays where it is.
             nodes: where those between the two are now.
+            steps, is_verified: (m - 1,) what :meth:`evaluate` says of the path's edges.
         """
         inner = np.array(path[1:-1], np.int64)
         observation, points = self.nodes.observation.copy(), self.nodes.achieved_goal.copy()
@@ -113,16 +132,15 @@ class SubgoalGraph:
         # Samplers may hand out the same nodes again. Energies stay those of the drawn nodes.
         self.nodes = replace(self.nodes, observation=observation, achieved_goal=points)
         self._targets = np.concatenate([points, self.goal[None]])
-        for matrix, nothing in ((self.distance, np.inf), (self.blocked, False)):
+        for matrix, nothing in (
+            (self.distance, np.inf),
+            (self.blocked, False),
+            (self._unasked, False),
+        ):
             matrix[moved] = matrix[:, moved] = nothing
         self._block_failed()
-        i, j = np.array(path[:-1]), np.array(path[1:])
-        steps, is_verified = self._rules.evaluate(
-            np.concatenate([self.start_observation[None], nodes.observation]),
-            np.concatenate([self.start[None], nodes.achieved_goal]),
-            self._targets[j - 1],
-        )
-        self.distance[i, j], self.unverified[i, j] = steps, ~is_verified
+        self.distance[path[:-1], path[1:]] = steps
+        self.unverified[path[:-1], path[1:]] = ~is_verified
 
     def _block_failed(self) -> None:
         for source, target in self.failed:
@@ -152,32 +170,61 @@ class SubgoalGraph:
         result: FloatArray = np.where(self.blocked, np.float32(np.inf), cost)
         return result
 
+    def may_be_verified(self) -> bool:
+        """Whether there may be a verified path from the start, as known before anything is
+        predicted. Nodes laid out in order are a path as far as it is verified, so always true."""
+        there, _ = _search(self._least_costs(), 0)
+        return self.nodes.in_order > 0 or bool(np.isfinite(there[-1]))
+
     def shortest_path(self) -> list[int]:
         """Nodes from 0 (the start) to n + 1 (the goal), by weighted length; [] if there is none.
 
-        Nodes that are laid out in order are joined by placeholder edges where there are no others.
-        The path ends where the first placeholder begins, and is [] if that is at the start.
+        A path over verified edges comes first; others are predicted where there is none. Nodes that
+        are laid out in order are joined by placeholder edges where there are no others, and nothing
+        comes first. The path ends where the first placeholder begins, and is [] if that is at the
+        start.
         """
+        if not self.nodes.in_order and (path := self._verified_path()):
+            return path
+        self.predict(self._unasked)
         costs = self.costs
         chain = np.array([*range(self.nodes.in_order + 1), self.goal_node])
         placeholder = np.zeros_like(costs, np.bool_)
         placeholder[chain[:-1], chain[1:]] = self.nodes.in_order > 0
         placeholder &= ~np.isfinite(costs) & ~self.blocked
         costs = np.where(placeholder, np.float32(PLACEHOLDER_COST), costs)
-        i, j = np.nonzero(np.isfinite(costs))
-        matrix = csr_array((costs[i, j], (i, j)), shape=costs.shape)
-        length, before = dijkstra(matrix, indices=0, return_predecessors=True)
-        last = self.goal_node
-        if not np.isfinite(length[last]):
-            return []
-        path = [last]
-        while path[-1] != 0:
-            path.append(int(before[path[-1]]))
-        path.reverse()
+        path = _path(*_search(costs, 0))
         placeholders = np.flatnonzero(placeholder[path[:-1], path[1:]])
         if placeholders.size:
             path = path[: placeholders[0] + 1]
         return path if len(path) > 1 else []
+
+    def _verified_path(self) -> list[int]:
+        """The shortest path over verified edges; [] if there is none.
+
+        Most edges need no prediction: what they cost at least says that they are on no such path.
+        """
+        self.predict(self._least <= SHORT)
+        least = self._least_costs()
+        there, _ = _search(least, 0)
+        if not np.isfinite(there[-1]):
+            return []
+        onwards, _ = _search(least.T, self.goal_node)
+        length, before = _search(self._verified_costs(), 0)
+        shorter = there[:, None] + least + onwards < length[-1]
+        if (self._unasked & shorter).any():
+            self.predict(shorter)
+            length, before = _search(self._verified_costs(), 0)
+        return _path(length, before)
+
+    def _verified_costs(self) -> FloatArray:
+        return np.where(self.unverified, np.float32(np.inf), self.costs)
+
+    def _least_costs(self) -> FloatArray:
+        """(n + 2, n + 2) what verified edges cost at least; infinite where none is possible."""
+        least = self._rules.cost(self._least, np.ones_like(self._unasked))
+        possible = np.where(self.blocked, np.float32(np.inf), least)
+        return np.where(self._unasked, possible, self._verified_costs())
 
     def point(self, node: int) -> FloatArray:
         """(goal_dim,) the goal-space point of a node other than the start."""
@@ -186,9 +233,16 @@ class SubgoalGraph:
         result: FloatArray = self.nodes.achieved_goal[node - 1]
         return result
 
+    @property
+    def edges(self) -> BoolArray:
+        """(n + 2, n + 2) whether an edge joins two nodes; of edges that were not predicted, those
+        count that experience may verify."""
+        result: BoolArray = np.isfinite(self.costs) | np.isfinite(self._least_costs())
+        return result
+
     def largest_component(self) -> int:
         """Number of nodes in the largest strongly connected component."""
-        edges = csr_array(np.isfinite(self.costs[1:-1, 1:-1]))
+        edges = csr_array(self.edges[1:-1, 1:-1])
         _, labels = connected_components(edges, directed=True, connection="strong")
         return int(np.bincount(labels).max()) if len(labels) else 0
 
@@ -203,3 +257,24 @@ class SubgoalGraph:
             path=path,
             energies=np.concatenate([nan, self.nodes.energy, nan]),
         )
+
+
+def _search(costs: FloatArray, source: int) -> tuple[FloatArray, IntArray]:
+    """(k,) lengths of the shortest paths from a node over edges of these costs (k, k), and (k,) the
+    nodes before the last."""
+    i, j = np.nonzero(np.isfinite(costs))
+    begin = np.searchsorted(i, np.arange(len(costs) + 1))
+    matrix = csr_array((costs[i, j], j, begin), shape=costs.shape)
+    length, before = dijkstra(matrix, indices=source, return_predecessors=True)
+    return length, before
+
+
+def _path(length: FloatArray, before: IntArray) -> list[int]:
+    """Nodes from the first to the last; [] if there is no path."""
+    if not np.isfinite(length[-1]):
+        return []
+    path = [len(length) - 1]
+    while path[-1] != 0:
+        path.append(int(before[path[-1]]))
+    path.reverse()
+    return path

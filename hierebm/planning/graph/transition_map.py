@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from hierebm.replay import EpisodeReplay
@@ -84,7 +84,8 @@ class TransitionMap:
     def _find_steps(self) -> None:
         if n := self._searched[0]:
             self._searched_tree = cKDTree(self.landmarks[:n])
-            self._between = dijkstra(_joined(*self._searched), limit=self.limit).astype(np.float32)
+            self._graph = _joined(*self._searched)
+            self._between = dijkstra(self._graph, limit=self.limit).astype(np.float32)
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
@@ -119,6 +120,29 @@ class TransitionMap:
         is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
         least = np.where(is_verified, known - 2.0 * SPACING, 0.0)
         return np.clip(predicted, least, known + SPACING).astype(np.float32), is_verified
+
+    def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that
+        it verifies, whatever was predicted; inf where it verifies none."""
+        if not len(self._between):
+            return np.full((len(source), len(target)), np.inf, np.float32)
+        (from_gap, i), (to_gap, j) = (
+            self._searched_tree.query(self._scale(points)) for points in (source, target)
+        )
+        known = self._between[np.ix_(i, j)]
+        known[from_gap > 1.0] = known[:, to_gap > 1.0] = np.inf
+        return np.maximum(known - np.float32(2.0 * SPACING), np.float32(0.0))
+
+    def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
+        """Whether verified edges may lead from (goal_dim,) to (goal_dim,), over whatever nodes.
+
+        Every one of them joins the landmarks of its two ends.
+        """
+        if not len(self._between):
+            return False
+        gap, (i, j) = self._searched_tree.query(self._scale(np.stack([source, target])))
+        found = breadth_first_order(self._graph, i, return_predecessors=False)
+        return bool((gap <= 1.0).all() and (found == j).any())
 
     def knows(self, points: FloatArray) -> BoolArray:
         """(n, goal_dim) -> (n,) whether a landmark lies within the spacing of each point."""

@@ -22,7 +22,7 @@ from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.recursive_bisection import recursive_bisection
 from hierebm.planning.samplers.training_data import TrainingData
 from hierebm.replay.scales import InputScales
-from hierebm.types import BoolArray, FloatArray
+from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Bisection stops at segments of at most this many times ``safe_edge``.
 LONGEST_HOP = 1.5
@@ -75,10 +75,11 @@ class EBMSampler(LearnedSampler):
             chain = self._bisect(start, goal, n, candidates, pool, edges, rng)
         else:
             chain = candidates[:0]
-        points = chain
+        points = np.concatenate([chain, candidates]) if len(chain) < n else chain
+        energies = self.energy.energy(points, start, goal)
         if len(chain) < n:
-            points = self._spread(start, goal, n, candidates, chain, rng)
-        energies = self.energy.energy(points[None], start[None], goal[None])[0]
+            chosen = self._spread(points, energies, n, len(chain), rng)
+            points, energies = points[chosen], energies[chosen]
         return pool.nodes_at(points, energies, in_order=len(chain))
 
     def _bisect(
@@ -111,20 +112,14 @@ class EBMSampler(LearnedSampler):
         return recursive_bisection(start, goal, n, candidates, halfway, too_long, rng)
 
     def _spread(
-        self,
-        start: FloatArray,
-        goal: FloatArray,
-        n: int,
-        candidates: FloatArray,
-        chain: FloatArray,
-        rng: np.random.Generator,
-    ) -> FloatArray:
-        """(n, goal_dim): the chain and, far from it and from one another, draws from exp(-E)."""
-        energies = self.energy.energy(candidates, start, goal)
+        self, points: FloatArray, energies: FloatArray, n: int, kept: int, rng: np.random.Generator
+    ) -> IntArray:
+        """Indices (n,) of points (m, goal_dim) of energies (m,): those kept, which are the first,
+        and, far from them and from one another, draws from exp(-E)."""
         generator = torch.Generator(self.energy.device).manual_seed(int(rng.integers(2**62)))
-        drawn = self.energy.draw(energies, OVERSAMPLING * n, generator)
-        points = np.concatenate([chain, candidates[drawn]])
-        return points[farthest_points(points, n, first=range(max(len(chain), 1)))]
+        drawn = kept + self.energy.draw(energies[kept:], OVERSAMPLING * n, generator)
+        choice = np.concatenate([np.arange(kept), drawn])
+        return choice[farthest_points(points[choice], n, first=range(max(kept, 1)))]
 
     # ------------------------------------------------------------------- learning
 

@@ -123,6 +123,14 @@ class PairScore:
         """
         return predicted, self.score(source, target) >= float(self.threshold)
 
+    def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """Zeros (n, m) for (n, goal_dim), (m, goal_dim): the score says nothing about steps."""
+        return np.zeros((len(source), len(target)), np.float32)
+
+    def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
+        """True: the score tells of pairs only."""
+        return True
+
     def _encode(self, which: int, points: FloatArray) -> Tensor:
         encoded: Tensor = self.encoders[which](
             self.features(torch.as_tensor(points, device=self.device))

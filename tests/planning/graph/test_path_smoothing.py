@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.path_smoothing import smooth_path
@@ -31,6 +32,9 @@ def test_a_smoothed_path_is_shorter_and_leads_over_stored_states() -> None:
     before, way = graph.to_plan(path), list(pairwise(path))
     cost = sum(graph.costs[i, j] for i, j in way)
     smooth_path(graph, path, pool)
+    points = np.stack([START, *(graph.point(node) for node in path[1:])])
+    steps = WallWorld().distance(points[:-1], points[:-1], points[1:])
+    assert graph.distance[path[:-1], path[1:]] == pytest.approx(steps, rel=1e-5)
     after = graph.to_plan(path)
     assert sum(graph.costs[i, j] for i, j in way) < cost
     assert after.length < before.length

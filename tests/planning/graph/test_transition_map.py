@@ -55,6 +55,29 @@ def test_experience_verifies_what_is_true_and_nothing_through_the_wall() -> None
     assert world.verify(a, b, straight)[1][through].mean() == 0.0
 
 
+def test_what_is_known_before_a_prediction_bounds_what_is_verified_after_it() -> None:
+    replay = _walks(steps=200)
+    world = TransitionMap(STEP)
+    points = replay.achieved_goal[replay.sample_rows(120, np.random.default_rng(1))]
+    points[:5] += 10.0
+    assert np.isinf(world.least_steps(points, points[:50])).all()
+    assert not world.may_lead(points[10], points[11])
+    world.add(replay, replay.newest_rows(replay.capacity))
+    world.search()
+    least = world.least_steps(points, points[:50])
+    i, j = (x.ravel() for x in np.indices(least.shape))
+    verified = np.zeros(least.shape, np.bool_)
+    for predicted in (1.0, 4.0, 8.0, 16.0, 40.0):
+        steps, by = world.verify(points[i], points[j], np.full(len(i), predicted, np.float32))
+        assert (steps[by] >= least.ravel()[by]).all()
+        verified |= by.reshape(least.shape)
+    assert (verified == np.isfinite(least)).all()
+    assert np.isinf(least[:5]).all() and np.isfinite(least[5:]).mean() > 0.2
+    leads = np.array([[world.may_lead(a, b) for b in points[:10]] for a in points[:10]])
+    assert not leads[:5].any() and leads[5:, 5:].all()
+    assert (leads | ~verified[:10, :10]).all()
+
+
 def test_experience_grows_piece_by_piece_and_resumes() -> None:
     replay = _walks(steps=200)
     whole, pieces = TransitionMap(STEP), TransitionMap(STEP)
