@@ -173,7 +173,7 @@ def _tolerance(
         tolerance = np.asarray(success_tolerance, np.float32)
     except (TypeError, ValueError):
         # Of no shape that is right.
-        tolerance = np.empty(0)
+        tolerance = np.empty(0, np.float32)
     if tolerance.shape not in ((), (goal_dim,)):
         raise ValueError(
             f"success_tolerance must be one number or {goal_dim}, one for each axis of the goal, "

@@ -79,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.data is not None and args.name != "ogbench":
         parser.error("--data is an option of ogbench only")
+    if args.seeds is not None and args.seeds < 1:
+        parser.error(f"--seeds must be at least 1, got {args.seeds}")
     args.out.mkdir(parents=True, exist_ok=True)
     started, measured = time.perf_counter(), commit()
     run = import_module(BENCHMARKS[args.name][0]).run

@@ -89,7 +89,7 @@ def train(args: argparse.Namespace) -> None:
         # A seed beside the training's: other tasks than those that were learned on.
         result = evaluate_agent(
             agent, env_id, args.episodes, seed=(args.seed or 0) + 10_000, env_kwargs=env_kwargs,
-            **options,
+            progress_bar=not args.no_progress_bar,
         )  # fmt: skip
         print(result)
 

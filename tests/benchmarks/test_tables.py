@@ -102,3 +102,13 @@ def test_plans_with_a_changed_setting_have_a_table_of_their_own(tmp_path: Path) 
     first, _, second = text.partition("What each part is worth")
     assert "0.250" in first and "0.750" not in first
     assert "u, one level" in second and "0.750" in second and "0.250" not in second
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1"])
+def test_no_seeds_are_refused_before_anything_runs(
+    seeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        __main__.main(["ogbench", "--quick", "--seeds", seeds, "--out", str(tmp_path / "out")])
+    assert "--seeds must be at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
