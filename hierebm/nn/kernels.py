@@ -221,12 +221,11 @@ class DenseKernel:
         small network, and queries come in batches of many sizes. So are the views of each size:
         making them costs as much as a query of twenty rows.
         """
-        *hidden, out = self._widths
-        # Positions in the memory follow from this batch alone, each at the start of a cache line.
-        sizes, outputs = [padded(batch * w) for w in hidden], self.n_members * batch * out
         if batch > self._capacity:
             self._capacity = batch
-            per_member, like = sum(sizes), self._like
+            *hidden, out = self._widths
+            outputs = self.n_members * batch * out
+            per_member, like = sum(padded(batch * w) for w in hidden), self._like
             if self._forward_only:
                 # z, and h if it needs memory of its own; one member's overwrites another's.
                 window = self._scratch.window(per_member * (1 + self._keep_z), like)
@@ -252,6 +251,7 @@ class DenseKernel:
     def _make_views(self, batch: int) -> tuple[Tensor, Tensor, list[_Views]]:
         """Outputs and their gradient (E, B, out), and the buffers of each member."""
         *hidden, out = self._widths
+        # Positions in the memory follow from this batch alone, each at the start of a cache line.
         sizes, outputs = [padded(batch * w) for w in hidden], self.n_members * batch * out
 
         def per_layer(memory: Tensor) -> list[Tensor]:

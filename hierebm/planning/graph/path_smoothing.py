@@ -27,7 +27,8 @@ def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates
     )
     # Of the edges between them.
     steps, is_verified = (
-        matrix[path[:-1], path[1:]] for matrix in (graph.distance, ~graph.unverified)
+        graph.distance[path[:-1], path[1:]],
+        ~graph.unverified[path[:-1], path[1:]],
     )
     for first in (1, 2):
         moving = np.arange(first, len(path) - 1, 2)
@@ -39,14 +40,15 @@ def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates
         choices = np.concatenate([own[:, None], *near], axis=1)
         m, k, dim = choices.shape
         nodes = pool.nodes_at(choices.reshape(m * k, dim))
-        cost, *edges = graph.evaluate(
+        cost, new_steps, new_verified = graph.evaluate(
             np.concatenate([np.repeat(observations[moving - 1], k, 0), nodes.observation]),
             np.concatenate([np.repeat(before, k, 0), nodes.achieved_goal]),
             np.concatenate([nodes.achieved_goal, np.repeat(after, k, 0)]),
         )
         best = np.arange(m) * k + cost.reshape(2, m, k).sum(0).argmin(1)
         points[moving], observations[moving] = nodes.achieved_goal[best], nodes.observation[best]
-        for known, of_choices in zip((steps, is_verified), edges, strict=True):
-            known[moving - 1], known[moving] = of_choices[best], of_choices[m * k + best]
+        to, onwards = best, m * k + best
+        steps[moving - 1], steps[moving] = new_steps[to], new_steps[onwards]
+        is_verified[moving - 1], is_verified[moving] = new_verified[to], new_verified[onwards]
     energy = np.full(len(path) - 2, np.nan, np.float32)
     graph.move_path(path, Nodes(observations[1:], points[1:-1], energy), steps, is_verified)

@@ -105,7 +105,8 @@ def test_what_is_not_predicted_is_on_no_shortest_path(stripe: float) -> None:
     pool, verified, asked = make_pool(), 0, []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        nodes = pool.random_nodes(60, rng)
+        n = (8, 20, 60)[seed % 3]
+        nodes = pool.random_nodes(n, rng)
         start, goal = rng.uniform(0, 4, (2, 2)).astype(np.float32)
         worlds, paths = [CountingWorld(), CountingWorld()], []
         for world in worlds:
@@ -127,10 +128,10 @@ def test_what_is_not_predicted_is_on_no_shortest_path(stripe: float) -> None:
         assert paths[0] == paths[1]
         assert possible or np.isinf(best[0])
         verified += bool(np.isfinite(best[0]))
-        asked.append(worlds[0].asked / worlds[1].asked)
-        assert np.isinf(best[0]) or worlds[0].asked < worlds[1].asked
+        if np.isfinite(best[0]):
+            asked.append(worlds[0].asked / worlds[1].asked)
     assert verified >= 3
-    assert np.mean(asked) < 0.9
+    assert max(asked) <= 1.0 and np.mean(asked) < 0.8
 
 
 def _all_pairs(costs: np.ndarray) -> float:
