@@ -328,7 +328,7 @@ def test_before_an_environment_is_set_everything_says_so(tmp_path: Path) -> None
     agent = _agent("graph")
     with pytest.raises(RuntimeError, match="no replay buffer yet"):
         agent.save_replay_buffer(tmp_path / "replay.zip")
-    with pytest.raises(RuntimeError, match=r"set_env\(env\) before"):
+    with pytest.raises(RuntimeError, match=r"set_env\(env\), or load\(path\)"):
         agent.load_replay_buffer(tmp_path / "replay.zip")
     with pytest.raises(ValueError, match="log_interval"):
         agent.learn("PointMassGoal-v0", 10, log_interval=0)

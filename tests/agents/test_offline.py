@@ -87,7 +87,7 @@ def test_it_learns_from_random_walks_and_goes_on_online(point_mass: OfflineDatas
     def success(agent: Any) -> float:
         return evaluate(agent, "PointMassGoal-v0", 40, seed=1).success_rate
 
-    agent = hierebm.HierarchicalEBMAgent(seed=0, hidden_sizes=(128, 128))
+    agent = hierebm.HierarchicalEBMAgent(seed=0, hidden_sizes=(128, 128), energy_gradient_steps=20)
     untrained = hierebm.DDPGHERAgent(seed=0, env="PointMassGoal-v0")
     assert success(untrained) < 0.3
     agent.learn_offline(point_mass, 800, success_tolerance=0.3)
