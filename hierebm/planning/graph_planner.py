@@ -154,7 +154,6 @@ class GraphPlanner(Planner):
             {
                 "graph/nodes": len(nodes),
                 "graph/edges": graph.edges.sum(),
-                "graph/largest_component": graph.largest_component(),
                 "graph/path_found_rate": bool(plan.path),
                 "graph/path_verified_rate": plan.is_verified,
                 "graph/plan_ms": 1e3 * (time.perf_counter() - started),

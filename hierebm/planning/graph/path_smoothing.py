@@ -37,7 +37,7 @@ def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates
         own, before, after = points[moving], points[moving - 1], points[moving + 1]
         middle = (before + after) / np.float32(2.0)
         near = [pool.nearest(x, candidates) for x in (middle, (middle + own) / np.float32(2.0))]
-        choices = np.concatenate([own[:, None], *near], axis=1)
+        choices = np.concatenate(near, axis=1)
         m, k, dim = choices.shape
         nodes = pool.nodes_at(choices.reshape(m * k, dim))
         cost, new_steps, new_verified = graph.evaluate(
@@ -45,7 +45,10 @@ def smooth_path(graph: SubgoalGraph, path: list[int], pool: NodePool, candidates
             np.concatenate([np.repeat(before, k, 0), nodes.achieved_goal]),
             np.concatenate([nodes.achieved_goal, np.repeat(after, k, 0)]),
         )
-        best = np.arange(m) * k + cost.reshape(2, m, k).sum(0).argmin(1)
+        costs = cost.reshape(2, m, k).sum(0)
+        edge_costs = graph.cost(steps, is_verified)
+        moves = np.flatnonzero(costs.min(1) < edge_costs[moving - 1] + edge_costs[moving])
+        moving, best = moving[moves], moves * k + costs.argmin(1)[moves]
         points[moving], observations[moving] = nodes.achieved_goal[best], nodes.observation[best]
         to, onwards = best, m * k + best
         steps[moving - 1], steps[moving] = new_steps[to], new_steps[onwards]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import dijkstra
 
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import Nodes
@@ -114,6 +114,10 @@ class SubgoalGraph:
             alike = (np.abs(source - a) <= self._alike) & (np.abs(target - b) <= self._alike)
             cost[alike.all(-1)] = np.inf
         return cost, steps, is_verified
+
+    def cost(self, steps: FloatArray, is_verified: BoolArray) -> FloatArray:
+        """Costs (n,) of the graph's own edges of (n,) steps."""
+        return self._rules.cost(steps, is_verified)
 
     def move_path(
         self, path: list[int], nodes: Nodes, steps: FloatArray, is_verified: BoolArray
@@ -239,12 +243,6 @@ class SubgoalGraph:
         count that experience may verify."""
         result: BoolArray = np.isfinite(self.costs) | np.isfinite(self._least_costs())
         return result
-
-    def largest_component(self) -> int:
-        """Number of nodes in the largest strongly connected component."""
-        edges = csr_array(self.edges[1:-1, 1:-1])
-        _, labels = connected_components(edges, directed=True, connection="strong")
-        return int(np.bincount(labels).max()) if len(labels) else 0
 
     def to_plan(self, path: list[int]) -> Plan:
         """The graph as a :class:`Plan`."""
