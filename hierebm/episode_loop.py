@@ -164,9 +164,14 @@ def run_episodes(
             rewards[i], lengths[i], success[i], reported[i] = 0.0, 0, False, False
             ever_reached[i] = known[i] = False
             waiting[i] = in_rounds
-        # Who has nothing left to do keeps its observation: agents plan where an episode starts.
         idle = waiting | (counts >= targets)
-        observation = where_rows(idle, observation, step.current) if idle.any() else step.current
+        if idle.any():
+            # Who has nothing left to do stays where its episode ended: agents plan where one
+            # starts, and plan again where they get no nearer to a goal that is not reached.
+            end = where_rows(active & idle, _after(step, observation), observation)
+            observation = where_rows(idle, end, step.current)
+        else:
+            observation = step.current
         first = step.first & ~idle
         if in_rounds and idle.all() and (counts < targets).any():
             observation, first = env.reset(None, options), np.ones(n, bool)
@@ -223,6 +228,15 @@ class _GoalCheck:
         except Exception:
             return None
         return goal_env
+
+
+def _after(step: EnvStep, before: Any) -> Any:
+    """Batched observation after a step, also where the episode ended; that before the step where
+    the environment does not tell."""
+    try:
+        return step.next_observation
+    except ValueError:
+        return where_rows(step.ended, before, step.current)
 
 
 def _goal_ends(observation: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:

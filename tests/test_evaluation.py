@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -279,6 +280,26 @@ def test_sub_envs_with_nothing_to_do_start_no_episode(mode, options):
     evaluate(Planner(), vector(3, mode), 7, seed=0, options=options)
     # In rounds, the last round may start sub-envs that have their share already.
     assert 7 <= sum(started) <= (7 if options is None or mode is AutoresetMode.DISABLED else 9)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("options", [None, {"distance": (2, 9)}])
+def test_sub_envs_with_nothing_to_do_stay_at_the_goal(mode, options):
+    """Agents plan again where they get no nearer to a goal that is not reached."""
+    seen = []
+
+    class Observer(Walker):
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            here = np.abs(observation["achieved_goal"] - observation["desired_goal"])[:, 0] < 0.5
+            seen.append((observation["achieved_goal"][:, 0].copy(), here))
+            return super().predict(observation, state, episode_start, deterministic)
+
+    evaluate(Observer(), vector(3, mode), 7, seed=0, options=options)
+    still = [
+        (before == after) & (before > 0) for (before, _), (after, _) in itertools.pairwise(seen)
+    ]
+    assert np.concatenate(still).any(), "somebody waited"
+    assert all(here[row].all() for row, (_, here) in zip(still, seen[1:], strict=True))
 
 
 class Onward:
