@@ -153,10 +153,12 @@ class DistanceDDPG(LowLevel):
 
         Args:
             batch: B rows of experience, each with a goal.
-            behavior_weight: w >= 0 of the behaviour term, w / B sum |actor(s, g) - a|^2 with the
-                actions a of the batch, added to the actor's loss (TD3+BC, Fujimoto & Gu 2021,
-                arXiv 2106.06860, section 5). Their lambda, on the other term, brings Q to a
-                common size; here the other term is in steps in every environment, and so is w.
+            behavior_weight: w >= 0 of the behaviour term, w / B sum |actor(s, g) - a|^2 over the
+                rows whose action a led to the goal (``followed``), added to the actor's loss
+                (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5; goals in hindsight as in
+                GCSL, Ghosh et al. 2021, arXiv 1912.06088). Fujimoto & Gu's lambda, on the other
+                term, brings Q to a common size; here that term is in steps in every environment,
+                and so is w.
 
         Returns:
             ``train/critic_loss`` (summed over the ensemble), ``train/actor_loss`` (mean predicted
@@ -198,7 +200,8 @@ class DistanceDDPG(LowLevel):
         actor_loss = distance + PREACTIVATION_PENALTY * pre_tanh.square().mean()
         behavior = {}
         if behavior_weight:
-            imitation = (chosen - action).square().sum(-1).mean()
+            error = (chosen - action).square().sum(-1)
+            imitation = (error * self._tensor(batch.followed)).mean()
             actor_loss = actor_loss + behavior_weight * imitation
             behavior["train/behavior_loss"] = float(imitation.detach())
         self.actor_optimizer.zero_grad()

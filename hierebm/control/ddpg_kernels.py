@@ -133,8 +133,9 @@ class FastDistanceDDPG(DistanceDDPG):
         assert gradient is not None
         behavior = {}
         if behavior_weight:
-            # d/d(action) of weight / n * sum((action - batch.action)^2)
+            # d/d(action) of weight / n * sum((action - batch.action)^2), of rows that led to g
             error = actions - self._tensor(batch.action)
+            error.mul_(self._tensor(batch.followed)[:, None])
             gradient.add_(error, alpha=2.0 * behavior_weight / n)
             behavior["train/behavior_loss"] = float(error.square_().sum()) / n
         # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)

@@ -24,6 +24,8 @@ class TransitionBatch:
     """The next state reaches the (relabelled) goal: one step is left."""
     failure: BoolArray
     """The episode ended there without reaching any goal: the goal is never reached."""
+    followed: BoolArray
+    """The goal is a state that followed soon in the same episode: the action led to it."""
 
 
 def sample_transitions(
@@ -85,4 +87,5 @@ def sample_transitions(
         goal=goal,
         reached=reached(next_achieved_goal, goal),
         failure=replay.failure[rows],
+        followed=np.arange(n) < n_future,
     )

@@ -57,6 +57,7 @@ def batches(n: int, rows: int = 48, seed: int = 0) -> list[TransitionBatch]:
             # Some rows are both: reached wins.
             reached=rng.random(rows) < 0.2,
             failure=rng.random(rows) < 0.2,
+            followed=rng.random(rows) < 0.6,
         )
         for _ in range(n)
     ]
@@ -99,9 +100,10 @@ def test_one_update_is_exact_to_rounding(name: str) -> None:
 
 
 def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
-    """Mean over rows of the squared difference between the actor's actions and the batch's."""
+    """Mean over rows of the squared difference between the actor's actions and the batch's, which
+    counts where those led to the goal."""
     chosen = agent.act(batch.observation, batch.achieved_goal, batch.goal)
-    return float(np.square(chosen - batch.action).sum(-1).mean())
+    return float((np.square(chosen - batch.action).sum(-1) * batch.followed).mean())
 
 
 @pytest.mark.parametrize("kernels", [True, False])
@@ -115,7 +117,8 @@ def test_behaviour_term_has_the_gradient_of_float64_autograd(
     actor = copy.deepcopy(with_term.actor).double()
     arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
     chosen = torch.tanh(actor(with_term.features(*arrays).double()))
-    expected = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1).mean()
+    error = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1)
+    expected = (error * torch.as_tensor(batch.followed)).mean()
     (weight * expected).backward()
 
     metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
