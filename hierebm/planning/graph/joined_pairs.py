@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +135,7 @@ class StepsBetween:
         found = breadth_first_order(self._graph, source, return_predecessors=False)
         return bool((found == target).any())
 
-    def _parts(self, source: IntArray):
+    def _parts(self, source: IntArray) -> Iterator[slice | IntArray]:
         """Indices of the sources, part after part, each with all its rows in the table."""
         if (self._row[source] >= 0).all():
             yield slice(None)

@@ -22,10 +22,15 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
 from hierebm.planning.graph.landmarks import Landmarks
 from hierebm.replay import EpisodeReplay
+from hierebm.replay.scales import FULL_SPEED
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Landmarks are this many full-speed steps apart: less than walls are thick.
 SPACING = 2.0
+# So many axes may move at full speed together; a step that moves more of them is longer than that.
+# With 15 axes, a step would go from one landmark to the next but one, and no trajectory would ever
+# come back to where another one was.
+AXES = 3
 # Trajectories are read at these distances, in steps: shorter ones would count the rounding to
 # landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
 STRIDES = (4, 8)
@@ -43,6 +48,8 @@ class TransitionMap:
 
     def __init__(self, step_scale: FloatArray, *, limit: float = 32.0) -> None:
         self.step_scale, self.limit = step_scale, limit
+        # How much longer a step is than one of few axes; at least 1, known from the first states.
+        self._length = 1.0
         # In units of their spacing, so that one is everywhere 'near'.
         self._landmarks = Landmarks(len(step_scale))
         self.visits = np.zeros(0, np.int64)
@@ -57,8 +64,14 @@ class TransitionMap:
 
     @property
     def landmarks(self) -> FloatArray:
-        """(n, goal_dim) in units of their spacing: ``SPACING`` steps."""
+        """(n, goal_dim) in units of :attr:`spacing`."""
         return self._landmarks.points
+
+    @property
+    def spacing(self) -> FloatArray:
+        """(goal_dim,) how far apart landmarks are along each axis."""
+        result: FloatArray = SPACING * self.step_scale * np.float32(self._length)
+        return result
 
     def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
         """Learn from the trajectories that begin at these rows of the replay.
@@ -70,6 +83,9 @@ class TransitionMap:
             rows: states in the order of time.
             n_new: the last that many were not seen before and count as visits; None: all.
         """
+        if not len(self._landmarks):
+            moved = replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows]
+            self._length = _length(moved / self.step_scale)
         points = self._scale(replay.achieved_goal[rows])
         self.visits = np.append(self.visits, np.zeros(self._landmarks.cover(points), np.int64))
         origin = self._landmarks.nearest(points)
@@ -196,7 +212,7 @@ class TransitionMap:
             if i + 1 == len(way) or at[i + 1] - last > max_hop:
                 hops.append(i)
                 last = at[i]
-        points: FloatArray = self.landmarks[way][hops] * (SPACING * self.step_scale)
+        points: FloatArray = self.landmarks[way][hops] * self.spacing
         return points, np.diff(at[hops], prepend=0.0).astype(np.float32)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -204,6 +220,7 @@ class TransitionMap:
         return {
             "landmarks": self.landmarks,
             "visits": self.visits,
+            "length": np.array(self._length),
             "searched": np.array(self._landmarks.n_settled),
             **_arrays(self._joined, ""),
             **_arrays(self._searched, "searched_"),
@@ -213,16 +230,25 @@ class TransitionMap:
         """Restore what :meth:`state_dict` gave."""
         self._landmarks.restore(arrays["landmarks"], int(arrays["searched"]))
         self.visits = arrays["visits"]
+        # Older files have landmarks that are nearer to each other.
+        self._length = float(arrays.get("length", 1.0))
         self._joined = _joined(arrays, "")
         self._settle(_joined(arrays, "searched_"))
 
     def _scale(self, points: FloatArray) -> FloatArray:
-        result: FloatArray = points / (SPACING * self.step_scale)
+        result: FloatArray = points / self.spacing
         return result
 
     def _find(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
         """Landmarks (n,) of points (n, goal_dim) as of the last search, and where there is none."""
         return self._landmarks.find_settled(self._scale(points))
+
+
+def _length(moved: FloatArray) -> float:
+    """Length of a step at full speed, of (n, goal_dim) moves in units of the step scale; over that
+    of a step along ``AXES`` axes."""
+    fast = float(np.quantile(np.linalg.norm(moved, axis=-1), FULL_SPEED))
+    return max(1.0, fast / AXES**0.5)
 
 
 def _arrays(joined: JoinedPairs, prefix: str) -> dict[str, NDArray[Any]]:
