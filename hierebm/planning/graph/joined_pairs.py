@@ -118,15 +118,19 @@ class StepsBetween:
 
     def pairs(self, source: IntArray, target: IntArray) -> FloatArray:
         """(k,), (k,) landmarks -> (k,) steps from each source to its target; inf for no way."""
+        if (rows := self._row[source]).min(initial=0) >= 0:
+            return self._table[rows, target]
         result = np.empty(len(source), np.float32)
-        for part in self._parts(source):
+        for part in self._searched(source):
             result[part] = self._table[self._row[source[part]], target[part]]
         return result
 
     def grid(self, source: IntArray, target: IntArray) -> FloatArray:
         """(k,), (m,) landmarks -> (k, m) steps from every source to every target."""
+        if (rows := self._row[source]).min(initial=0) >= 0:
+            return self._table[rows[:, None], target]
         result = np.empty((len(source), len(target)), np.float32)
-        for part in self._parts(source):
+        for part in self._searched(source):
             result[part] = self._table[np.ix_(self._row[source[part]], target)]
         return result
 
@@ -135,16 +139,9 @@ class StepsBetween:
         found = breadth_first_order(self._graph, source, return_predecessors=False)
         return bool((found == target).any())
 
-    def _parts(self, source: IntArray) -> Iterator[slice | IntArray]:
+    def _searched(self, source: IntArray) -> Iterator[IntArray]:
         """Indices of the sources, part after part, each with all its rows in the table."""
-        if (self._row[source] >= 0).all():
-            yield slice(None)
-            return
         wanted, which = np.unique(source, return_inverse=True)
-        if len(wanted) <= self.most_rows:
-            self._search(wanted)
-            yield slice(None)
-            return
         for first in range(0, len(wanted), self.most_rows):
             self._search(wanted[first : first + self.most_rows])
             yield np.flatnonzero((which >= first) & (which < first + self.most_rows))

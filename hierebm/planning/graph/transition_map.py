@@ -114,11 +114,10 @@ class TransitionMap:
         Exact to about two steps at either end. A point without a landmark within its spacing is
         unknown: the nearest may be behind a wall.
         """
-        result = np.full(len(source), np.inf, np.float32)
+        if not self._landmarks.n_settled:
+            return np.full(len(source), np.inf, np.float32)
         (i, from_known), (j, to_known) = self._find(source), self._find(target)
-        known = np.flatnonzero(from_known & to_known)
-        result[known] = self._between.pairs(i[known], j[known])
-        return result
+        return np.where(from_known & to_known, self._between.pairs(i, j), np.float32(np.inf))
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
@@ -142,11 +141,12 @@ class TransitionMap:
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that
         it verifies, whatever was predicted; inf where it verifies none."""
+        if not self._landmarks.n_settled:
+            return np.full((len(source), len(target)), np.inf, np.float32)
         (i, from_known), (j, to_known) = self._find(source), self._find(target)
-        result = np.full((len(source), len(target)), np.inf, np.float32)
-        known = self._between.grid(i[from_known], j[to_known])
-        result[np.ix_(from_known, to_known)] = known
-        return np.maximum(result - np.float32(2.0 * SPACING), np.float32(0.0))
+        known = self._between.grid(i, j)
+        known[~from_known] = known[:, ~to_known] = np.inf
+        return np.maximum(known - np.float32(2.0 * SPACING), np.float32(0.0))
 
     def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
         """Whether verified edges may lead from (goal_dim,) to (goal_dim,), over whatever nodes.
