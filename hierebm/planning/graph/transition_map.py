@@ -22,15 +22,14 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
 from hierebm.planning.graph.landmarks import Landmarks
 from hierebm.replay import EpisodeReplay
-from hierebm.replay.scales import FULL_SPEED
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Landmarks are this many full-speed steps apart: less than walls are thick.
 SPACING = 2.0
-# So many axes may move at full speed together; a step that moves more of them is longer than that.
-# With 15 axes, a step would go from one landmark to the next but one, and no trajectory would ever
-# come back to where another one was.
-AXES = 3
+# With more axes than that, trajectories hardly ever come back to where another one was, and the map
+# falls to pieces. Landmarks are then farther apart, by this factor again and again, until each
+# covers this many of a thousand states: as in a plane, where experience takes about the true steps.
+FEW_AXES, GROWTH, STATES_EACH, N_STATES, FEWEST = 3, 1.25, 15, 1000, 10
 # Trajectories are read at these distances, in steps: shorter ones would count the rounding to
 # landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
 STRIDES = (4, 8)
@@ -48,8 +47,8 @@ class TransitionMap:
 
     def __init__(self, step_scale: FloatArray, *, limit: float = 32.0) -> None:
         self.step_scale, self.limit = step_scale, limit
-        # How much longer a step is than one of few axes; at least 1, known from the first states.
-        self._length = 1.0
+        # Times that the spacing is larger than that of few axes; known from the first states on.
+        self._coarseness = 1.0
         # In units of their spacing, so that one is everywhere 'near'.
         self._landmarks = Landmarks(len(step_scale))
         self.visits = np.zeros(0, np.int64)
@@ -70,7 +69,7 @@ class TransitionMap:
     @property
     def spacing(self) -> FloatArray:
         """(goal_dim,) how far apart landmarks are along each axis."""
-        result: FloatArray = SPACING * self.step_scale * np.float32(self._length)
+        result: FloatArray = SPACING * self.step_scale * np.float32(self._coarseness)
         return result
 
     def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
@@ -83,10 +82,10 @@ class TransitionMap:
             rows: states in the order of time.
             n_new: the last that many were not seen before and count as visits; None: all.
         """
-        if not len(self._landmarks):
-            moved = replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows]
-            self._length = _length(moved / self.step_scale)
         points = self._scale(replay.achieved_goal[rows])
+        if not len(self._landmarks):
+            self._coarseness = _coarseness(points)
+            points = self._scale(replay.achieved_goal[rows])
         self.visits = np.append(self.visits, np.zeros(self._landmarks.cover(points), np.int64))
         origin = self._landmarks.nearest(points)
         counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
@@ -220,7 +219,7 @@ class TransitionMap:
         return {
             "landmarks": self.landmarks,
             "visits": self.visits,
-            "length": np.array(self._length),
+            "coarseness": np.array(self._coarseness),
             "searched": np.array(self._landmarks.n_settled),
             **_arrays(self._joined, ""),
             **_arrays(self._searched, "searched_"),
@@ -230,8 +229,8 @@ class TransitionMap:
         """Restore what :meth:`state_dict` gave."""
         self._landmarks.restore(arrays["landmarks"], int(arrays["searched"]))
         self.visits = arrays["visits"]
-        # Older files have landmarks that are nearer to each other.
-        self._length = float(arrays.get("length", 1.0))
+        # Older files have the same spacing for any number of axes.
+        self._coarseness = float(arrays.get("coarseness", 1.0))
         self._joined = _joined(arrays, "")
         self._settle(_joined(arrays, "searched_"))
 
@@ -244,11 +243,16 @@ class TransitionMap:
         return self._landmarks.find_settled(self._scale(points))
 
 
-def _length(moved: FloatArray) -> float:
-    """Length of a step at full speed, of (n, goal_dim) moves in units of the step scale; over that
-    of a step along ``AXES`` axes."""
-    fast = float(np.quantile(np.linalg.norm(moved, axis=-1), FULL_SPEED))
-    return max(1.0, fast / AXES**0.5)
+def _coarseness(points: FloatArray) -> float:
+    """Times that landmarks should be farther apart than the first points (n, goal_dim) have it."""
+    result = 1.0
+    if points.shape[1] <= FEW_AXES:
+        return result
+    sample = points[np.linspace(0, len(points) - 1, min(len(points), N_STATES)).astype(np.int64)]
+    most = max(len(sample) // STATES_EACH, FEWEST)
+    while Landmarks(points.shape[1]).cover(sample / np.float32(result)) > most:
+        result *= GROWTH
+    return result
 
 
 def _arrays(joined: JoinedPairs, prefix: str) -> dict[str, NDArray[Any]]:

@@ -236,24 +236,28 @@ def test_a_world_of_any_size_is_mapped() -> None:
     assert world.may_lead(far[0], far[-1]) and not world.may_lead(far[-1], far[0])
 
 
-def test_steps_along_many_axes_are_not_taken_for_many_steps() -> None:
+@pytest.mark.parametrize(("dim", "still"), [(2, 0), (3, 0), (2, 4), (4, 0), (6, 0), (15, 0)])
+def test_with_many_axes_trajectories_still_meet(dim: int, still: int) -> None:
     rng = np.random.default_rng(0)
-    for dim, length in ((2, 1.0), (3, 1.0), (15, 5.0**0.5)):
-        moves = rng.choice([-0.1, 0.1], (400, dim))
-        at = np.cumsum(moves, 0).astype(np.float32)
-        replay = EpisodeReplay(1000, dim, dim, 1, 1)
-        for here, there in zip(at[:-1, None], at[1:, None], strict=True):
-            none = np.zeros(1, bool)
-            replay.add(here, here, there, np.zeros((1, 1)), there, there, none, none)
-        world = TransitionMap(np.full(dim, 0.1, np.float32))
-        world.add(replay, replay.newest_rows(1000))
-        assert world.spacing == pytest.approx(0.2 * length, rel=0.02), dim
-        # No step leads over more than one landmark.
-        apart = np.linalg.norm(np.diff(at, axis=0) / world.spacing, axis=1)
-        assert apart.max() <= 1.0
-        restored = TransitionMap(np.full(dim, 0.1, np.float32))
-        restored.load_state_dict(world.state_dict())
-        assert np.array_equal(restored.spacing, world.spacing)
+    n, every, at = 4000, dim + still, np.zeros((4000, dim + still), np.float32)
+    for t in range(1, n):
+        # An action is held for ten steps.
+        action = rng.uniform(-0.1, 0.1, dim) if t % 10 == 1 else action  # noqa: F821
+        at[t, :dim] = np.clip(at[t - 1, :dim] + action, -0.8, 0.8)
+    replay, ends = EpisodeReplay(n + 3, every, every, 1, 1), np.arange(n) == n - 1
+    replay.add_episodes(at, at, at, np.zeros((n, 1), np.float32), ends)
+    world = TransitionMap(np.full(every, 0.1, np.float32))
+    for part in np.array_split(replay.newest_rows(n), 4):
+        world.add(replay, part)
+    coarseness = world.spacing / 0.2
+    if dim <= 3:
+        assert coarseness == pytest.approx(1.0), "what does not move does not count"
+    else:
+        assert coarseness[0] > 1.1
+    assert world.connected_share() > 0.7
+    restored = TransitionMap(np.full(every, 0.1, np.float32))
+    restored.load_state_dict(world.state_dict())
+    assert np.array_equal(restored.spacing, world.spacing)
 
 
 def test_files_from_before_the_map_was_sparse_are_read() -> None:
@@ -262,7 +266,7 @@ def test_files_from_before_the_map_was_sparse_are_read() -> None:
     world.add(replay, rows[:3000])
     world.search()
     world.add(replay, rows[3000:])
-    new = {"length", "implied", "searched_implied"}
+    new = {"coarseness", "implied", "searched_implied"}
     older = {name: array for name, array in world.state_dict().items() if name not in new}
     restored = TransitionMap(STEP)
     restored.load_state_dict(older)
