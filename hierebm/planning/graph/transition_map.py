@@ -256,8 +256,11 @@ def _coarseness(points: FloatArray) -> float:
 
 
 def _arrays(joined: JoinedPairs, prefix: str) -> dict[str, NDArray[Any]]:
-    names = {"pairs": joined.pairs, "steps": joined.steps, "implied": joined.implied}
-    return {prefix + name: array for name, array in names.items()}
+    return {
+        f"{prefix}pairs": joined.pairs,
+        f"{prefix}steps": joined.steps,
+        f"{prefix}implied": joined.implied,
+    }
 
 
 def _joined(arrays: Mapping[str, NDArray[Any]], prefix: str) -> JoinedPairs:
