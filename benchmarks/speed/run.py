@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed import loop, planning, processes, time_to_success, update
+from benchmarks.speed import loop, planning, processes, time_to_success, update, world_size
 from benchmarks.speed.measure import Row, line
 from benchmarks.speed.peer import has_sb3, has_sbx
 
@@ -32,6 +32,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
         lambda: update.rows(quick, sb3, sbx),
         lambda: loop.rows(quick, sb3),
         lambda: planning.rows(quick),
+        lambda: world_size.rows(quick),
         lambda: processes.rows(quick),
         lambda: time_to_success.rows(quick, seeds or (1 if quick else 3), sb3),
     ]

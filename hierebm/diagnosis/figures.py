@@ -65,8 +65,6 @@ class Figures:
     """Share of the desired goals that lie where the agent has been."""
     landmarks: int | None = None
     """Landmarks of the transition map."""
-    map_is_full: bool | None = None
-    """Whether there are as many as there may be."""
     connected_ground: float | None = None
     """Share of the landmarks in the largest strongly connected component."""
 

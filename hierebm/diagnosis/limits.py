@@ -205,13 +205,6 @@ def _ground(f: Figures) -> Iterator[Limit]:
             "Learn for more steps, take longer episodes, or explore more"
             + (" (explore_share)." if f.has_high_level else " (action_noise, random_actions)."),
         )
-    if f.map_is_full:
-        yield Limit(
-            "transition map full",
-            f"The transition map is full ({f.landmarks:,} landmarks): new ground is not mapped.",
-            "Use fewer axes as the goal, or longer steps (action_repeat): landmarks lie two "
-            "steps apart.",
-        )
     # In many dimensions, few landmarks are joined both ways, and paths are found all the same.
     has_paths = f.path_verified is not None and f.path_verified >= SOLVED
     if f.connected_ground is not None and f.connected_ground < FEW and not has_paths:

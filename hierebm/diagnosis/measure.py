@@ -163,7 +163,6 @@ def ground(known: TransitionMap) -> dict[str, Any]:
     """How much of the known ground hangs together."""
     return {
         "landmarks": len(known.landmarks),
-        "map_is_full": known.is_full,
         "connected_ground": known.connected_share(),
     }
 

@@ -114,8 +114,7 @@ def _ground(d: Diagnosis) -> Iterator[str]:
     if d.known_goals is not None:
         yield f"{_percent(d.known_goals)} of the goals lie where the agent has been"
     if d.landmarks is not None:
-        full = " (the map is full)" if d.map_is_full else ""
-        yield f"{_percent(d.connected_ground)} of {d.landmarks:,} landmarks are connected{full}"
+        yield f"{_percent(d.connected_ground)} of {d.landmarks:,} landmarks are connected"
 
 
 def _paths(d: Diagnosis) -> Iterator[str]:

@@ -51,8 +51,8 @@ def to_and_fro(low: float, high: float, y: float = 0.0) -> FloatArray:
     return line(np.concatenate([there, there[::-1], there, there[::-1]]), y)
 
 
-def mapped(replay: EpisodeReplay, **kwargs: int) -> TransitionMap:
-    result = TransitionMap(SCALES.step, **kwargs)
+def mapped(replay: EpisodeReplay) -> TransitionMap:
+    result = TransitionMap(SCALES.step)
     result.add(replay, replay.newest_rows(10_000))
     return result
 
@@ -60,12 +60,11 @@ def mapped(replay: EpisodeReplay, **kwargs: int) -> TransitionMap:
 def test_ground_in_two_pieces() -> None:
     one, two = to_and_fro(-9, 0), to_and_fro(-9, 0, y=8.0)
     whole, pieces = (measure.ground(mapped(walks(*p))) for p in ((one,), (one, two)))
-    assert whole["connected_ground"] == 1.0 and not whole["map_is_full"]
+    assert whole["connected_ground"] == 1.0
     assert pieces["connected_ground"] == 0.5
     assert pieces["landmarks"] == 2 * whole["landmarks"]
     # One way only: nothing leads back.
     assert measure.ground(mapped(walks(line(np.arange(-9, 9, 0.5)))))["connected_ground"] < 0.2
-    assert measure.ground(mapped(walks(one), max_landmarks=3))["map_is_full"]
 
 
 def test_goals_outside_of_known_ground() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.planning.graph.displacement import DisplacementModel
-from hierebm.planning.graph.transition_map import SPACING, TransitionMap
+from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray, IntArray
 
@@ -121,7 +121,7 @@ class NoveltyWalk:
         offset = self.displacement.predict(action) * steps[:, None]
         ends = (point + offset * self.map.step_scale).astype(np.float32)
         visits, known = self.map.visits_near(ends)
-        spacing = SPACING * self.map.step_scale
+        spacing = self.map.spacing
         cells = [tuple(x) for x in np.floor(ends / (CELL * spacing)).astype(np.int64).tolist()]
         tried = np.array([self._tried.get(cell, 0) for cell in cells])
         apart = (ends[:, None] - np.stack(walk.passed)) / spacing

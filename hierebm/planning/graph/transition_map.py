@@ -5,23 +5,31 @@ the low level against it for ever. A stored trajectory never went through a wall
 are mapped to landmarks, the fewest steps that any trajectory took between two landmarks become the
 weights of a graph, and an edge of the subgoal graph is *verified* when experience leads from its
 one end to the other in about as many steps as predicted.
+
+All of it is sparse and grows piece by piece: memory follows the visited ground, and nothing is
+searched for that nobody asks about.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra
-from scipy.spatial import cKDTree
+from scipy.sparse.csgraph import connected_components, dijkstra
 
+from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
+from hierebm.planning.graph.landmarks import Landmarks
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Landmarks are this many full-speed steps apart: less than walls are thick.
 SPACING = 2.0
+# With more axes than that, trajectories hardly ever come back to where another one was, and the map
+# falls to pieces. Landmarks are then farther apart, by this factor again and again, until each
+# covers this many of a thousand states: as in a plane, where experience takes about the true steps.
+FEW_AXES, GROWTH, STATES_EACH, N_STATES, FEWEST = 3, 1.25, 15, 1000, 10
 # Trajectories are read at these distances, in steps: shorter ones would count the rounding to
 # landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
 STRIDES = (4, 8)
@@ -35,21 +43,34 @@ class TransitionMap:
     Args:
         step_scale: (goal_dim,) how far one step at full speed goes.
         limit: experience longer than this many steps counts as none.
-        max_landmarks: the rest of a world that is larger than this many stays unverified.
     """
 
-    def __init__(
-        self, step_scale: FloatArray, *, limit: float = 32.0, max_landmarks: int = 3000
-    ) -> None:
-        self.step_scale, self.limit, self.max_landmarks = step_scale, limit, max_landmarks
-        # Landmarks in units of their spacing, so that one is everywhere 'near'.
-        self.landmarks = np.zeros((0, len(step_scale)), np.float32)
+    def __init__(self, step_scale: FloatArray, *, limit: float = 32.0) -> None:
+        self.step_scale, self.limit = step_scale, limit
+        # Times that the spacing is larger than that of few axes; known from the first states on.
+        self._coarseness = 1.0
+        # In units of their spacing, so that one is everywhere 'near'.
+        self._landmarks = Landmarks(len(step_scale))
         self.visits = np.zeros(0, np.int64)
-        self._pairs = np.zeros((0, 2), np.int64)
-        self._steps = np.zeros(0, np.float32)
-        # What was joined at the last search, and the fewest steps between any two of those.
-        self._searched: tuple[int, IntArray, FloatArray] = (0, self._pairs, self._steps)
-        self._between = np.zeros((0, 0), np.float32)
+        self._joined = JoinedPairs.of(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+        self._settle(self._joined)
+
+    def _settle(self, joined: JoinedPairs) -> None:
+        """Let these pairs of settled landmarks be what verifies."""
+        self._searched = joined
+        graph = joined.graph(self._landmarks.n_settled, with_implied=False)
+        self._between = StepsBetween(graph, self.limit)
+
+    @property
+    def landmarks(self) -> FloatArray:
+        """(n, goal_dim) in units of :attr:`spacing`."""
+        return self._landmarks.points
+
+    @property
+    def spacing(self) -> FloatArray:
+        """(goal_dim,) how far apart landmarks are along each axis."""
+        result: FloatArray = SPACING * self.step_scale * np.float32(self._coarseness)
+        return result
 
     def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
         """Learn from the trajectories that begin at these rows of the replay.
@@ -62,45 +83,40 @@ class TransitionMap:
             n_new: the last that many were not seen before and count as visits; None: all.
         """
         points = self._scale(replay.achieved_goal[rows])
-        self._cover(points)
-        origin = self._nearest(points)
+        if not len(self._landmarks):
+            self._coarseness = _coarseness(points)
+            points = self._scale(replay.achieved_goal[rows])
+        self.visits = np.append(self.visits, np.zeros(self._landmarks.cover(points), np.int64))
+        origin = self._landmarks.nearest(points)
         counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
         self.visits += np.bincount(counted, minlength=len(self.visits))
         left = replay.steps_left(rows)
-        pairs, steps = [self._pairs], [self._steps]
         for stride in STRIDES:
             usable = left >= stride
-            later = replay.later(rows[usable], np.full(int(usable.sum()), stride))
-            target = self._nearest(self._scale(replay.achieved_goal[later]))
-            pairs.append(np.stack([origin[usable], target], 1))
-            steps.append(np.full(len(target), stride, np.float32))
-        self._pairs, self._steps = _fewest(np.concatenate(pairs), np.concatenate(steps))
+            later = replay.later(rows[usable], stride)
+            target = self._landmarks.nearest(self._scale(replay.achieved_goal[later]))
+            pairs = np.stack([origin[usable], target], axis=1)
+            # The way over the state in the middle is one of the shorter stride's, just as long.
+            implied = np.isin(replay.later(rows[usable], stride // 2), rows)
+            implied &= stride // 2 in STRIDES
+            steps = np.full(len(pairs), stride, np.float32)
+            self._joined = self._joined.merged(JoinedPairs.of(pairs, steps, implied))
 
     def search(self) -> None:
-        """Find the fewest steps between all landmarks; until then new ones verify nothing."""
-        self._searched = len(self.landmarks), self._pairs, self._steps
-        self._find_steps()
-
-    def _find_steps(self) -> None:
-        if n := self._searched[0]:
-            self._searched_tree = cKDTree(self.landmarks[:n])
-            self._graph = _joined(*self._searched)
-            self._between = dijkstra(self._graph, limit=self.limit).astype(np.float32)
+        """Let all that was added verify from now on; until then, what is new verifies nothing."""
+        self._landmarks.settle()
+        self._settle(self._joined)
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
 
         Exact to about two steps at either end. A point without a landmark within its spacing is
-        unknown.
+        unknown: the nearest may be behind a wall.
         """
-        if not len(self._between):
+        if not self._landmarks.n_settled:
             return np.full(len(source), np.inf, np.float32)
-        (from_gap, i), (to_gap, j) = (
-            self._searched_tree.query(self._scale(points)) for points in (source, target)
-        )
-        # Nothing is known of a point without a landmark: the nearest may be behind a wall.
-        known = (from_gap <= 1.0) & (to_gap <= 1.0)
-        return np.where(known, self._between[i, j], np.float32(np.inf))
+        (i, from_known), (j, to_known) = self._find(source), self._find(target)
+        return np.where(from_known & to_known, self._between.pairs(i, j), np.float32(np.inf))
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
@@ -124,13 +140,11 @@ class TransitionMap:
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that
         it verifies, whatever was predicted; inf where it verifies none."""
-        if not len(self._between):
+        if not self._landmarks.n_settled:
             return np.full((len(source), len(target)), np.inf, np.float32)
-        (from_gap, i), (to_gap, j) = (
-            self._searched_tree.query(self._scale(points)) for points in (source, target)
-        )
-        known = self._between[np.ix_(i, j)]
-        known[from_gap > 1.0] = known[:, to_gap > 1.0] = np.inf
+        (i, from_known), (j, to_known) = self._find(source), self._find(target)
+        known = self._between.grid(i, j)
+        known[~from_known] = known[:, ~to_known] = np.inf
         return np.maximum(known - np.float32(2.0 * SPACING), np.float32(0.0))
 
     def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
@@ -138,36 +152,28 @@ class TransitionMap:
 
         Every one of them joins the landmarks of its two ends.
         """
-        if not len(self._between):
-            return False
-        gap, (i, j) = self._searched_tree.query(self._scale(np.stack([source, target])))
-        found = breadth_first_order(self._graph, i, return_predecessors=False)
-        return bool((gap <= 1.0).all() and (found == j).any())
+        (i, j), known = self._find(np.stack([source, target]))
+        return bool(known.all()) and self._between.leads(i, j)
 
     def knows(self, points: FloatArray) -> BoolArray:
         """(n, goal_dim) -> (n,) whether a landmark lies within the spacing of each point."""
-        return self.visits_near(points)[1]
+        return self._landmarks.find(self._scale(points))[1]
 
     def visits_near(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
         """(n, goal_dim) -> (n,) visits of the landmark nearest to each point, and (n,) whether that
-        lies within the spacing, as :meth:`knows` tells.
+        lies within the spacing, as :meth:`knows` tells; 0 where none does.
         """
-        if not len(self.landmarks):
-            return np.zeros(len(points), np.int64), np.zeros(len(points), np.bool_)
-        gap, nearest = self._tree.query(self._scale(points))
-        return self.visits[nearest], np.asarray(gap <= 1.0)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there are as many landmarks as there may be: new ground is not mapped."""
-        return len(self.landmarks) >= self.max_landmarks
+        nearest, known = self._landmarks.find(self._scale(points))
+        visits = np.zeros(len(points), np.int64)
+        visits[known] = self.visits[nearest[known]]
+        return visits, known
 
     def connected_share(self) -> float:
         """Share of the landmarks in the largest strongly connected component; 0 without any."""
         n = len(self.landmarks)
         if not n:
             return 0.0
-        graph = _joined(n, self._pairs, self._steps)
+        graph = self._joined.graph(n, with_implied=False)
         _, labels = connected_components(graph, directed=True, connection="strong")
         return float(np.bincount(labels).max()) / n
 
@@ -187,8 +193,8 @@ class TransitionMap:
         """
         if not len(self.landmarks):
             return None
-        here = int(self._nearest(self._scale(point[None]))[0])
-        graph = _joined(len(self.landmarks), self._pairs, self._steps)
+        here = int(self._landmarks.nearest(self._scale(point[None]))[0])
+        graph = self._joined.graph(len(self.landmarks))
         steps, before = dijkstra(graph, indices=here, return_predecessors=True)
         known = np.flatnonzero(np.isfinite(steps) & (steps > 0))
         if not known.size:
@@ -205,7 +211,7 @@ class TransitionMap:
             if i + 1 == len(way) or at[i + 1] - last > max_hop:
                 hops.append(i)
                 last = at[i]
-        points: FloatArray = self.landmarks[way][hops] * (SPACING * self.step_scale)
+        points: FloatArray = self.landmarks[way][hops] * self.spacing
         return points, np.diff(at[hops], prepend=0.0).astype(np.float32)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -213,60 +219,51 @@ class TransitionMap:
         return {
             "landmarks": self.landmarks,
             "visits": self.visits,
-            "pairs": self._pairs,
-            "steps": self._steps,
-            "searched": np.array(self._searched[0]),
-            "searched_pairs": self._searched[1],
-            "searched_steps": self._searched[2],
+            "coarseness": np.array(self._coarseness),
+            "searched": np.array(self._landmarks.n_settled),
+            **_arrays(self._joined, ""),
+            **_arrays(self._searched, "searched_"),
         }
 
-    def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self.landmarks, self.visits = arrays["landmarks"], arrays["visits"]
-        self._pairs, self._steps = arrays["pairs"], arrays["steps"]
-        searched = int(arrays["searched"]), arrays["searched_pairs"], arrays["searched_steps"]
-        self._searched = searched
-        if len(self.landmarks):
-            self._tree = cKDTree(self.landmarks)
-            self._find_steps()
+        self._landmarks.restore(arrays["landmarks"], int(arrays["searched"]))
+        self.visits = arrays["visits"]
+        # Older files have the same spacing for any number of axes.
+        self._coarseness = float(arrays.get("coarseness", 1.0))
+        self._joined = _joined(arrays, "")
+        self._settle(_joined(arrays, "searched_"))
 
     def _scale(self, points: FloatArray) -> FloatArray:
-        result: FloatArray = points / (SPACING * self.step_scale)
+        result: FloatArray = points / self.spacing
         return result
 
-    def _nearest(self, points: FloatArray) -> IntArray:
-        _, index = self._tree.query(points)
-        return np.asarray(index, np.int64)
-
-    def _cover(self, points: FloatArray) -> None:
-        """Add landmarks until every point has one within its spacing."""
-        gap = np.full(len(points), np.inf)
-        if len(self.landmarks):
-            gap, _ = self._tree.query(points)
-        new: list[FloatArray] = []
-        while len(self.landmarks) + len(new) < self.max_landmarks:
-            farthest = int(gap.argmax())
-            if gap[farthest] <= 1.0:
-                break
-            new.append(points[farthest])
-            gap = np.minimum(gap, np.linalg.norm(points - points[farthest], axis=-1))
-        if new or not len(self.landmarks):
-            self.landmarks = np.concatenate([self.landmarks, np.stack(new)])
-            self.visits = np.concatenate([self.visits, np.zeros(len(new), np.int64)])
-            self._tree = cKDTree(self.landmarks)
+    def _find(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
+        """Landmarks (n,) of points (n, goal_dim) as of the last search, and where there is none."""
+        return self._landmarks.find_settled(self._scale(points))
 
 
-def _joined(n: int, pairs: IntArray, steps: FloatArray) -> csr_array:
-    """The graph over n landmarks."""
-    return coo_array((steps, pairs.T), shape=(n, n)).tocsr()
+def _coarseness(points: FloatArray) -> float:
+    """Times that landmarks should be farther apart than the first points (n, goal_dim) have it."""
+    result = 1.0
+    if points.shape[1] <= FEW_AXES:
+        return result
+    sample = points[np.linspace(0, len(points) - 1, min(len(points), N_STATES)).astype(np.int64)]
+    most = max(len(sample) // STATES_EACH, FEWEST)
+    while Landmarks(points.shape[1]).cover(sample / np.float32(result)) > most:
+        result *= GROWTH
+    return result
 
 
-def _fewest(pairs: IntArray, steps: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Of equal pairs (n, 2) the one of fewest steps (n,); pairs of a landmark with itself go."""
-    moved = pairs[:, 0] != pairs[:, 1]
-    pairs, steps = pairs[moved], steps[moved]
-    order = np.lexsort((steps, pairs[:, 1], pairs[:, 0]))
-    pairs, steps = pairs[order], steps[order]
-    first = np.ones(len(pairs), np.bool_)
-    first[1:] = (pairs[1:] != pairs[:-1]).any(1)
-    return pairs[first], steps[first]
+def _arrays(joined: JoinedPairs, prefix: str) -> dict[str, NDArray[Any]]:
+    return {
+        f"{prefix}pairs": joined.pairs,
+        f"{prefix}steps": joined.steps,
+        f"{prefix}implied": joined.implied,
+    }
+
+
+def _joined(arrays: Mapping[str, NDArray[Any]], prefix: str) -> JoinedPairs:
+    # Older files do not tell which pairs are implied, which costs time and nothing else.
+    names = (prefix + name for name in ("pairs", "steps", "implied"))
+    return JoinedPairs.of(*(arrays[name] for name in names if name in arrays))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy.sparse.csgraph import floyd_warshall
 
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
@@ -191,3 +193,90 @@ def test_a_point_beyond_known_ground_is_verified_by_nothing() -> None:
     assert world.verify(source, near, ten)[1].all()
     assert not world.verify(source, behind, ten)[1].any() and not world.knows(behind).any()
     assert not world.verify(behind, source, ten)[1].any()
+
+
+def _line(n: int) -> EpisodeReplay:
+    """One walk along the first axis at full speed."""
+    at = np.stack([0.2 * np.arange(n + 1), np.zeros(n + 1)], 1).astype(np.float32)
+    replay = EpisodeReplay(n + 3, 2, 2, 1, 1)
+    replay.add_episodes(at, at, at, np.zeros((n + 1, 1), np.float32), np.arange(n + 1) == n)
+    return replay
+
+
+def test_answers_are_those_of_a_dense_search_over_all_pairs() -> None:
+    replay, world = _walks(steps=150), TransitionMap(STEP)
+    for part in np.array_split(replay.newest_rows(replay.capacity), 7):
+        world.add(replay, part)
+    world.search()
+    arrays = world.state_dict()
+    n = len(arrays["landmarks"])
+    weights = np.zeros((n, n))
+    weights[tuple(arrays["pairs"].T)] = arrays["steps"]
+    dense = floyd_warshall(weights)
+    points = arrays["landmarks"] * world.spacing
+    i, j = np.random.default_rng(2).integers(n, size=(2, 800))
+    within = np.where(dense <= world.limit, dense, np.inf)
+    assert 0.1 < np.isfinite(within[i, j]).mean() < 1.0
+    assert np.array_equal(world.steps(points[i], points[j]), within[i, j])
+    least = world.least_steps(points[i[:40]], points[j[:30]])
+    assert np.array_equal(least, np.maximum(within[np.ix_(i[:40], j[:30])] - 4.0, 0.0))
+    leads = [world.may_lead(points[a], points[b]) for a, b in zip(i[:30], j[:30], strict=True)]
+    assert leads == np.isfinite(dense[i[:30], j[:30]]).tolist()
+
+
+def test_a_world_of_any_size_is_mapped() -> None:
+    replay, world = _line(16_000), TransitionMap(STEP)
+    for part in np.array_split(replay.newest_rows(replay.capacity), 20):
+        world.add(replay, part)
+    world.search()
+    assert len(world.landmarks) > 5000
+    far, ahead = (np.arange(x, 3190.0, 50.0)[:, None] * [1.0, 0.0] for x in (0.0, 4.0))
+    assert world.knows(far).all()
+    assert np.isfinite(world.steps(far, ahead)).all()
+    assert world.may_lead(far[0], far[-1]) and not world.may_lead(far[-1], far[0])
+
+
+@pytest.mark.parametrize(("dim", "still"), [(2, 0), (3, 0), (2, 4), (4, 0), (6, 0), (15, 0)])
+def test_with_many_axes_trajectories_still_meet(dim: int, still: int) -> None:
+    rng = np.random.default_rng(0)
+    n, every, at = 4000, dim + still, np.zeros((4000, dim + still), np.float32)
+    for t in range(1, n):
+        # An action is held for ten steps.
+        action = rng.uniform(-0.1, 0.1, dim) if t % 10 == 1 else action  # noqa: F821
+        at[t, :dim] = np.clip(at[t - 1, :dim] + action, -0.8, 0.8)
+    replay, ends = EpisodeReplay(n + 3, every, every, 1, 1), np.arange(n) == n - 1
+    replay.add_episodes(at, at, at, np.zeros((n, 1), np.float32), ends)
+    world = TransitionMap(np.full(every, 0.1, np.float32))
+    for part in np.array_split(replay.newest_rows(n), 4):
+        world.add(replay, part)
+    coarseness = world.spacing / 0.2
+    if dim <= 3:
+        assert coarseness == pytest.approx(1.0), "what does not move does not count"
+    else:
+        assert coarseness[0] > 1.1
+    assert world.connected_share() > 0.7
+    restored = TransitionMap(np.full(every, 0.1, np.float32))
+    restored.load_state_dict(world.state_dict())
+    assert np.array_equal(restored.spacing, world.spacing)
+
+
+def test_files_from_before_the_map_was_sparse_are_read() -> None:
+    replay, world = _walks(steps=100), TransitionMap(STEP)
+    rows = replay.newest_rows(replay.capacity)
+    world.add(replay, rows[:3000])
+    world.search()
+    world.add(replay, rows[3000:])
+    new = {"coarseness", "implied", "searched_implied"}
+    older = {name: array for name, array in world.state_dict().items() if name not in new}
+    restored = TransitionMap(STEP)
+    restored.load_state_dict(older)
+    points = replay.achieved_goal[replay.sample_rows(60, np.random.default_rng(0))]
+    assert np.array_equal(restored.least_steps(points, points), world.least_steps(points, points))
+    for a, b in zip(
+        *(m.frontier(points[0], 8.0, np.random.default_rng(1)) for m in (restored, world)),
+        strict=True,
+    ):
+        assert np.array_equal(a, b)
+    restored.search()
+    world.search()
+    assert np.array_equal(restored.least_steps(points, points), world.least_steps(points, points))
