@@ -2,9 +2,8 @@
 
 Each trial damages one of our files and reads it, in a process with a limit on memory: the reader
 loads it and uses what it got. What is promised is in SECURITY.md: a file raises nothing but
-:class:`~hierebm.errors.CheckpointError` (:class:`~hierebm.errors.DatasetError` for data sets), whose
-message names it, within two seconds and twice the file's size plus 100 MB. Everything else counts
-as a loss.
+ValueError (mostly :class:`~hierebm.errors.CheckpointError`) whose message names it, within two
+seconds and twice the file's size plus 100 MB. Everything else counts as a loss.
 """
 
 from __future__ import annotations

@@ -113,17 +113,14 @@ def _trial(work: Callable[[], str]) -> tuple[str, float, float]:
 
 
 def _outcome(read: Callable[[str], bool], path: str) -> str:
-    from hierebm.errors import CheckpointError, DatasetError
-
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         return SAME if read(path) else OTHER
-    except (CheckpointError, DatasetError) as error:
+    # CheckpointError and DatasetError are ValueErrors.
+    except ValueError as error:
         return REFUSED if Path(path).name in str(error) else SILENT
     except Exception as error:
-        return f"{type(error).__name__}: {error}"[:200] if os.environ.get("TOLD") else (
-            type(error).__name__
-        )
+        return f"{type(error).__name__}: {error}"[:200]
 
 
 def _readers(folder: Path) -> dict[str, Callable[[str], bool]]:

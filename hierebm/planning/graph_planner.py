@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.nodes import Nodes
@@ -364,4 +365,9 @@ class GraphPlanner(Planner):
 
     def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See :class:`Planner`."""
-        self.stitched = BetweenTriplets(*(arrays[f"stitched/{n}"] for n in vars(self.stitched)))
+        n = len(checked(arrays, "stitched/half", (None,), "flags"))
+        points = (
+            checked(arrays, f"stitched/{name}", (n, self.context.goal_dim)).astype(np.float32)
+            for name in ("start", "goal", "between")
+        )
+        self.stitched = BetweenTriplets(*points, half=arrays["stitched/half"])

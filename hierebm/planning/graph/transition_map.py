@@ -17,6 +17,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra
 from scipy.spatial import cKDTree
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, IntArray
 
@@ -221,12 +222,21 @@ class TransitionMap:
         }
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self.landmarks, self.visits = arrays["landmarks"], arrays["visits"]
-        self._pairs, self._steps = arrays["pairs"], arrays["steps"]
-        searched = int(arrays["searched"]), arrays["searched_pairs"], arrays["searched_steps"]
-        self._searched = searched
-        if len(self.landmarks):
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of a map."""
+        landmarks = checked(arrays, "landmarks", (None, len(self.step_scale)))
+        n = len(landmarks)
+        # The steps between all of them are kept: time and memory grow with their square.
+        if n > self.max_landmarks:
+            raise ValueError(f"{n} landmarks, there are {self.max_landmarks} at most")
+        visits = checked(arrays, "visits", (n,), "whole numbers", low=0)
+        pairs, steps = _checked_pairs(arrays, "pairs", "steps", n)
+        searched = int(checked(arrays, "searched", (), "whole numbers", low=0, high=n))
+        self._searched = searched, *_checked_pairs(
+            arrays, "searched_pairs", "searched_steps", searched
+        )
+        self.landmarks, self.visits = landmarks, visits
+        self._pairs, self._steps = pairs, steps
+        if n:
             self._tree = cKDTree(self.landmarks)
             self._find_steps()
 
@@ -254,6 +264,16 @@ class TransitionMap:
             self.landmarks = np.concatenate([self.landmarks, np.stack(new)])
             self.visits = np.concatenate([self.visits, np.zeros(len(new), np.int64)])
             self._tree = cKDTree(self.landmarks)
+
+
+def _checked_pairs(
+    arrays: dict[str, NDArray[Any]], pairs: str, steps: str, n: int
+) -> tuple[IntArray, FloatArray]:
+    """Pairs (p, 2) of n landmarks and the steps (p,) between them."""
+    ends = checked(arrays, pairs, (None, 2), "whole numbers", low=0, high=n - 1)
+    if len(ends) > n * n:
+        raise ValueError(f"{len(ends)} pairs of {n} landmarks: some are there twice")
+    return ends, checked(arrays, steps, (len(ends),), low=0.0)
 
 
 def _joined(n: int, pairs: IntArray, steps: FloatArray) -> csr_array:

@@ -83,9 +83,13 @@ class Ring:
         return {"rows": self.rows[: self.size].clone(), "at": self.at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned, in place."""
-        self.size, self.at = len(state["rows"]), int(state["at"])
-        self.rows[: self.size] = state["rows"]
+        """Restore what :meth:`state_dict` returned, in place. Raises ValueError for other rows."""
+        rows, at = state["rows"], int(state["at"])
+        fits = rows.shape[1:] == self.rows.shape[1:] and len(rows) <= len(self.rows)
+        if not fits or not 0 <= at < len(self.rows) or not bool(torch.isfinite(rows).all()):
+            raise ValueError(f"rows {tuple(rows.shape)} are none of {tuple(self.rows.shape)}")
+        self.size, self.at = len(rows), at
+        self.rows[: self.size] = rows
 
 
 class TransitionModel:
@@ -241,4 +245,5 @@ class TransitionModel:
         """Restore what :meth:`state_dict` returned, in place."""
         for name in ("_trained", "energy", "_optimiser", "states", "missed"):
             getattr(self, name).load_state_dict(state[name.lstrip("_")])
-        self.n_updates, self.typical, self.unlikely = state["counters"]
+        n_updates, typical, unlikely = state["counters"]
+        self.n_updates, self.typical, self.unlikely = int(n_updates), float(typical), float(unlikely)
