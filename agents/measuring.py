@@ -72,5 +72,6 @@ def fit_scales_again(agent: AgentState) -> None:
         return
     agent.scales = scales
     agent.low_level.refit_scale(scales)
+    agent.last_good.forget()
     if agent.high_level is not None:
         agent.high_level.context.scales = scales

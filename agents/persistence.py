@@ -214,7 +214,8 @@ class SavedAgent(AgentState):
                 low = -np.inf if name.endswith("shift") else np.finfo(np.float32).tiny
                 scales.append(checked(arrays, f"scales/{name}", shape, low=low))
             self.scales = InputScales(*(scale.astype(np.float32) for scale in scales))
-        if "success_tolerance" in arrays:
+        if "success_tolerance" in arrays or "pool/achieved_goal" in arrays:
+            # Plans ask what counts as reached.
             self._tolerance = checked(arrays, "success_tolerance", (goal_dim,), low=0.0)
         if "action_repeat" in arrays:
             repeat = checked(arrays, "action_repeat", (), "whole numbers", low=1, high=1e6)

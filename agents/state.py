@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.last_good import LastGood
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
 from hierebm.diagnosis import Diagnosis
@@ -68,6 +69,8 @@ class AgentState(ABC):
         self._tolerance: FloatArray | None = None
         # Transitions that had been added when the low and the high level were last trained.
         self.trained_at = self.planned_at = 0
+        # What the low level was when it had not diverged.
+        self.last_good = LastGood()
         # How the last episodes went.
         self.episodes = EpisodeStatistics()
         self.generator = torch.Generator()

@@ -113,7 +113,9 @@ def env_to_json(env: Any) -> dict[str, Any] | None:
 
 # Of how many envs there are, how they are stepped and how they are rendered: chosen again whenever
 # an env is made.
-_NOT_OF_THE_WORLD = (
+NOT_OF_THE_WORLD = (
+    "max_episode_steps",
+    "disable_env_checker",
     "num_envs",
     "vectorization_mode",
     "vector_kwargs",
@@ -125,7 +127,7 @@ _NOT_OF_THE_WORLD = (
 
 def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
     """What the world of an env, or of each env of a vector, was made with by its id."""
-    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_OF_THE_WORLD}
+    return {k: v for k, v in (spec.kwargs or {}).items() if k not in NOT_OF_THE_WORLD}
 
 
 def check_same_space(stored: spaces.Space[Any], given: spaces.Space[Any], what: str) -> None:

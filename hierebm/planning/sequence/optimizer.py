@@ -103,7 +103,7 @@ class SequenceOptimizer:
         """One gradient step on transitions ``pairs`` (B, 2, D); returns ``energy/*`` metrics.
 
         Raises:
-            FloatingPointError: if the loss is not finite.
+            TrainingDiverged: if the loss is not finite.
         """
         metrics = self.model.update(pairs)
         # Here and not in plan(): planning must not change what is learned or planned later.
