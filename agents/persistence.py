@@ -146,7 +146,9 @@ class SavedAgent(AgentState):
             # With settings that are none of the file's it fails, too, if the fault is not its own.
             cls(seed=0, device=device, **kwargs)
             raise CheckpointError(f"cannot load {name}: {error}") from error
-        changed = [k for k in kwargs if k in names and getattr(agent.config, k) != getattr(config, k)]
+        changed = [
+            k for k in kwargs if k in names and getattr(agent.config, k) != getattr(config, k)
+        ]
         # What the caller asks for may be larger than what the file holds.
         own = changed or any(not isinstance(kwargs.get(k, ""), str) for k in cls.parts)
         limit = nullcontext() if own else AllocationLimit(checkpoint.tensors)

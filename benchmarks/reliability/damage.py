@@ -189,7 +189,9 @@ def bombs(data: bytes, rng: Generator) -> bytes:
     an_array = some_arrays[int(rng.integers(len(some_arrays)))]
     size = int(rng.choice([30 << 20, 60 << 20, 70 << 20]))
     if kind == 0:
-        members[a_json] = b'{"format": "hierebm-checkpoint", "x": [' + b"[]," * (size // 3) + b"[]]}"
+        members[a_json] = (
+            b'{"format": "hierebm-checkpoint", "x": [' + b"[]," * (size // 3) + b"[]]}"
+        )
     elif kind == 1:
         members[a_json] = b" " * size
     elif kind == 2:

@@ -55,12 +55,13 @@ class DDPGConfig(Config):
     """Networks and updates of the low level."""
 
     hidden_sizes: tuple[int, ...] = setting(
-        (128, 128), "Units of the hidden layers of the actor and of each critic.", low=1
+        (128, 128), "Units of the hidden layers of the actor and of each critic.", low=1, high=4096
     )
     n_critics: int = setting(
         3,
         "Critics in the ensemble; each has its own target and they are never mixed in training.",
         low=1,
+        high=100,
     )
     critic: str = setting(
         "categorical",
@@ -71,9 +72,10 @@ class DDPGConfig(Config):
         30,
         "Largest distance in steps that a critic can say; everything farther counts as this.",
         low=2,
+        high=10_000,
     )
-    actor_lr: float = setting(1e-3, "Learning rate of the actor.", low=0)
-    critic_lr: float = setting(1e-3, "Learning rate of the critics.", low=0)
+    actor_lr: float = setting(1e-3, "Learning rate of the actor.", low=0, high=1e30)
+    critic_lr: float = setting(1e-3, "Learning rate of the critics.", low=0, high=1e30)
     tau: float = setting(
         0.01,
         "Share of the trained networks that moves into the target networks at each update.",
@@ -84,7 +86,16 @@ class DDPGConfig(Config):
         48,
         "Random frequencies of the (achieved goal, goal) pair; 0 for plain inputs.",
         low=0,
+        high=4096,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.fourier_features < len(FOURIER_OCTAVES):
+            raise ValueError(
+                f"fourier_features must be 0 or at least {len(FOURIER_OCTAVES)}, one for each "
+                f"octave, got {self.fourier_features}"
+            )
 
 
 class DistanceDDPG(LowLevel):
@@ -129,9 +140,7 @@ class DistanceDDPG(LowLevel):
         self._flat_actor_target = flat_parameters(self.actor_target)
         self._flat_critics_target = flat_parameters(self.critics_target)
         self.actor_optimizer = FlatAdam(self._flat_actor, lr=config.actor_lr, name="actor")
-        self.critic_optimizer = FlatAdam(
-            self._flat_critics, lr=config.critic_lr, name="critics"
-        )
+        self.critic_optimizer = FlatAdam(self._flat_critics, lr=config.critic_lr, name="critics")
 
     def make_actor(self, in_dim: int, out_dim: int, generator: torch.Generator) -> nn.Module:
         """A network (B, in_dim) -> (B, out_dim), actions before the tanh.

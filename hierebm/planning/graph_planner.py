@@ -37,11 +37,14 @@ STITCHED_TRIPLETS = 120_000
 class PlannerConfig(GraphConfig):
     """Planning and exploration."""
 
-    n_subgoals: int = setting(64, "Subgoal candidates (nodes of the graph) in a query.", low=1)
+    n_subgoals: int = setting(
+        64, "Subgoal candidates (nodes of the graph) in a query.", low=1, high=2000
+    )
     redraws: int = setting(
         2,
         "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
         low=0,
+        high=100,
     )
     calibrate_cutoff: bool = setting(
         True,

@@ -214,9 +214,7 @@ class HighLevel:
             observation = checked(arrays, "pool/observation", shape)
             if not len(achieved):
                 raise ValueError("the pool of states is empty")
-            context.pool = NodePool(
-                observation.astype(np.float32), achieved.astype(np.float32)
-            )
+            context.pool = NodePool(observation.astype(np.float32), achieved.astype(np.float32))
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
             context.transition_map.load_state_dict(_below("transition_map", arrays))

@@ -231,8 +231,9 @@ class TransitionMap:
         visits = checked(arrays, "visits", (n,), "whole numbers", low=0)
         pairs, steps = _checked_pairs(arrays, "pairs", "steps", n)
         searched = int(checked(arrays, "searched", (), "whole numbers", low=0, high=n))
-        self._searched = searched, *_checked_pairs(
-            arrays, "searched_pairs", "searched_steps", searched
+        self._searched = (
+            searched,
+            *_checked_pairs(arrays, "searched_pairs", "searched_steps", searched),
         )
         self.landmarks, self.visits = landmarks, visits
         self._pairs, self._steps = pairs, steps

@@ -78,7 +78,9 @@ class PairScore:
         hidden = [config.energy_width] * config.energy_depth
         sizes = self.features.out_dim, hidden, REPRESENTATION, "silu", generator
         self.encoders = nn.ModuleList([MLP(*sizes), MLP(*sizes)]).to(self.device)
-        self.optimizer = FlatAdam(flat_parameters(self.encoders), lr=config.energy_lr, name="pair score")
+        self.optimizer = FlatAdam(
+            flat_parameters(self.encoders), lr=config.energy_lr, name="pair score"
+        )
         # Running value that 95% of the pairs that follow one another score above.
         self.threshold = torch.zeros((), device=self.device)
 

@@ -247,4 +247,8 @@ class TransitionModel:
         for name in ("_trained", "energy", "_optimiser", "states", "missed"):
             getattr(self, name).load_state_dict(state[name.lstrip("_")])
         n_updates, typical, unlikely = state["counters"]
-        self.n_updates, self.typical, self.unlikely = int(n_updates), float(typical), float(unlikely)
+        self.n_updates, self.typical, self.unlikely = (
+            int(n_updates),
+            float(typical),
+            float(unlikely),
+        )
