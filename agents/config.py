@@ -30,7 +30,7 @@ class DDPGHERConfig(DDPGConfig):
         1_000_000,
         "States that the replay buffer holds; memory is taken as it fills.",
         low=3,
-        high=100_000_000,
+        high=20_000_000,
     )
     batch_size: int = setting(256, "Transitions in an update.", low=1, high=100_000)
     learning_starts: int = setting(
@@ -71,7 +71,7 @@ class DDPGHERConfig(DDPGConfig):
         high=1,
     )
     her_horizon: float = setting(
-        10.0, "Mean number of steps to a goal from the future.", low=1, high=1000000.0
+        10.0, "Mean number of steps to a goal from the future.", low=1, high=1e6
     )
 
     def __post_init__(self) -> None:

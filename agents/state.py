@@ -140,7 +140,14 @@ class AgentState(ABC):
     def _success_tolerance(self) -> FloatArray | None:
         if self.env is None or self.scales is None:
             return self._tolerance
-        return self.env.success_tolerance(self.scales.goal_shift, 2.0 * self.scales.goal_scale)
+        farthest = 2.0 * self.scales.goal_scale
+        try:
+            return self.env.success_tolerance(self.scales.goal_shift, farthest)
+        except Exception:
+            # What was learned has to be saved all the same, where the environment is out of order.
+            if self._tolerance is None:
+                raise
+            return self._tolerance
 
     # -------------------------------------------------------------- replay buffer
 

@@ -38,8 +38,8 @@ def setting(
     Args:
         default: also says of which type the setting is.
         meaning: one or two sentences, with the unit.
-        low, high: the range of a number, or of each number of a tuple, ends included. At either end,
-            agents can be built and plan: a test does it.
+        low, high: the range of a number, or of each number of a tuple, ends included. Agents can be
+            built and plan at either end: a test does it.
         choices: what a string may be; empty for any.
     """
     metadata = {"meaning": meaning, "range": (low, high), "choices": choices}

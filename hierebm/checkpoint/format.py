@@ -23,7 +23,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +31,7 @@ from typing import IO, Any
 import numpy as np
 
 from hierebm.checkpoint.archive import open_archive, read_array
-from hierebm.checkpoint.tensors import with_nan, read_tensors
+from hierebm.checkpoint.tensors import read_tensors, with_nan
 from hierebm.errors import CheckpointError
 from hierebm.files import atomic_write, checkpoint_path
 
@@ -171,15 +171,13 @@ def shown(path: str | os.PathLike[str] | IO[bytes]) -> str:
 @contextmanager
 def _open_archive(path: str | os.PathLike[str] | IO[bytes]) -> Iterator[zipfile.ZipFile]:
     """Check a file's outside and open it."""
-    name = shown(path)
-    if isinstance(path, (str, os.PathLike)):
-        # Errors of the disk and of permissions are no fault of the file.
-        with checkpoint_path(path, must_exist=True).open("rb") as stream, refused(name):
-            with _checked(stream) as archive:
-                yield archive
-    else:
-        with refused(name), _checked(path) as archive:
-            yield archive
+    with ExitStack() as stack:
+        stream: Any = path
+        if isinstance(path, (str, os.PathLike)):
+            # Errors of the disk and of permissions are no fault of the file.
+            stream = stack.enter_context(checkpoint_path(path, must_exist=True).open("rb"))
+        stack.enter_context(refused(shown(path)))
+        yield stack.enter_context(_checked(stream))
 
 
 @contextmanager

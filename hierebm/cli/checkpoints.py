@@ -17,9 +17,9 @@ from hierebm.errors import CheckpointError
 from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
 
-# Arguments of an env that are taken from a file: a layout of 30 by 30 cells fits. Geometry of larger
-# ones takes longer than a file may.
-LONGEST_KWARGS = 1200
+# An argument of an env that is taken from a file: a layout of 30 by 30 cells fits. Geometry of
+# larger ones takes longer than a file may.
+LONGEST_ARGUMENT = 1200
 # Of modules and files: an env might import or read what such words name.
 NAMES_OF_FILES = frozenset(":/\\")
 MOST_ENVS = 1024
@@ -45,7 +45,7 @@ def load_agent(
         env_kwargs: arguments of the env; of those that it was trained with, the others are kept.
     """
     meta, trained_in = _meta(path)
-    given, (env_id, env_kwargs) = env_id, _env_of(trained_in, env_id, env_kwargs)
+    given, (env_id, env_kwargs) = env_id, _env_of(path, trained_in, env_id, env_kwargs)
     env = _made(path, trained_in, given, lambda: make_env(env_id, env_kwargs))
     return _load_into(path, meta, env, env_id), env_id, env_kwargs
 
@@ -61,7 +61,7 @@ def load_experienced_agent(
     """
     meta, trained_in = _meta(path)
     env, given = None, env_id
-    env_id, env_kwargs = _env_of(trained_in, given, env_kwargs)
+    env_id, env_kwargs = _env_of(path, trained_in, given, env_kwargs)
     if given or trained_in:
         try:
             env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, replay))
@@ -141,13 +141,6 @@ def _meta(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{path} names a module to import its env from ({env_id!r:.100}), and nothing that a "
             "file names is imported: if you know that module, give --env MODULE:ENV_ID"
         )
-    told = json.dumps(kwargs)
-    if len(told) > LONGEST_KWARGS or any(NAMES_OF_FILES & {*text} for text in _words(kwargs)):
-        raise CheckpointError(
-            f"{path} says that its env is made with {told:.100}...: names of files and modules, and "
-            f"values of more than {LONGEST_KWARGS} characters, are not taken from a file. Name the "
-            "env with --env, and those arguments with --env-arg"
-        )
     return meta, {"id": env_id, "kwargs": kwargs}
 
 
@@ -160,13 +153,22 @@ def _words(tree: Any) -> Iterator[str]:
 
 
 def _env_of(
-    trained_in: Mapping[str, Any], env_id: str | None, env_kwargs: dict[str, Any]
+    path: Path, trained_in: Mapping[str, Any], env_id: str | None, env_kwargs: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Id and arguments of the env that is asked for or, without, that of the checkpoint."""
     env_id = env_id or trained_in.get("id") or ENV_ID
     same_env = env_id.rpartition(":")[2] == trained_in.get("id")
-    trained_with = trained_in.get("kwargs", {}) if same_env else {}
-    return env_id, {k: v for k, v in trained_with.items() if k not in NOT_OF_THE_WORLD} | env_kwargs
+    trained_with = dict(trained_in.get("kwargs", {})) if same_env else {}
+    kept = {k: v for k, v in trained_with.items() if k not in {*NOT_OF_THE_WORLD, *env_kwargs}}
+    for name, value in kept.items():
+        told = json.dumps(value)
+        if len(told) > LONGEST_ARGUMENT or any(NAMES_OF_FILES & {*text} for text in _words(value)):
+            raise CheckpointError(
+                f"{path} says that its env is made with {name:.50}={told:.100}: names of files and "
+                f"modules, and values of more than {LONGEST_ARGUMENT} characters, are not taken from "
+                f"a file. If you trust it, give --env-arg {name:.50}=VALUE"
+            )
+    return env_id, {**kept, **env_kwargs}
 
 
 def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> Any:
@@ -203,8 +205,8 @@ def _check_fits(path: Path, stored: Any, given: Any, what: str, env_id: str) -> 
         fits = type(stored) is type(given) and stored.shape == given.shape
     if not fits:
         raise ValueError(
-            f"the agent of {path} cannot act in {env_id}: its {what} is {given}, the agent was trained with "
-            f"{stored}; name the right env with --env"
+            f"the agent of {path} cannot act in {env_id}: its {what} is {given}, the agent was "
+            f"trained with {stored}; name the right env with --env"
         )
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.checkpoint.archive import open_archive, read_array

@@ -64,7 +64,6 @@ from hierebm.energy.training import (
     default_negatives,
     fit_energy,
 )
-
 from hierebm.errors import TrainingDiverged
 
 __all__ = [

@@ -63,7 +63,7 @@ class GraphConfig(Config):
         50.0,
         "How many times more an edge costs that experience does not verify; 1 for no such check.",
         low=1,
-        high=1000000.0,
+        high=1e6,
     )
 
 

@@ -11,7 +11,7 @@ from hierebm.settings import Config, setting
 class EnergyConfig(Config):
     """The energy E(w | s, g) and the other learned subgoal samplers."""
 
-    energy_width: int = setting(128, "Units of each hidden layer.", low=1, high=2048)
+    energy_width: int = setting(128, "Units of each hidden layer.", low=1, high=1024)
     energy_depth: int = setting(3, "Hidden layers.", low=1, high=64)
     energy_lr: float = setting(1e-3, "Learning rate.", low=0, high=1e30)
     energy_batch_size: int = setting(

@@ -49,7 +49,7 @@ class SequenceConfig(Config):
         15,
         "Steps of annealed Langevin dynamics at each level; 0 keeps the initial chains.",
         low=0,
-        high=1000,
+        high=200,
     )
     snap: bool = setting(
         True,
@@ -63,5 +63,5 @@ class SequenceConfig(Config):
         1.0,
         "Nats that one more planned state must save; a higher cost gives plans of fewer states.",
         low=0,
-        high=1000000.0,
+        high=1e6,
     )

@@ -344,7 +344,7 @@ class SequenceOptimizer:
         return {"model": self.model.state_dict(), "lattice": self._lattice}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned, in place. Raises ValueError for other shapes."""
+        """Restore what :meth:`state_dict` returned, in place; ValueError for other shapes."""
         lattice = state["lattice"]
         if lattice is not None:
             states, costs = lattice

@@ -148,9 +148,9 @@ class TransitionModel:
         loss, positive, metrics = self._loss(pairs)
         if not torch.isfinite(loss):
             raise TrainingDiverged(
-                f"training diverged: the loss of the transition energy (objective={self.config.objective!r}) is "
-                f"{float(loss.detach())} at update {self.n_updates}; check the states for NaN "
-                "and for outliers"
+                "training diverged: the loss of the transition energy "
+                f"(objective={self.config.objective!r}) is {float(loss.detach())} at update "
+                f"{self.n_updates}; check the states for NaN and for outliers"
             )
         self._optimiser.zero_grad()
         loss.backward()
