@@ -58,7 +58,7 @@ class PointMassWorld:
             and float(time_limit).is_integer()
         ):
             raise ValueError(
-                f"time_limit must be a positive int up to {MOST_STEPS}, or None, got {time_limit!r}."
+                f"time_limit must be a positive int up to {MOST_STEPS} or None, got {time_limit!r}."
             )
         self.layout = get_layout(layout, scale)
         self.reward_type = reward_type

@@ -302,7 +302,8 @@ def _broken_header(data: bytes, rng: Generator) -> bytes:
         b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
         b"{'descr': '<f4', 'fortran_order': 3, 'shape': (1e9,), }",
         b"{'descr': [('a', '<f4')] * 99, 'fortran_order': False, 'shape': (1,), }",
-        b"((((((((((((((((((((((((", b"'''", b"\\", b"1L\n\t  \\\n 0x", b"\xff\xfe\x00", b"{}", b"[" * 900,
+        b"((((((((((((((((((((((((", b"'''", b"\\", b"1L\n\t  \\\n 0x", b"\xff\xfe\x00", b"{}",
+        b"[" * 900,
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999,), }",
         b"{'descr': '<V2147483647', 'fortran_order': False, 'shape': (), }",
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from hierebm.checkpoint.format import load_checkpoint, read_meta
@@ -62,9 +63,10 @@ def load_experienced_agent(
     meta, trained_in = _meta(path)
     env, given = None, env_id
     env_id, env_kwargs = _env_of(path, trained_in, given, env_kwargs)
+    n_envs = 1 if replay is None else _filled_by(replay)
     if given or trained_in:
         try:
-            env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, replay))
+            env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, n_envs))
         except (CheckpointError, gym.error.Error, ImportError):
             if given:
                 raise
@@ -82,17 +84,21 @@ def load_experienced_agent(
     return agent
 
 
-def _make_as_many(env_id: str, env_kwargs: dict[str, Any], replay: Path | None) -> AnyEnv:
+def _filled_by(replay: Path) -> int:
+    """How many envs filled a replay buffer."""
+    n_envs = len(np.atleast_1d(load_checkpoint(replay).arrays.get("replay/time", np.zeros(1))))
+    if not 1 <= n_envs <= MOST_ENVS:
+        raise CheckpointError(
+            f"{replay} says that {n_envs} environments filled it, 1 to {MOST_ENVS} are made here: "
+            "use another copy"
+        )
+    return n_envs
+
+
+def _make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv:
     """The env or, where several filled the replay buffer, a vector of as many."""
-    if replay is not None:
-        n_envs = len(load_checkpoint(replay).arrays.get("replay/time", [0]))
-        if n_envs > MOST_ENVS:
-            raise CheckpointError(
-                f"{replay} says that {n_envs} environments filled it, more than are made here "
-                f"({MOST_ENVS}): use another copy"
-            )
-        if n_envs > 1:
-            return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+    if n_envs > 1:
+        return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
     return make_env(env_id, env_kwargs)
 
 
@@ -136,11 +142,6 @@ def _meta(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     env_id, kwargs = trained_in.get("id"), trained_in.get("kwargs", {})
     if not isinstance(env_id, str) or not isinstance(kwargs, dict):
         raise CheckpointError(f"{path} does not say what env it was trained in; use another copy")
-    if ":" in env_id:
-        raise CheckpointError(
-            f"{path} names a module to import its env from ({env_id!r:.100}), and nothing that a "
-            "file names is imported: if you know that module, give --env MODULE:ENV_ID"
-        )
     return meta, {"id": env_id, "kwargs": kwargs}
 
 
@@ -156,7 +157,13 @@ def _env_of(
     path: Path, trained_in: Mapping[str, Any], env_id: str | None, env_kwargs: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Id and arguments of the env that is asked for or, without, that of the checkpoint."""
-    env_id = env_id or trained_in.get("id") or ENV_ID
+    named = str(trained_in.get("id", ""))
+    if env_id is None and ":" in named:
+        raise CheckpointError(
+            f"{path} names a module to import its env from ({named!r:.100}), and nothing that a "
+            "file names is imported: if you know that module, give --env MODULE:ENV_ID"
+        )
+    env_id = env_id or named or ENV_ID
     same_env = env_id.rpartition(":")[2] == trained_in.get("id")
     trained_with = dict(trained_in.get("kwargs", {})) if same_env else {}
     kept = {k: v for k, v in trained_with.items() if k not in {*NOT_OF_THE_WORLD, *env_kwargs}}
@@ -165,8 +172,8 @@ def _env_of(
         if len(told) > LONGEST_ARGUMENT or any(NAMES_OF_FILES & {*text} for text in _words(value)):
             raise CheckpointError(
                 f"{path} says that its env is made with {name:.50}={told:.100}: names of files and "
-                f"modules, and values of more than {LONGEST_ARGUMENT} characters, are not taken from "
-                f"a file. If you trust it, give --env-arg {name:.50}=VALUE"
+                f"modules, and values of more than {LONGEST_ARGUMENT} characters, are not taken "
+                f"from a file. If you trust it, give --env-arg {name:.50}=VALUE"
             )
     return env_id, {**kept, **env_kwargs}
 
