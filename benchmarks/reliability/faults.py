@@ -13,6 +13,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,26 +145,31 @@ def _trials(rng: np.random.Generator) -> Iterator[Trial]:
             for name, value in VALUES.items():
                 yield _in_env(f"observation, {kind}", f"{key} {name}", key, value, at(), vector)
             gone = f"{key} missing"
-            yield _in_env(
-                f"observation, {kind}", gone, "key", lambda _, key=key: key, at(), vector, key
-            )
+            yield _in_env(f"observation, {kind}", gone, "key", _always(key), at(), vector, key)
         for name, reward in REWARDS.items():
             said = "rewards" if name == "two rewards" and not vector else "reward"
-            yield _in_env(
-                f"reward, {kind}", name, "reward", lambda _, r=reward: r, at(), vector, said
-            )
-        yield _in_env(f"reward, {kind}", "four values", "step", lambda _: None, at(), vector, "")
-        yield _in_env(f"reward, {kind}", "no info", "info", lambda _: None, at(), vector, "info")
+            yield _in_env(f"reward, {kind}", name, "reward", _always(reward), at(), vector, said)
+        yield _in_env(f"reward, {kind}", "four values", "step", _always(None), at(), vector, "")
+        yield _in_env(f"reward, {kind}", "no info", "info", _always(None), at(), vector, "info")
         for name, reward in REWARDS.items():
             if name != "two rewards":
                 yield _in_env(
                     f"compute_reward, {kind}", name, "compute_reward",
-                    lambda was, r=reward: np.full(np.shape(was), r) if np.ndim(was) else r,
+                    partial(_like, reward),
                     at(), vector,
                 )  # fmt: skip
     for setting, network in NETWORKS.items():
         for rate in LEARNING_RATES:
             yield _in_training(setting, network, rate)
+
+
+def _always(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+def _like(value: Any, was: Any) -> Any:
+    """The value, as often as there were numbers."""
+    return np.full(np.shape(was), value) if np.ndim(was) else value
 
 
 def _in_env(

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,8 +79,7 @@ def _answer(folder: Path) -> None:
     base = _trial(lambda: "")[2]
     for line in sys.stdin:
         kind, path = json.loads(line)
-        read = readers[kind]
-        outcome, seconds, megabytes = _trial(lambda read=read, path=path: _outcome(read, path))
+        outcome, seconds, megabytes = _trial(partial(_outcome, readers[kind], path))
         print(json.dumps([outcome, seconds, max(0.0, megabytes - base)]), flush=True)
 
 

@@ -30,8 +30,8 @@ class AllocationLimit(TorchFunctionMode):
 
     def __init__(self, tensors: Any) -> None:
         super().__init__()
-        self._left = _RATIO * sum(t.numel() * t.element_size() for t in _leaves(tensors))
-        self._left += _FREE_BYTES
+        held = sum(t.numel() * t.element_size() for t in _leaves(tensors))
+        self._left = float(_RATIO * held + _FREE_BYTES)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

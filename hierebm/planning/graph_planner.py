@@ -369,8 +369,8 @@ class GraphPlanner(Planner):
     def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See :class:`Planner`."""
         n = len(checked(arrays, "stitched/half", (None,), "flags"))
-        points = (
+        start, goal, between = (
             checked(arrays, f"stitched/{name}", (n, self.context.goal_dim)).astype(np.float32)
             for name in ("start", "goal", "between")
         )
-        self.stitched = BetweenTriplets(*points, half=arrays["stitched/half"])
+        self.stitched = BetweenTriplets(start, goal, between, arrays["stitched/half"])
