@@ -21,17 +21,24 @@ class DDPGHERConfig(DDPGConfig):
         "was given.",
     )
     total_timesteps: int = setting(
-        20_000, "Environment steps of a call of learn that does not say how many.", low=0
+        20_000,
+        "Environment steps of a call of learn that does not say how many.",
+        low=0,
+        high=1_000_000_000_000,
     )
     buffer_size: int = setting(
-        1_000_000, "States that the replay buffer holds; memory is taken as it fills.", low=3
+        1_000_000,
+        "States that the replay buffer holds; memory is taken as it fills.",
+        low=3,
+        high=20_000_000,
     )
-    batch_size: int = setting(256, "Transitions in an update.", low=1)
+    batch_size: int = setting(256, "Transitions in an update.", low=1, high=100_000)
     learning_starts: int = setting(
         1000,
         "Environment steps with random actions before learning begins; 50 at least, on which "
         "inputs are scaled.",
         low=0,
+        high=1_000_000_000,
     )
     action_repeat: int = setting(
         0,
@@ -39,13 +46,17 @@ class DDPGHERConfig(DDPGConfig):
         "agent, the unit of all distances. 0: measured in the first learning_starts steps, so that "
         "a step goes about as far as the success tolerance.",
         low=0,
+        high=1000,
     )
     train_freq: int = setting(
-        1, "Stored steps of the agent between updates, counted over all environments.", low=1
+        1,
+        "Stored steps of the agent between updates, counted over all environments.",
+        low=1,
+        high=1_000_000,
     )
-    gradient_steps: int = setting(1, "Updates each time.", low=0)
+    gradient_steps: int = setting(1, "Updates each time.", low=0, high=1000)
     action_noise: float = setting(
-        0.2, "Standard deviation of the exploration noise; actions are in [-1, 1].", low=0
+        0.2, "Standard deviation of the exploration noise; actions are in [-1, 1].", low=0, high=10
     )
     random_actions: float = setting(
         0.1, "Share of steps on which the action is uniformly random.", low=0, high=1
@@ -59,7 +70,9 @@ class DDPGHERConfig(DDPGConfig):
         low=0,
         high=1,
     )
-    her_horizon: float = setting(10.0, "Mean number of steps to a goal from the future.", low=1)
+    her_horizon: float = setting(
+        10.0, "Mean number of steps to a goal from the future.", low=1, high=1e6
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,6 +104,7 @@ class HierarchicalEBMConfig(PlannerConfig, EnergyConfig, DDPGHERConfig):
         4000,
         "Stored states, drawn again before each round of energy training, that nodes are made of.",
         low=1,
+        high=100_000,
     )
     direct_episodes: float = setting(
         0.2,

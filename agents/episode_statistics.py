@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.goal_env.adapter import StepResult
 from hierebm.logging.logger import Logger
 from hierebm.types import BoolArray, FloatArray, GoalObservation
@@ -135,13 +137,25 @@ class EpisodeStatistics:
             arrays |= dict(zip(_TASK, _parts(tasks), strict=True))
         return arrays
 
-    def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self.n_ended, self.n_successes = map(int, arrays["totals"])
+    def load_state_dict(
+        self, arrays: Mapping[str, NDArray[Any]], obs_dim: int, goal_dim: int
+    ) -> None:
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is of other lengths."""
+        totals = checked(arrays, "totals", (2,), "whole numbers", low=0)
+        outcomes = np.zeros((0, 6))
+        tasks: list[NDArray[Any]] = []
+        if "outcomes" in arrays:
+            outcomes = checked(arrays, "outcomes", (None, 6))
+            n = len(outcomes)
+            tasks = [
+                checked(arrays, key, (n, width))
+                for key, width in zip(_TASK, (obs_dim, goal_dim, goal_dim), strict=True)
+            ]
+        self.n_ended, self.n_successes = map(int, totals)
         self._finished.clear()
-        for i, (reward, length, *flags) in enumerate(arrays.get("outcomes", np.zeros(0)).tolist()):
+        for i, (reward, length, *flags) in enumerate(outcomes.tolist()):
             success, reached, failure, truncated = map(bool, flags)
-            task = [arrays[key][i] for key in _TASK]
+            task = [part[i] for part in tasks]
             self._finished.append(
                 FinishedEpisode(reward, int(length), success, reached, failure, truncated, task)
             )

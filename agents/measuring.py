@@ -55,6 +55,9 @@ def fit_scales(agent: AgentState) -> None:
     assert agent.spaces is not None
     agent.replay_buffer.flush()
     agent.scales = measure_scales(agent.replay_buffer, agent.spaces.bounds, agent.rng)
+    if agent.env is not None:
+        # Known from now on, should the environment break down.
+        agent._tolerance = agent._success_tolerance()
     agent.low_level.fit_scale(agent.scales)
     if agent.high_level is not None:
         agent.high_level.fit_scale(agent.scales)
@@ -72,5 +75,6 @@ def fit_scales_again(agent: AgentState) -> None:
         return
     agent.scales = scales
     agent.low_level.refit_scale(scales)
+    agent.last_good.forget()
     if agent.high_level is not None:
         agent.high_level.context.scales = scales

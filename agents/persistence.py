@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, fields
 from typing import IO, Any, TypeVar
 
@@ -12,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from hierebm.agents.state import AgentState
-from hierebm.checkpoint.format import Checkpoint, load_checkpoint, save_checkpoint
+from hierebm.checkpoint.arrays import checked
+from hierebm.checkpoint.format import Checkpoint, load_checkpoint, save_checkpoint, shown
+from hierebm.checkpoint.limits import AllocationLimit
 from hierebm.checkpoint.state import (
     env_to_json,
     numpy_generator_state,
@@ -112,15 +116,16 @@ class SavedAgent(AgentState):
             ValueError: if the overrides ask for other networks than those in the file, the
                 environment has other spaces, or the device cannot be used here.
         """
+        name = shown(path)
         # To the CPU first: the models copy it to where they live.
         checkpoint = load_checkpoint(path)
         meta, names = checkpoint.meta, {f.name for f in fields(cls.config_class)}
         if meta.get("agent") != cls.__name__:
             raise CheckpointError(
-                f"{path} holds a {meta.get('agent', 'file of another kind')}, not a "
+                f"{name} holds a {meta.get('agent', 'file of another kind')}, not a "
                 f"{cls.__name__}; load it with that class"
             )
-        version = meta.get("hierebm_version", "unknown")
+        version = str(meta.get("hierebm_version", "unknown"))[:20]
         damaged = (
             f"it was written by another version of hierebm ({version}) or damaged: load it with "
             "that version, or train again"
@@ -130,26 +135,38 @@ class SavedAgent(AgentState):
             spaces = GoalSpaces(*(space_from_json(meta[k]) for k in _SPACES))
             spaces.from_data = bool(meta.get("spaces_from_data", False))
             drawn_from = int(meta["seed"])
-        except (KeyError, ValueError, TypeError) as error:
+        # What is wrong with a file can show anywhere from here on.
+        except Exception as error:
             raise CheckpointError(
-                f"{path} lacks what makes an agent ({error}); {damaged}"
+                f"{name} lacks what makes an agent ({_short(error)}); {damaged}"
             ) from error
-        agent = cls(config, seed=0, device=device, **kwargs)
+        try:
+            agent = cls(config, seed=0, device=device, **kwargs)
+        except (TypeError, ValueError) as error:
+            # With settings that are none of the file's it fails, too, if the fault is not its own.
+            cls(seed=0, device=device, **kwargs)
+            raise CheckpointError(f"cannot load {name}: {error}") from error
+        changed = [
+            k for k in kwargs if k in names and getattr(agent.config, k) != getattr(config, k)
+        ]
+        # What the caller asks for may be larger than what the file holds.
+        own = changed or any(not isinstance(kwargs.get(k, ""), str) for k in cls.parts)
+        limit = nullcontext() if own else AllocationLimit(checkpoint.tensors)
         try:
             agent._start_streams(drawn_from)
-            agent._build(spaces)
+            with limit:
+                agent._build(spaces)
             agent.spaces = spaces
             agent._restore(checkpoint, config)
-        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            short = " ".join(str(error).split())[:300]
-            own = asdict(agent.config)
-            if changed := [k for k in kwargs if k in names and own[k] != asdict(config)[k]]:
+        except Exception as error:
+            if changed:
                 raise ValueError(
-                    f"{path} cannot be used with another {', '.join(changed)} ({short}): leave "
-                    "out what changes the networks, or train again with it"
+                    f"{name} cannot be used with another {', '.join(changed)} ({_short(error)}): "
+                    "leave out what changes the networks, or train again with it"
                 ) from error
             raise CheckpointError(
-                f"{path} does not fit a {cls.__name__} of its own settings ({short}); {damaged}"
+                f"{name} does not fit a {cls.__name__} of its own settings ({_short(error)}); "
+                f"{damaged}"
             ) from error
         if seed is not None:
             agent.set_random_seed(seed)
@@ -164,27 +181,50 @@ class SavedAgent(AgentState):
         self.generator.set_state(tensors["generator"].cpu())
         # What was drawn or estimated under other settings is not gone on with.
         if not changed & {"action_noise", "random_actions"}:
-            self.noise.set_state(arrays["noise"])
+            self._restore_noise(arrays)
         if "safe_edge" in changed:
             arrays = {k: v for k, v in arrays.items() if not k.startswith("edge_cutoff/")}
-        if "scales/step" in arrays:
-            self.scales = InputScales(*(arrays[f"scales/{name}"] for name in _SCALES))
-        self._tolerance = arrays.get("success_tolerance")
-        if self.scales is not None or "action_repeat" in arrays:
-            # Files of 0.2.0 do without it: actions were not held.
-            self.set_action_repeat(int(arrays.get("action_repeat", 1)))
+        self._restore_measured(arrays)
         if "episodes/totals" in arrays:
-            self.episodes.load_state_dict(
-                {k.removeprefix("episodes/"): v for k, v in arrays.items()}
-            )
+            own = {k.removeprefix("episodes/"): v for k, v in arrays.items()}
+            assert self.spaces is not None
+            self.episodes.load_state_dict(own, self.spaces.obs_dim, self.spaces.goal_dim)
         self.low_level.load_state_dict(tensors["low_level"])
         if self.high_level is not None:
             # Arrays first: planners may be made of the scales.
             self.high_level.load_arrays(arrays, self.scales)
             self.high_level.load_state_dict(tensors["high_level"])
-        self.num_timesteps = int(meta["num_timesteps"])
-        self.n_updates = int(meta["n_updates"])
+        self.num_timesteps, self.n_updates = (
+            _count(meta[name]) for name in ("num_timesteps", "n_updates")
+        )
         set_numpy_generator_state(self.rng, meta["rng"])
+
+    def _restore_noise(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        assert self.spaces is not None
+        shape = (None, 2, None, self.spaces.action_dim)
+        noise = arrays.get("noise", np.zeros(0))
+        self.noise.set_state(checked(arrays, "noise", shape if noise.size else noise.shape))
+
+    def _restore_measured(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Scales, clock and success tolerance."""
+        assert self.spaces is not None
+        n, goal_dim = self.spaces.obs_dim, self.spaces.goal_dim
+        if "scales/step" in arrays:
+            scales = []
+            for name in _SCALES:
+                shape = (n if name.startswith("observation") else goal_dim,)
+                low = -np.inf if name.endswith("shift") else np.finfo(np.float32).tiny
+                scales.append(checked(arrays, f"scales/{name}", shape, low=low))
+            self.scales = InputScales(*(scale.astype(np.float32) for scale in scales))
+        if "success_tolerance" in arrays or "pool/achieved_goal" in arrays:
+            # Plans ask what counts as reached.
+            self._tolerance = checked(arrays, "success_tolerance", (goal_dim,), low=0.0)
+        if "action_repeat" in arrays:
+            repeat = checked(arrays, "action_repeat", (), "whole numbers", low=1, high=1e6)
+            self.set_action_repeat(int(repeat))
+        elif self.scales is not None:
+            # Files of 0.2.0 do without it: actions were not held.
+            self.set_action_repeat(1)
 
     # --------------------------------------------------------------------- copies
 
@@ -208,6 +248,16 @@ class SavedAgent(AgentState):
     def _options(self) -> dict[str, Any]:
         """Arguments of the constructor that are no part of the file."""
         return {"device": str(self.device), **self._given}
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"a number of steps is {value!r}")
+    return value
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _again(

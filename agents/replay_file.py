@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.agents.state import AgentState
-from hierebm.checkpoint.format import load_checkpoint, save_checkpoint
+from hierebm.checkpoint.arrays import checked
+from hierebm.checkpoint.format import load_checkpoint, save_checkpoint, shown
+from hierebm.errors import CheckpointError
 
 
 def save_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
@@ -33,33 +35,44 @@ def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
         )
     if agent.replay is None:
         agent.make_buffer(1)
+    name = shown(path)
     arrays = load_checkpoint(path).arrays
     # Before anything is replaced by it.
     if missing := sorted(set(replay_arrays(agent)) - set(arrays)):
-        raise ValueError(
-            f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
+        raise CheckpointError(
+            f"{name} has no {', '.join(missing)}: it is not a replay buffer of a "
             f"{type(agent).__name__} of this version of hierebm, collect experience again"
         )
-    repeat = int(arrays["action_repeat"])
+    try:
+        repeat = int(checked(arrays, "action_repeat", (), "whole numbers", low=0, high=1e6))
+        counters = checked(arrays, "counters", (3,), "whole numbers", low=0)
+        has_action = checked(arrays, "replay/has_action", (None,), "flags")
+        # A larger buffer is made below, if it is of this many rows.
+        checked(arrays, "replay/observation", (len(has_action), agent.spaces.obs_dim))
+    except ValueError as error:
+        raise CheckpointError(f"{name} is damaged ({error}); use another copy") from error
     if repeat and agent.knows_clock and repeat != agent.action_repeat:
         raise ValueError(
-            f"{path} holds steps of {repeat} environment step(s), this agent's are "
+            f"{name} holds steps of {repeat} environment step(s), this agent's are "
             f"{agent.action_repeat}: make the agent with action_repeat={repeat}, or collect "
             "experience again"
         )
-    replay, capacity = agent.replay_buffer, len(arrays["replay/has_action"])
+    replay, capacity = agent.replay_buffer, len(has_action)
     if capacity > replay.capacity:
         # It grew by a data set.
         replay = agent.empty_buffer(replay.n_envs, capacity)
-    replay.load_state_dict(
-        {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
-    )
+    try:
+        replay.load_state_dict(
+            {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
+        )
+        if agent.high_level is not None:
+            agent.high_level.load_replay_arrays(arrays)
+    except ValueError as error:
+        raise CheckpointError(f"cannot load {name}: {error}") from error
     agent.replay = replay
-    agent.replay_buffer.n_added, agent.trained_at, agent.planned_at = map(int, arrays["counters"])
+    agent.replay_buffer.n_added, agent.trained_at, agent.planned_at = map(int, counters)
     if repeat and not agent.knows_clock:
         agent.set_action_repeat(repeat)
-    if agent.high_level is not None:
-        agent.high_level.load_replay_arrays(arrays)
 
 
 def replay_arrays(agent: AgentState) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.last_good import LastGood
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
 from hierebm.diagnosis import Diagnosis
@@ -68,6 +69,8 @@ class AgentState(ABC):
         self._tolerance: FloatArray | None = None
         # Transitions that had been added when the low and the high level were last trained.
         self.trained_at = self.planned_at = 0
+        # What the low level was when it had not diverged.
+        self.last_good = LastGood()
         # How the last episodes went.
         self.episodes = EpisodeStatistics()
         self.generator = torch.Generator()
@@ -137,7 +140,14 @@ class AgentState(ABC):
     def _success_tolerance(self) -> FloatArray | None:
         if self.env is None or self.scales is None:
             return self._tolerance
-        return self.env.success_tolerance(self.scales.goal_shift, 2.0 * self.scales.goal_scale)
+        farthest = 2.0 * self.scales.goal_scale
+        try:
+            return self.env.success_tolerance(self.scales.goal_shift, farthest)
+        except Exception:
+            # What was learned has to be saved all the same, where the environment is out of order.
+            if self._tolerance is None:
+                raise
+            return self._tolerance
 
     # -------------------------------------------------------------- replay buffer
 

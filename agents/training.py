@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hierebm.agents.last_good import LastGood, check_metrics
 from hierebm.agents.state import AgentState
 from hierebm.replay import sample_transitions
 
@@ -11,6 +12,9 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
 
     Args:
         behavior_weight: of the behaviour term; at 0 a low level need not know of it.
+
+    Raises:
+        TrainingDiverged: a network diverged; the low level is what it was before.
     """
     c, replay = agent.config, agent.replay_buffer
     replay.flush()
@@ -24,7 +28,10 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
         horizon=c.her_horizon,
     )
     weight = {"behavior_weight": behavior_weight} if behavior_weight else {}
-    _log_means(agent, agent.low_level.update(batch, **weight))
+    with agent.last_good.kept(agent.low_level):
+        metrics = agent.low_level.update(batch, **weight)
+        check_metrics(agent.low_level, metrics)
+    _log_means(agent, metrics)
     agent.n_updates += 1
 
 
@@ -33,19 +40,23 @@ def train_high_level(agent: AgentState, effort: int = 1) -> None:
 
     Args:
         effort: times that the usual number of gradient steps is taken.
+
+    Raises:
+        TrainingDiverged: a network diverged; the planner is what it was before the round.
     """
     high_level, replay = agent.high_level, agent.replay_buffer
     assert high_level is not None
     high_level.context.effort = effort
     replay.flush()
     env = None if agent.env is None else agent.env.env.unwrapped
-    high_level.learn(
-        replay,
-        replay.n_added,
-        agent.rng,
-        lambda metrics: _log_means(agent, metrics),
-        getattr(env, "shortest_path_steps", None),
-    )
+
+    def log(metrics: dict[str, float]) -> None:
+        check_metrics(high_level, {k: v for k, v in metrics.items() if k.startswith("energy/")})
+        _log_means(agent, metrics)
+
+    with LastGood().kept(high_level):
+        true_steps = getattr(env, "shortest_path_steps", None)
+        high_level.learn(replay, replay.n_added, agent.rng, log, true_steps)
 
 
 def _log_means(agent: AgentState, metrics: dict[str, float]) -> None:

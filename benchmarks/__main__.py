@@ -48,6 +48,10 @@ BENCHMARKS = {
         "benchmarks.sb3_low_level",
         "Stable-Baselines3's SAC+HER alone and as low level of our agent",
     ),
+    "reliability": (
+        "benchmarks.reliability.run",
+        "kills, interrupts, damaged files, faults, full disks: what was lost",
+    ),
     "speed": (
         "benchmarks.speed.run",
         "times against Stable-Baselines3, plain modules and the arithmetic floor",

@@ -21,6 +21,8 @@ from hierebm.types import BoolArray, Float64Array
 
 CELL = 0.5
 """Side of a cell at ``scale=1``, in world units: a wall is thicker than the success radius."""
+MOST_CELLS = 10_000
+"""Cells that a layout may have."""
 
 
 LAYOUTS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
@@ -300,7 +302,7 @@ def _checked_rows(rows: Sequence[str]) -> tuple[str, ...]:
     try:
         checked = tuple(rows)
     except TypeError:
-        raise TypeError(f"layout must be a name or rows of text, got {rows!r}.") from None
+        raise TypeError(f"layout must be a name or rows of text, got {rows!r:.100}.") from None
     if not all(isinstance(row, str) for row in checked):
         raise TypeError("layout rows must be str, one character a cell ('#' wall, '.' free).")
     if not checked or not checked[0]:
@@ -316,6 +318,11 @@ def _checked_rows(rows: Sequence[str]) -> tuple[str, ...]:
             raise ValueError(
                 f"layout row {number} holds {unknown[0]!r}: use '#' for wall, '.' or ' ' for free."
             )
+    if len(checked) * len(checked[0]) > MOST_CELLS:
+        raise ValueError(
+            f"layout has {len(checked) * len(checked[0])} cells, {MOST_CELLS} are the most: "
+            "distances between all of them are computed. Use scale= for a larger world."
+        )
     if not any(character in ". " for row in checked for character in row):
         raise ValueError("layout has no free cell: every character is '#'.")
     return checked

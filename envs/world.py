@@ -18,6 +18,9 @@ from hierebm.types import BoolArray, Float64Array
 OPEN_TIME_LIMIT = 100
 """Steps of an episode on the open plane, and the least on any layout."""
 
+MOST_STEPS = 1_000_000
+"""Largest time limit."""
+
 Observation = dict[str, npt.NDArray[np.float32]]
 
 
@@ -51,9 +54,12 @@ class PointMassWorld:
         if time_limit is not None and not (
             isinstance(time_limit, (int, float, np.number))
             and time_limit >= 1
+            and time_limit <= MOST_STEPS
             and float(time_limit).is_integer()
         ):
-            raise ValueError(f"time_limit must be a positive int or None, got {time_limit!r}.")
+            raise ValueError(
+                f"time_limit must be a positive int up to {MOST_STEPS} or None, got {time_limit!r}."
+            )
         self.layout = get_layout(layout, scale)
         self.reward_type = reward_type
         self.continuing_task = bool(continuing_task)

@@ -9,3 +9,7 @@ class CheckpointError(ValueError):
 
 class DatasetError(ValueError):
     """A file that cannot be read as a data set; the message says why and what to do."""
+
+
+class TrainingDiverged(FloatingPointError):
+    """A network became NaN, infinite or absurdly large; the message says which, and what to do."""

@@ -21,6 +21,9 @@ _KNOWN_ELSEWHERE = {
     "net_arch": ["hidden_sizes"],
 }
 
+# Of a tuple, such as the widths of layers.
+MOST_ENTRIES = 32
+
 
 def setting(
     default: Any,
@@ -35,7 +38,8 @@ def setting(
     Args:
         default: also says of which type the setting is.
         meaning: one or two sentences, with the unit.
-        low, high: the range of a number, or of each number of a tuple, ends included.
+        low, high: the range of a number, or of each number of a tuple, ends included. Agents can be
+            built and plan at either end: a test does it.
         choices: what a string may be; empty for any.
     """
     metadata = {"meaning": meaning, "range": (low, high), "choices": choices}
@@ -164,7 +168,9 @@ def _check_range(f: Field[Any], value: Any) -> None:
         raise ValueError(f"{f.name} must be one of {', '.join(choices)}, got {value!r}")
     numbers = value if isinstance(value, tuple) else (value,)
     if all(low <= number <= high for number in numbers if _is_number(number)):
+        if isinstance(value, tuple) and len(value) > MOST_ENTRIES:
+            raise ValueError(f"{f.name} may have {MOST_ENTRIES} entries, got {len(value)}")
         return
     room = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
     each = "every number of " if isinstance(value, tuple) else ""
-    raise ValueError(f"{each}{f.name} must be {room}, got {value!r}")
+    raise ValueError(f"{each}{f.name} must be {room}, got {value!r:.200}")

@@ -8,28 +8,30 @@ Members of the file, all of them optional except ``meta.json``:
 - ``arrays/NAME.npy``: NumPy arrays, read with ``allow_pickle=False``.
 
 Reading looks at the version first: a file of another format is refused in one sentence. It never
-extracts to disk, takes only these names, bounds what a member may unpack to, and turns whatever is
-wrong with a file into one :class:`~hierebm.errors.CheckpointError`.
+extracts to disk, takes only these names, compares every size that is declared with what is there
+before it reads, and turns whatever is wrong with a file into one
+:class:`~hierebm.errors.CheckpointError`. NaN is neither written nor read: no network recovers from
+it.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import pickle
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from hierebm.checkpoint.archive import open_archive, read_array
+from hierebm.checkpoint.tensors import read_tensors, with_nan
 from hierebm.errors import CheckpointError
 from hierebm.files import atomic_write, checkpoint_path
 
@@ -40,9 +42,12 @@ _LAST_WRITER = {1: "0.1"}
 """Format -> the last version of hierebm that reads it."""
 _MEMBERS = ("meta.json", "config.json", "tensors.pt")
 _ARRAY_MEMBER = re.compile(r"arrays/(\w[\w.-]*(?:/\w[\w.-]*)*)\.npy", re.ASCII)
-# We store without compression, so an honest file unpacks to its own size. The factor leaves room
-# for files that were compressed later; the floor is for small ones.
-_MAX_RATIO, _FREE_BYTES = 100, 64 << 20
+# We store without compression, and an honest file unpacks to its own size. The factor leaves room
+# for files that were compressed later.
+_MAX_RATIO = 4
+# JSON may take this many bytes, or that share of a large file: as Python's objects it takes twenty
+# times as much. Of no number more digits than a random generator's state has.
+_JSON_BYTES, _JSON_SHARE, _DIGITS = 2 << 20, 16, 50
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -83,7 +88,7 @@ def save_checkpoint(
         The path written, None for a stream.
 
     Raises:
-        TypeError, ValueError: something cannot be stored; the message names the entry.
+        TypeError, ValueError: something cannot be stored, or is NaN; the message names the entry.
         OSError: the file cannot be written. What was there before is still there.
     """
     members = {
@@ -109,14 +114,11 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(
-    path: str | os.PathLike[str] | IO[bytes], map_location: Any = "cpu"
-) -> Checkpoint:
-    """Read a checkpoint. No code from the file is run.
+def load_checkpoint(path: str | os.PathLike[str] | IO[bytes]) -> Checkpoint:
+    """Read a checkpoint, its tensors on the CPU. No code from the file is run.
 
     Args:
         path: as given to :func:`save_checkpoint`.
-        map_location: device of the tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,7 +129,7 @@ def load_checkpoint(
         names = archive.namelist()
         return Checkpoint(
             config=_read_json("config.json", archive) if "config.json" in names else {},
-            tensors=_read_tensors(archive, map_location) if "tensors.pt" in names else {},
+            tensors=_read_tensors(archive) if "tensors.pt" in names else {},
             arrays=_read_arrays(archive),
             meta=_read_json("meta.json", archive),
         )
@@ -140,69 +142,60 @@ def read_meta(path: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
 
 
 @contextmanager
-def _open_archive(path: str | os.PathLike[str] | IO[bytes]) -> Iterator[zipfile.ZipFile]:
-    """Check a file's outside and open it; whatever is wrong with it becomes one kind of error."""
-    if hasattr(path, "read"):
-        source, shown = path, "the stream"
-    else:
-        source = checkpoint_path(path, must_exist=True)
-        shown = repr(str(source))
+def refused(shown: str) -> Iterator[None]:
+    """Whatever is wrong with a file that is read in this block becomes one kind of error.
+
+    Args:
+        shown: the file in the message.
+    """
     try:
-        with zipfile.ZipFile(source) as archive:
-            _check_format(_read_version(archive))
-            _check_names(archive.namelist())
-            _check_size(archive, _size_of(source))
-            yield archive
+        yield
     except CheckpointError as error:
         raise CheckpointError(f"cannot load {shown}: {error}") from error.__cause__
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # A damaged file can make the readers of zip, JSON, pickles and arrays raise nearly anything.
+    except Exception as error:
+        short = " ".join(f"{error}".split())[:300] or type(error).__name__
         raise CheckpointError(
             f"cannot load {shown}: it is damaged or incomplete, or not a checkpoint of hierebm "
-            f"({error}); use another copy, or save it again from the agent"
+            f"({short}); use another copy, or save it again from the agent"
         ) from error
-    except (NotImplementedError, RuntimeError) as error:
-        # zipfile's words for encrypted members and unknown compression.
-        raise CheckpointError(f"cannot load {shown}: {error}; it was not written here") from error
 
 
-def _size_of(source: Any) -> int:
-    if isinstance(source, Path):
-        return source.stat().st_size
-    position = source.tell()
-    size = source.seek(0, os.SEEK_END)
-    source.seek(position)
-    return int(size)
+def shown(path: str | os.PathLike[str] | IO[bytes]) -> str:
+    """A path or stream as messages name it."""
+    if isinstance(path, (str, os.PathLike)):
+        return repr(str(checkpoint_path(path, must_exist=True)))
+    return "the stream"
 
 
-def _read_version(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """The ``meta.json`` of a file of which nothing is known yet."""
-    if "meta.json" not in archive.namelist():
-        raise CheckpointError(
-            "it is a zip file, but not a checkpoint of hierebm (no meta.json in it); files of "
-            "other libraries have to be loaded with those"
-        )
-    unpacked = archive.getinfo("meta.json").file_size
-    if unpacked > _FREE_BYTES:
-        raise CheckpointError(
-            f"its meta.json claims to unpack to {unpacked} bytes; this looks like a zip bomb"
-        )
-    return _read_json("meta.json", archive)
+@contextmanager
+def _open_archive(path: str | os.PathLike[str] | IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    """Check a file's outside and open it."""
+    with ExitStack() as stack:
+        stream: Any = path
+        if isinstance(path, (str, os.PathLike)):
+            # Errors of the disk and of permissions are no fault of the file.
+            stream = stack.enter_context(checkpoint_path(path, must_exist=True).open("rb"))
+        stack.enter_context(refused(shown(path)))
+        yield stack.enter_context(_checked(stream))
 
 
-def _check_names(names: list[str]) -> None:
-    for name in names:
-        if name not in _MEMBERS and not _ARRAY_MEMBER.fullmatch(name):
-            raise CheckpointError(f"unexpected member {name!r}; it was not written here")
-    if len(names) != len(set(names)):
-        raise CheckpointError("a member is there twice; it was not written here")
-
-
-def _check_size(archive: zipfile.ZipFile, file_size: int) -> None:
-    unpacked = sum(info.file_size for info in archive.infolist())
-    if unpacked > max(_FREE_BYTES, _MAX_RATIO * file_size):
-        raise CheckpointError(
-            f"{file_size} bytes claim to unpack to {unpacked}; this looks like a zip bomb"
-        )
+@contextmanager
+def _checked(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    with open_archive(stream, _MAX_RATIO) as archive:
+        names = archive.namelist()
+        if "meta.json" not in names:
+            raise CheckpointError(
+                "it is a zip file, but not a checkpoint of hierebm (no meta.json in it); files of "
+                "other libraries have to be loaded with those"
+            )
+        _check_format(_read_json("meta.json", archive))
+        for name in names:
+            if name not in _MEMBERS and not _ARRAY_MEMBER.fullmatch(name):
+                raise CheckpointError(f"unexpected member {name!r}; it was not written here")
+        if len(names) != len(set(names)):
+            raise CheckpointError("a member is there twice; it was not written here")
+        yield archive
 
 
 def _check_format(meta: dict[str, Any]) -> None:
@@ -246,8 +239,14 @@ def _to_json(what: str, value: Mapping[str, Any]) -> bytes:
 
 
 def _read_json(name: str, archive: zipfile.ZipFile) -> dict[str, Any]:
+    info, unpacked = archive.getinfo(name), sum(i.file_size for i in archive.infolist())
+    if info.file_size > max(_JSON_BYTES, unpacked // _JSON_SHARE):
+        raise CheckpointError(
+            f"{name} takes {info.file_size} bytes, more than any settings do; it was not written "
+            "here"
+        )
     try:
-        value = json.loads(archive.read(name))
+        value = json.loads(archive.read(name), parse_int=_whole, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name} is damaged ({error}); use another copy") from error
     if not isinstance(value, dict):
@@ -255,42 +254,50 @@ def _read_json(name: str, archive: zipfile.ZipFile) -> dict[str, Any]:
     return value
 
 
+def _whole(digits: str) -> int:
+    # Time grows with the square of their number.
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON")
+
+
 def _pack_tensors(tensors: dict[str, Any]) -> bytes:
     import torch
 
+    if bad := next(with_nan(tensors), None):
+        raise ValueError(f"tensors[{bad!r}] holds NaN, which no training recovers from")
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
+    data = buffer.getvalue()
     try:
         # Ask the reader now, not when the training that made these is over.
-        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        read_tensors(data)
     except pickle.UnpicklingError as error:
         raise TypeError(
             f"tensors may hold tensors, numbers, strings, None and dicts and lists of them: {error}"
         ) from error
-    return buffer.getvalue()
+    return data
 
 
-def _read_tensors(archive: zipfile.ZipFile, map_location: Any) -> dict[str, Any]:
-    import torch
-
-    data = archive.read("tensors.pt")
+def _read_tensors(archive: zipfile.ZipFile) -> dict[str, Any]:
     try:
-        # A .pt file is a zip as well: it could unpack to anything before torch checks it.
-        with zipfile.ZipFile(io.BytesIO(data)) as inner:
-            _check_size(inner, len(data))
-        tensors = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
-    except CheckpointError:
-        raise
+        tensors = read_tensors(archive.read("tensors.pt"))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            "tensors.pt holds more than tensors and plain values and might run code, so it was "
-            "not read; get the file from its author again"
+            f"tensors.pt holds more than tensors and plain values and might run code ({error}), so "
+            "it was not read; get the file from its author again"
         ) from error
-    # A damaged pickle can make the reader raise nearly anything.
+    # A damaged description can make the reader raise nearly anything.
     except Exception as error:
         raise CheckpointError(f"tensors.pt is damaged ({error}); use another copy") from error
     if not isinstance(tensors, dict):
         raise CheckpointError("tensors.pt is damaged (not a dict); use another copy")
+    if bad := next(with_nan(tensors), None):
+        raise CheckpointError(f"tensors.pt holds NaN in {bad!r}; use another copy")
     return tensors
 
 
@@ -310,32 +317,27 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if not _ARRAY_MEMBER.fullmatch(_array_member(name)):
             raise ValueError(f"arrays[{name!r}]: names are letters, digits, '_', '.', '-' and '/'")
-        if np.asarray(array).dtype.hasobject:
+        if np.asarray(array).dtype.kind not in "biufc":
             raise TypeError(f"arrays[{name!r}] holds Python objects; only numbers can be stored")
+        if _has_nan(np.asarray(array)):
+            raise ValueError(f"arrays[{name!r}] holds NaN")
 
 
 def _read_arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     arrays = {}
-    for info in archive.infolist():
-        if match := _ARRAY_MEMBER.fullmatch(info.filename):
+    for name in archive.namelist():
+        if match := _ARRAY_MEMBER.fullmatch(name):
             try:
-                arrays[match[1]] = _read_array(archive, info)
-            except (ValueError, SyntaxError, MemoryError, KeyError) as error:
-                raise CheckpointError(
-                    f"{info.filename} is damaged ({error}); use another copy"
-                ) from error
+                array = arrays[match[1]] = read_array(archive, name)
+            # The reader of headers is a part of Python's own parser.
+            except Exception as error:
+                raise CheckpointError(f"{name} is damaged ({error}); use another copy") from error
+            if _has_nan(array):
+                raise CheckpointError(f"{name} holds NaN; use another copy")
     return arrays
 
 
-def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    # The reader allocates what the header says before it looks at the data: compare them first.
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-        if dtype.hasobject or math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
-            raise ValueError("its header does not fit its data")
-    with archive.open(info) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+def _has_nan(array: np.ndarray) -> bool:
+    # Row by row where it is large: no second array of its size.
+    parts = np.array_split(array, 1 + array.nbytes // (64 << 20)) if array.ndim else [array]
+    return array.dtype.kind in "fc" and any(bool(np.isnan(part).any()) for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from hierebm.errors import CheckpointError
+
+# Of all parts of an observation together: images of a thousand by a thousand pixels.
+_MOST_NUMBERS = 1 << 20
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -43,9 +47,13 @@ def space_from_json(value: Mapping[str, Any]) -> spaces.Space[Any]:
         CheckpointError: the description is damaged.
     """
     try:
+        if (size := _size(value)) > _MOST_NUMBERS:
+            raise CheckpointError(f"the stored description of a space asks for {size:g} numbers")
         kind = value["type"]
         if kind == "Box":
             shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
+            if dtype.kind not in "biuf":
+                raise ValueError(f"numbers of type {dtype}")
             low, high = (_bound_from_json(value[end], shape, dtype) for end in ("low", "high"))
             return spaces.Box(low, high, shape, dtype.type)
         if kind == "Discrete":
@@ -56,11 +64,19 @@ def space_from_json(value: Mapping[str, Any]) -> spaces.Space[Any]:
             return spaces.Dict({k: space_from_json(v) for k, v in value["spaces"].items()})
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    # A damaged description can make Gymnasium raise nearly anything.
+    except Exception as error:
         raise CheckpointError(
-            f"the stored description of a space is damaged ({error!r})"
+            f"the stored description of a space is damaged ({error!r:.200})"
         ) from error
     raise CheckpointError(f"the stored description of a space is of unknown type {kind!r}")
+
+
+def _size(value: Mapping[str, Any]) -> float:
+    """How many numbers a description asks for, before any of them is made."""
+    if value["type"] == "Dict":
+        return sum(_size(part) for part in value["spaces"].values())
+    return math.prod(map(float, value["shape"])) if value["type"] == "Box" else 1.0
 
 
 def _bound_to_json(bound: np.ndarray) -> Any:
@@ -97,7 +113,9 @@ def env_to_json(env: Any) -> dict[str, Any] | None:
 
 # Of how many envs there are, how they are stepped and how they are rendered: chosen again whenever
 # an env is made.
-_NOT_OF_THE_WORLD = (
+NOT_OF_THE_WORLD = (
+    "max_episode_steps",
+    "disable_env_checker",
     "num_envs",
     "vectorization_mode",
     "vector_kwargs",
@@ -109,7 +127,7 @@ _NOT_OF_THE_WORLD = (
 
 def single_env_kwargs(spec: EnvSpec) -> dict[str, Any]:
     """What the world of an env, or of each env of a vector, was made with by its id."""
-    return {k: v for k, v in (spec.kwargs or {}).items() if k not in _NOT_OF_THE_WORLD}
+    return {k: v for k, v in (spec.kwargs or {}).items() if k not in NOT_OF_THE_WORLD}
 
 
 def check_same_space(stored: spaces.Space[Any], given: spaces.Space[Any], what: str) -> None:
@@ -156,11 +174,11 @@ def set_numpy_generator_state(generator: np.random.Generator, state: Mapping[str
         CheckpointError: the state is of another kind of generator, or damaged.
     """
     kind = type(generator.bit_generator).__name__
-    if state.get("bit_generator") != kind:
+    if not isinstance(state, Mapping) or state.get("bit_generator") != kind:
         raise CheckpointError(
             f"the stored random state is of {state.get('bit_generator')}, the generator is {kind}"
         )
     try:
         generator.bit_generator.state = state
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
+    except Exception as error:
         raise CheckpointError(f"the stored random state is damaged ({error!r})") from error

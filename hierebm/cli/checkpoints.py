@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from hierebm.checkpoint.format import load_checkpoint, read_meta
-from hierebm.checkpoint.state import space_from_json
+from hierebm.checkpoint.state import NOT_OF_THE_WORLD, space_from_json
 from hierebm.cli.names import AGENTS, ENV_ID
 from hierebm.errors import CheckpointError
 from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
+
+# An argument of an env that is taken from a file: a layout of 30 by 30 cells fits. Geometry of
+# larger ones takes longer than a file may.
+LONGEST_ARGUMENT = 1200
+# Of modules and files: an env might import or read what such words name.
+NAMES_OF_FILES = frozenset(":/\\")
+MOST_ENVS = 1024
 
 AnyEnv = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
@@ -35,18 +45,9 @@ def load_agent(
         env_id: the env; None for the one that the agent was trained in.
         env_kwargs: arguments of the env; of those that it was trained with, the others are kept.
     """
-    meta = _meta(path)
-    given, (env_id, env_kwargs) = env_id, _env_of(meta, env_id, env_kwargs)
-    try:
-        env = make_env(env_id, env_kwargs)
-    except gym.error.UnregisteredEnv as error:
-        if given:
-            raise
-        # Nothing that a file names is imported.
-        raise ValueError(
-            f"the agent was trained in {env_id}, which is not registered: name the module that "
-            f"registers it with --env MODULE:{env_id}"
-        ) from error
+    meta, trained_in = _meta(path)
+    given, (env_id, env_kwargs) = env_id, _env_of(path, trained_in, env_id, env_kwargs)
+    env = _made(path, trained_in, given, lambda: make_env(env_id, env_kwargs))
     return _load_into(path, meta, env, env_id), env_id, env_kwargs
 
 
@@ -59,13 +60,14 @@ def load_experienced_agent(
         path, env_id, env_kwargs: as above.
         replay: file of the replay buffer, or None.
     """
-    meta = _meta(path)
-    env, named = None, env_id or meta.get("env")
-    given, (env_id, env_kwargs) = env_id, _env_of(meta, env_id, env_kwargs)
-    if named:
+    meta, trained_in = _meta(path)
+    env, given = None, env_id
+    env_id, env_kwargs = _env_of(path, trained_in, given, env_kwargs)
+    n_envs = 1 if replay is None else _filled_by(replay)
+    if given or trained_in:
         try:
-            env = _make_as_many(env_id, env_kwargs, replay)
-        except (gym.error.Error, ImportError):
+            env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, n_envs))
+        except (CheckpointError, gym.error.Error, ImportError):
             if given:
                 raise
     if env is None:
@@ -82,36 +84,107 @@ def load_experienced_agent(
     return agent
 
 
-def _make_as_many(env_id: str, env_kwargs: dict[str, Any], replay: Path | None) -> AnyEnv:
+def _filled_by(replay: Path) -> int:
+    """How many envs filled a replay buffer."""
+    n_envs = len(np.atleast_1d(load_checkpoint(replay).arrays.get("replay/time", np.zeros(1))))
+    if not 1 <= n_envs <= MOST_ENVS:
+        raise CheckpointError(
+            f"{replay} says that {n_envs} environments filled it, 1 to {MOST_ENVS} are made here: "
+            "use another copy"
+        )
+    return n_envs
+
+
+def _make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv:
     """The env or, where several filled the replay buffer, a vector of as many."""
-    if replay is not None:
-        n_envs = len(load_checkpoint(replay).arrays.get("replay/time", [0]))
-        if n_envs > 1:
-            return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+    if n_envs > 1:
+        return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
     return make_env(env_id, env_kwargs)
 
 
-def _meta(path: Path) -> dict[str, Any]:
+def _made(
+    path: Path, trained_in: Mapping[str, Any], given: str | None, make: Callable[[], AnyEnv]
+) -> AnyEnv:
+    """The env, or whose fault it is that there is none: the caller's or the file's."""
+    if given:
+        return make()
+    try:
+        return make()
+    except gym.error.Error as error:
+        # Nothing that a file names is imported.
+        env_id = trained_in["id"]
+        raise CheckpointError(
+            f"the agent of {path} was trained in {env_id}, which cannot be made here ({error}): "
+            f"name the module that registers it with --env MODULE:{env_id}, or another env"
+        ) from error
+    except Exception as error:
+        if isinstance(error, ImportError) or not trained_in.get("kwargs"):
+            raise
+        raise CheckpointError(
+            f"{path} says that its env is {trained_in['id']} with {trained_in['kwargs']!r:.300}, "
+            f"and that cannot be made ({error!s:.300}): name the env with --env and its arguments "
+            "with --env-arg"
+        ) from error
+
+
+def _meta(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metadata of an agent, and id and kwargs of the env that it was trained in, if it says."""
     meta = read_meta(path)
-    if (name := meta.get("agent")) not in AGENTS.values():
-        raise CheckpointError(f"{path} holds no agent ({name}); give a file that agent.save wrote")
-    return meta
+    if (name := meta.get("agent")) not in list(AGENTS.values()):
+        raise CheckpointError(
+            f"{path} holds no agent ({name!r:.100}); give a file that agent.save wrote"
+        )
+    trained_in = meta.get("env")
+    if trained_in is None:
+        return meta, {}
+    if not isinstance(trained_in, dict):
+        trained_in = {}
+    env_id, kwargs = trained_in.get("id"), trained_in.get("kwargs", {})
+    if not isinstance(env_id, str) or not isinstance(kwargs, dict):
+        raise CheckpointError(f"{path} does not say what env it was trained in; use another copy")
+    return meta, {"id": env_id, "kwargs": kwargs}
+
+
+def _words(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, (list, dict)):
+        for part in [*tree, *tree.values()] if isinstance(tree, dict) else tree:
+            yield from _words(part)
 
 
 def _env_of(
-    meta: dict[str, Any], env_id: str | None, env_kwargs: dict[str, Any]
+    path: Path, trained_in: Mapping[str, Any], env_id: str | None, env_kwargs: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Id and arguments of the env that is asked for or, without, that of the checkpoint."""
-    trained_in = meta.get("env") or {}
-    env_id = env_id or trained_in.get("id") or ENV_ID
+    named = str(trained_in.get("id", ""))
+    if env_id is None and ":" in named:
+        raise CheckpointError(
+            f"{path} names a module to import its env from ({named!r:.100}), and nothing that a "
+            "file names is imported: if you know that module, give --env MODULE:ENV_ID"
+        )
+    env_id = env_id or named or ENV_ID
     same_env = env_id.rpartition(":")[2] == trained_in.get("id")
-    trained_with = dict(trained_in.get("kwargs") or {}) if same_env else {}
-    return env_id, {**trained_with, **env_kwargs}
+    trained_with = dict(trained_in.get("kwargs", {})) if same_env else {}
+    kept = {k: v for k, v in trained_with.items() if k not in {*NOT_OF_THE_WORLD, *env_kwargs}}
+    for name, value in kept.items():
+        told = json.dumps(value)
+        if len(told) > LONGEST_ARGUMENT or any(NAMES_OF_FILES & {*text} for text in _words(value)):
+            raise CheckpointError(
+                f"{path} says that its env is made with {name:.50}={told:.100}: names of files and "
+                f"modules, and values of more than {LONGEST_ARGUMENT} characters, are not taken "
+                f"from a file. If you trust it, give --env-arg {name:.50}=VALUE"
+            )
+    return env_id, {**kept, **env_kwargs}
 
 
 def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> Any:
     """The agent of a checkpoint, in an env that fits it."""
-    stored = [space_from_json(meta[key]) for key in ("observation_space", "action_space")]
+    try:
+        stored = [space_from_json(meta[key]) for key in ("observation_space", "action_space")]
+        ours = GoalSpaces(*stored)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} lacks what makes an agent ({error!s:.300})") from error
     if isinstance(env, VectorEnv):
         given = [env.single_observation_space, env.single_action_space]
     else:
@@ -119,8 +192,8 @@ def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> An
     for of_agent, of_env, what in zip(
         stored, given, ("observation_space", "action_space"), strict=True
     ):
-        _check_fits(of_agent, of_env, what, env_id)
-    ours, theirs = GoalSpaces(*stored), GoalSpaces(*given)
+        _check_fits(path, of_agent, of_env, what, env_id)
+    theirs = GoalSpaces(*given)
     # What learned from data knows no bounds of observations.
     same = meta.get("spaces_from_data") or (
         ours.observation_space == theirs.observation_space
@@ -130,7 +203,7 @@ def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> An
     return agent_class_of(meta["agent"]).load(path, env=env if same else None)
 
 
-def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:
+def _check_fits(path: Path, stored: Any, given: Any, what: str, env_id: str) -> None:
     """Same keys and shapes; bounds may differ."""
     if isinstance(stored, gym.spaces.Dict) and isinstance(given, gym.spaces.Dict):
         # What an agent does not look at may be there.
@@ -139,8 +212,8 @@ def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:
         fits = type(stored) is type(given) and stored.shape == given.shape
     if not fits:
         raise ValueError(
-            f"the agent cannot act in {env_id}: its {what} is {given}, the agent was trained with "
-            f"{stored}; name the right env with --env"
+            f"the agent of {path} cannot act in {env_id}: its {what} is {given}, the agent was "
+            f"trained with {stored}; name the right env with --env"
         )
 
 

@@ -22,6 +22,7 @@ from hierebm.callbacks import (
 from hierebm.cli.checkpoints import agent_class_of, load_agent, load_experienced_agent
 from hierebm.cli.names import AGENTS, ENV_ID
 from hierebm.data import OfflineDataset, load_minari, load_ogbench
+from hierebm.errors import TrainingDiverged
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable, checkpoint_path
@@ -31,7 +32,9 @@ from hierebm.recording import default_dataset_id, record_episodes
 from hierebm.settings import setting_rows
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.
-EXPLAINED = (OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error)
+EXPLAINED = (
+    OSError, ValueError, TypeError, ImportError, RuntimeError, gym.error.Error, TrainingDiverged,
+)  # fmt: skip
 
 
 def train(args: argparse.Namespace) -> None:

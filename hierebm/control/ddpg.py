@@ -55,12 +55,13 @@ class DDPGConfig(Config):
     """Networks and updates of the low level."""
 
     hidden_sizes: tuple[int, ...] = setting(
-        (128, 128), "Units of the hidden layers of the actor and of each critic.", low=1
+        (128, 128), "Units of the hidden layers of the actor and of each critic.", low=1, high=4096
     )
     n_critics: int = setting(
         3,
         "Critics in the ensemble; each has its own target and they are never mixed in training.",
         low=1,
+        high=100,
     )
     critic: str = setting(
         "categorical",
@@ -71,9 +72,10 @@ class DDPGConfig(Config):
         30,
         "Largest distance in steps that a critic can say; everything farther counts as this.",
         low=2,
+        high=10_000,
     )
-    actor_lr: float = setting(1e-3, "Learning rate of the actor.", low=0)
-    critic_lr: float = setting(1e-3, "Learning rate of the critics.", low=0)
+    actor_lr: float = setting(1e-3, "Learning rate of the actor.", low=0, high=1e30)
+    critic_lr: float = setting(1e-3, "Learning rate of the critics.", low=0, high=1e30)
     tau: float = setting(
         0.01,
         "Share of the trained networks that moves into the target networks at each update.",
@@ -84,7 +86,16 @@ class DDPGConfig(Config):
         48,
         "Random frequencies of the (achieved goal, goal) pair; 0 for plain inputs.",
         low=0,
+        high=4096,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.fourier_features < len(FOURIER_OCTAVES):
+            raise ValueError(
+                f"fourier_features must be 0 or at least {len(FOURIER_OCTAVES)}, one for each "
+                f"octave, got {self.fourier_features}"
+            )
 
 
 class DistanceDDPG(LowLevel):
@@ -128,8 +139,8 @@ class DistanceDDPG(LowLevel):
         self._flat_actor, self._flat_critics = map(flat_parameters, (self.actor, self.critics))
         self._flat_actor_target = flat_parameters(self.actor_target)
         self._flat_critics_target = flat_parameters(self.critics_target)
-        self.actor_optimizer = FlatAdam(self._flat_actor, lr=config.actor_lr)
-        self.critic_optimizer = FlatAdam(self._flat_critics, lr=config.critic_lr)
+        self.actor_optimizer = FlatAdam(self._flat_actor, lr=config.actor_lr, name="actor")
+        self.critic_optimizer = FlatAdam(self._flat_critics, lr=config.critic_lr, name="critics")
 
     def make_actor(self, in_dim: int, out_dim: int, generator: torch.Generator) -> nn.Module:
         """A network (B, in_dim) -> (B, out_dim), actions before the tanh.
@@ -164,6 +175,10 @@ class DistanceDDPG(LowLevel):
             ``train/critic_loss`` (summed over the ensemble), ``train/actor_loss`` (mean predicted
             steps plus penalty plus weighted behaviour term), ``train/distance_mean`` (predicted
             steps of the batch) and, with a weight, ``train/behavior_loss`` (the term without it).
+
+        Raises:
+            TrainingDiverged: loss, gradient or weights of the critics or the actor are NaN,
+                infinite or absurdly large; the networks are lost.
         """
         observation, achieved, action, next_observation, next_achieved, goal = map(
             self._tensor,
@@ -189,7 +204,7 @@ class DistanceDDPG(LowLevel):
         critic_loss = self.head.loss(outputs, target)
         self.critic_optimizer.zero_grad()
         critic_loss.backward()
-        self.critic_optimizer.step()
+        self.critic_optimizer.step(critic_loss)
 
         # The critics are constants here: no gradient of their weights is computed.
         self.critics.requires_grad_(False)
@@ -206,7 +221,7 @@ class DistanceDDPG(LowLevel):
             behavior["train/behavior_loss"] = float(imitation.detach())
         self.actor_optimizer.zero_grad()
         actor_loss.backward()
-        self.actor_optimizer.step()
+        self.actor_optimizer.step(actor_loss)
         self.critics.requires_grad_(True)
 
         polyak_(self._flat_actor_target, self._flat_actor, self.config.tau)
@@ -305,6 +320,13 @@ class DistanceDDPG(LowLevel):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave, in place."""
+        """Restore what :meth:`state_dict` gave, in place.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: it is of other networks, or holds infinity.
+        """
         for name in self.state_dict():
             getattr(self, name).load_state_dict(state[name])
+        for name, flat in (("actor", self._flat_actor), ("critics", self._flat_critics)):
+            if not bool(torch.isfinite(flat).all()):
+                raise ValueError(f"weights of the {name} are not finite")

@@ -120,7 +120,7 @@ class FastDistanceDDPG(DistanceDDPG):
         outputs = self._critics_kernel.forward(inputs)
         critic_loss = self._critic_gradient(outputs, target)
         self._critics_kernel.backward()
-        self.critic_optimizer.step()
+        self.critic_optimizer.step(critic_loss)
         # Already here: the parameters are still in the cache, and the target is not asked again.
         polyak_(self._flat_critics_target, self._flat_critics, self.config.tau)
 
@@ -143,12 +143,12 @@ class FastDistanceDDPG(DistanceDDPG):
         gradient.mul_(1.0 - actions.square()).add_(pre_tanh, alpha=2.0 * penalty)
         squares = torch.dot(pre_tanh.view(-1), pre_tanh.view(-1))
         self._actor_kernel.backward(gradient.unsqueeze(0))
-        self.actor_optimizer.step()
-
-        polyak_(self._flat_actor_target, self._flat_actor, self.config.tau)
         actor_loss = float(distance) + penalty * float(squares)
         if behavior:
             actor_loss += behavior_weight * behavior["train/behavior_loss"]
+        self.actor_optimizer.step(actor_loss)
+
+        polyak_(self._flat_actor_target, self._flat_actor, self.config.tau)
         return {
             "train/critic_loss": float(critic_loss),
             "train/actor_loss": actor_loss,

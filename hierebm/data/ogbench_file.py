@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.archive import open_archive, read_array
 from hierebm.data.dataset import OfflineDataset
 from hierebm.data.goals import GoalOf
 from hierebm.errors import DatasetError
@@ -17,6 +16,8 @@ from hierebm.errors import DatasetError
 KEYS = ("observations", "actions", "terminals")
 # Lengths of the observations of OGBench's point and ant: x and y of the maze come first.
 MAZE_OBS_DIMS = (2, 29)
+# OGBench compresses its files: images of plain mazes to a twentieth.
+MAX_RATIO = 32
 
 
 def load_ogbench(path: str | os.PathLike[str], *, goal: GoalOf | None = None) -> OfflineDataset:
@@ -65,12 +66,10 @@ def load_ogbench(path: str | os.PathLike[str], *, goal: GoalOf | None = None) ->
 def _read(stream: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
     try:
         # What is no zip file might be an array, or a pickle, for NumPy.
-        with zipfile.ZipFile(stream) as archive:
+        with open_archive(stream, MAX_RATIO) as archive:
             names = archive.namelist()
-        if all(f"{key}.npy" in names for key in KEYS):
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as file:
-                return {key: file[key] for key in KEYS}
+            if all(f"{key}.npy" in names for key in KEYS):
+                return {key: read_array(archive, f"{key}.npy") for key in KEYS}
     except MemoryError as error:
         raise DatasetError(
             f"cannot load {str(path)!r}: it needs more memory than is free ({error}); use a larger "

@@ -61,10 +61,10 @@ from hierebm.energy.resampling import importance_resample
 from hierebm.energy.training import (
     EnergyTrainer,
     TrainingConfig,
-    TrainingDiverged,
     default_negatives,
     fit_energy,
 )
+from hierebm.errors import TrainingDiverged
 
 __all__ = [
     "METHODS",

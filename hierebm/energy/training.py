@@ -15,11 +15,8 @@ from torch import Tensor
 from hierebm.energy.negatives import NegativeSource, PivotNegatives, UniformNegatives
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.objectives import Objective, get_objective
+from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import FlatAdam, flat_parameters
-
-
-class TrainingDiverged(FloatingPointError):
-    """The energy became NaN, infinite or absurdly large while training."""
 
 
 @dataclass
@@ -91,7 +88,9 @@ class EnergyTrainer:
         if not self.objective.contrastive:
             self.objective.options.setdefault("generator", generator)
         # Moves the parameters into one tensor: model.to(device) has to come before.
-        self.optimiser = FlatAdam(flat_parameters(model), config.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = FlatAdam(
+            flat_parameters(model), config.learning_rate, betas=(0.9, 0.99), name="energy"
+        )
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.averaging else model
         self.averaged.train(False)
         self.steps = 0

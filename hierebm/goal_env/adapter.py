@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.goal_env.agreement import Agreement
-from hierebm.goal_env.autoreset import AutoresetEnv, EnvStep
+from hierebm.goal_env.autoreset import AutoresetEnv, EnvFault, EnvStep
+from hierebm.goal_env.faults import INTACT, observation_fault
 from hierebm.goal_env.reward import GoalReward
-from hierebm.goal_env.spaces import GoalSpaces, all_finite
+from hierebm.goal_env.spaces import KEYS, GoalSpaces
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 __all__ = ["EnvLike", "GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
@@ -73,6 +74,8 @@ class GoalEnv:
         self._agreement = Agreement(self._reward)
         # (n, goal_dim) desired goals of the last observation; none before the first.
         self._goals: FloatArray | None = None
+        # Calls of step, for messages.
+        self._n_steps = 0
         self._nowhere = np.zeros(self.n_envs, bool)
         self._nowhere.flags.writeable = False
 
@@ -86,7 +89,11 @@ class GoalEnv:
 
     def reset(self, seed: int | None = None) -> GoalObservation:
         """Reset every environment."""
-        observation = self.spaces.flatten(self._autoreset.reset(seed))
+        try:
+            observation = self._flat(self._autoreset.reset(seed), "at its reset")
+        except Exception as error:
+            self._explain(error, "at its reset")
+            raise
         self._goals = observation.desired_goal
         return observation
 
@@ -94,22 +101,21 @@ class GoalEnv:
         """Take (n, action_dim) actions in [-1, 1]; where an episode ends, the next one begins.
 
         Raises:
-            ValueError: if an observation or a reward is NaN or infinite, or if the environment
-                does not give the last observation of an episode.
+            ValueError: if an observation or a reward is no finite number or of another shape, or
+                if the environment does not give the last observation of an episode.
         """
-        step = self._autoreset.step(self.spaces.to_env_action(action))
-        if not all_finite(step.reward):
-            raise ValueError(
-                f"the environment returned the reward {step.reward[~np.isfinite(step.reward)][0]}; "
-                "rewards must be finite numbers. What was learned so far is intact: "
-                "agent.save(path) still works"
-            )
-        next_state = current = self.spaces.flatten(step.current)
+        self._n_steps += 1
+        try:
+            step = self._autoreset.step(self.spaces.to_env_action(action))
+        except Exception as error:
+            self._explain(error)
+            raise
+        next_state = current = self._flat(step.current)
         has_ended = np.count_nonzero(step.ended)
         if has_ended:
             observation = step.next_observation
             if observation is not step.current:
-                next_state = self.spaces.flatten(observation)
+                next_state = self._flat(observation)
         success, reached = self._success(step, next_state)
         # While nothing has ended, nothing has in success.
         success = step.ended & success if has_ended else step.ended
@@ -162,6 +168,40 @@ class GoalEnv:
         best = self._reward.best(state.desired_goal)
         return failure & ~success & ~self._agreement.pays_for_success(step, best)
 
+    def _flat(self, observation: Any, when: str | None = None) -> GoalObservation:
+        when = when or f"in step {self._n_steps}"
+        return self.spaces.flatten(
+            observation, self.n_envs, f"the observation that the environment returned {when}"
+        )
+
+    def _explain(self, error: Exception, when: str | None = None) -> None:
+        """Raise ValueError where the error is about what the environment returned.
+
+        Where a row of a vector is of another shape, or none, that is an error of NumPy's inside of
+        Gymnasium.
+        """
+        when = when or f"in step {self._n_steps}"
+        if isinstance(error, EnvFault):
+            raise ValueError(f"the environment returned {when} {error}: {INTACT}") from error
+        row, is_of_vector = _innermost(error)
+        if not is_of_vector:
+            return
+        observations = getattr(self.env.unwrapped, "_env_obs", None)
+        for i, observation in enumerate(observations if isinstance(observations, list) else []):
+            batch = observation
+            if isinstance(observation, Mapping):
+                batch = {key: [values] for key, values in observation.items()}
+            if fault := observation_fault(batch, self.spaces.observation_space, KEYS, 1):
+                raise ValueError(
+                    f"the observation that the environment returned {when} in row {i} {fault}: "
+                    f"{INTACT}"
+                ) from error
+        where = "" if row is None else f" in row {row}"
+        raise ValueError(
+            f"what the environment returned {when}{where} is no step ({error}), expected "
+            f"observation, reward (one number), terminated, truncated and info (a dict): {INTACT}"
+        ) from error
+
     # -------------------------------------------------------------------- reward
 
     def reached(self, achieved_goal: FloatArray, goal: FloatArray) -> BoolArray:
@@ -199,3 +239,17 @@ class GoalEnv:
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
+
+
+def _innermost(error: Exception) -> tuple[int | None, bool]:
+    """The row that a vector of Gymnasium's was at, and whether the error is one of its own."""
+    row, module, traceback = None, "", error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        module = str(frame.f_globals.get("__name__", ""))
+        if module == "gymnasium.vector.sync_vector_env":
+            row = frame.f_locals.get("i", row)
+        traceback = traceback.tb_next
+    # Of NumPy's functions some have frames.
+    own = module.startswith(("gymnasium.vector", "numpy"))
+    return row, own

@@ -22,6 +22,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from hierebm.goal_env.faults import LARGEST, reward_fault
 from hierebm.types import BoolArray
 
 SUCCESS_KEYS = ("is_success", "success")
@@ -135,6 +136,11 @@ class EnvStep:
         return _replaced(self._returned, final) if final else self._returned
 
 
+class EnvFault(ValueError):
+    """What an environment returned that is none of the five values of a step, nor the two of a
+    reset."""
+
+
 class AutoresetEnv:
     """One environment, or a vector of n, that begins the next episode by itself.
 
@@ -183,27 +189,38 @@ class AutoresetEnv:
         """
         self._resetting = None
         self._options = dict(options or {})
-        if self._options:
-            observation, _ = self.env.reset(seed=seed, options=dict(self._options))
-        else:
-            observation, _ = self.env.reset(seed=seed)
-        return observation if self._is_vector else _batched(observation)
+        options = {"options": dict(self._options)} if self._options else {}
+        return self._begun(self.env.reset(seed=seed, **options))
+
+    def _begun(self, returned: Any) -> Any:
+        """The batched observation of what a reset returned."""
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise EnvFault(f"{_count_of(returned)} by reset, expected observation and info")
+        return returned[0] if self._is_vector else _batched(returned[0])
 
     def step(self, actions: Any) -> EnvStep:
-        """Take n actions; where an episode ends, the next one begins."""
+        """Take n actions; where an episode ends, the next one begins.
+
+        Raises:
+            EnvFault: rewards that are no finite numbers, or not the five values of a step.
+        """
+        five = self.env.step(actions if self._is_vector else actions[0])
+        if not isinstance(five, (tuple, list)) or len(five) != 5:
+            raise EnvFault(
+                f"{_count_of(five)}, expected observation, reward, terminated, truncated and info"
+            )
+        if not isinstance(five[4], Mapping):
+            raise EnvFault(f"an info that is a {type(five[4]).__name__}, expected a dict")
+        reward = self._checked_reward(five[1])
         if self._is_vector:
-            returned, reward, terminated, truncated, info = self.env.step(actions)
-            reward = np.asarray(reward, np.float64)
+            returned, _, terminated, truncated, info = five
             terminated = np.asarray(terminated, np.bool_)
             truncated = np.asarray(truncated, np.bool_)
             ended = terminated | truncated
             infos = Infos(info, self.n_envs)
         else:
-            observation, reward, terminated, truncated, info = self.env.step(actions[0])
+            observation, _, terminated, truncated, info = five
             returned = _batched(observation)
-            reward = np.asarray(reward, np.float64).reshape(-1)
-            if len(reward) != 1:
-                raise ValueError(f"the environment returned {len(reward)} rewards for one step")
             ended = self._everywhere if terminated or truncated else self._nowhere
             terminated = self._everywhere if terminated else self._nowhere
             truncated = self._everywhere if truncated else self._nowhere
@@ -239,13 +256,30 @@ class AutoresetEnv:
             returned,
         )
 
+    def _checked_reward(self, reward: Any) -> NDArray[np.float64]:
+        """(n,) rewards."""
+        try:
+            numbers = np.asarray(reward, np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            numbers = np.zeros(0)
+        # NaN compares as False; None and words of digits become numbers.
+        fits = np.count_nonzero(np.abs(numbers) <= LARGEST) == self.n_envs == len(numbers)
+        if not fits or isinstance(reward, str):
+            raise EnvFault(reward_fault(reward, self.n_envs))
+        return numbers
+
     def _reset_rows(self, returned: Any, ended: BoolArray) -> Any:
         if self._is_vector:
             options = {**self._options, "reset_mask": ended.copy()}
-            return where_rows(ended, self.env.reset(options=options)[0], returned)
-        if self._options:
-            return _batched(self.env.reset(options=dict(self._options))[0])
-        return _batched(self.env.reset()[0])
+            return where_rows(ended, self._begun(self.env.reset(options=options)), returned)
+        options = {"options": dict(self._options)} if self._options else {}
+        return self._begun(self.env.reset(**options))
+
+
+def _count_of(returned: Any) -> str:
+    if isinstance(returned, (tuple, list)):
+        return f"{len(returned)} values"
+    return f"a {type(returned).__name__}"
 
 
 def where_rows(mask: BoolArray, new: Any, old: Any) -> Any:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.goal_env.spaces import all_finite
+from hierebm.goal_env.faults import INTACT, LARGEST
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 # float32 must resolve the success tolerance into at least this many parts.
@@ -63,13 +63,42 @@ class GoalReward:
             rewards = [
                 self._compute_reward(a, g, {}) for a, g in zip(achieved_goal, goal, strict=True)
             ]
-        result: FloatArray = np.asarray(rewards, np.float32).reshape(-1)
-        if len(result) != len(goal):
-            raise ValueError(
-                f"compute_reward returned {len(result)} numbers for {len(goal)} pairs of goals of "
-                f"shape {self._box.shape}; it must return one for each"
-            )
+        try:
+            result: FloatArray = np.asarray(rewards, np.float32).reshape(-1)
+        except (TypeError, ValueError):
+            # Of no length that is right.
+            result = np.zeros(len(goal) + 1, np.float32)
+        # NaN compares as False; None becomes NaN.
+        if len(result) != len(goal) or np.count_nonzero(np.abs(result) <= LARGEST) < len(goal):
+            self._raise(rewards, achieved_goal, goal)
         return result
+
+    def _raise(self, rewards: Any, achieved_goal: NDArray[Any], goal: NDArray[Any]) -> None:
+        """Say which pair of goals got something else than a number."""
+        n = len(goal)
+        row, what = 0, f"{rewards!r:.60}"
+        try:
+            numbers = np.asarray(rewards, np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            numbers = None
+        if numbers is not None and len(numbers) != n:
+            raise ValueError(
+                f"compute_reward returned {len(numbers)} numbers for {n} pairs of goals of shape "
+                f"{self._box.shape}; it must return one for each. Where a wrapper changes goals, "
+                "as FrameStackObservation does, the wrapper needs a compute_reward of its own, or "
+                "leaves goals out"
+            )
+        if numbers is not None:
+            row = int(np.argmax(~(np.abs(numbers) <= LARGEST)))
+            what = f"{numbers[row]:g}"
+        if isinstance(rewards, list):
+            what = f"{rewards[row]!r:.60}"
+        raise ValueError(
+            f"compute_reward returned {what} (row {row} of {n}) for the achieved_goal "
+            f"{achieved_goal[row].tolist()} and the desired_goal {goal[row].tolist()}, expected a "
+            "finite number: NaN, infinity and None do not say whether a goal is reached. "
+            f"{INTACT[0].upper()}{INTACT[1:]}"
+        )
 
     def _try_batches(self, achieved_goal: NDArray[Any], goal: NDArray[Any]) -> bool:
         """Whether batches of these goals are paid as their rows are; settled if they can tell."""
@@ -148,11 +177,6 @@ class GoalReward:
         goals = np.broadcast_to(desired_goal, points.shape)
         dim = achieved_goal.shape[1]
         rewards = self(points.reshape(-1, dim), goals.reshape(-1, dim))
-        if not all_finite(rewards):
-            raise ValueError(
-                "compute_reward returned NaN, infinity or None; it must return a number for any "
-                "pair of goals"
-            )
         values = np.unique(rewards)
         if len(values) > 2:
             raise ValueError(

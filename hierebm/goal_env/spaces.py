@@ -13,9 +13,12 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from hierebm.goal_env.faults import INTACT, LARGEST, observation_fault
 from hierebm.types import FloatArray, GoalObservation
 
 KEYS = ("observation", "achieved_goal", "desired_goal")
+
+_APART = ", and take goals apart again in its compute_reward"
 
 
 class GoalSpaces:
@@ -45,7 +48,8 @@ class GoalSpaces:
             if not isinstance(observation_space[key], spaces.Box):
                 raise TypeError(
                     f"observation_space[{key!r}] is {type(observation_space[key]).__name__}; only "
-                    "Box is supported, e.g. through gymnasium.wrappers.FlattenObservation"
+                    "Box is supported: put its parts into one in a wrapper, e.g. by "
+                    f"gymnasium.spaces.flatten of that key{_APART if 'goal' in key else ''}"
                 )
             shape = observation_space[key].shape or ()
             if len(shape) > 2:
@@ -171,31 +175,37 @@ class GoalSpaces:
                 )
         return False
 
-    def flatten(self, observation: dict[str, Any]) -> GoalObservation:
+    def flatten(
+        self, observation: Any, n: int | None = None, where: str = "the observation"
+    ) -> GoalObservation:
         """A batched Dict observation as flat float32 rows.
 
-        Raises:
-            ValueError: if a value is NaN or infinite; names the key.
-        """
-        # Copies: environments may write their next state into the same memory.
-        n = len(observation["observation"])
-        rows = np.empty((n, self._width), np.float32)
-        parts = [rows[:, columns] for columns in self._columns]
-        for key, part in zip(KEYS, parts, strict=True):
-            part[...] = np.asarray(observation[key]).reshape(part.shape)
-        if not all_finite(rows):
-            self._raise_not_finite(parts)
-        return GoalObservation(*parts)
+        Args:
+            n: how many rows there have to be; None for any number.
+            where: whose observation it is, and when, for the message.
 
-    def _raise_not_finite(self, parts: list[FloatArray]) -> None:
-        for key, part in zip(KEYS, parts, strict=True):
-            bad = ~np.isfinite(part).all(1)
-            if bad.any():
-                raise ValueError(
-                    f"the environment returned NaN or infinity in observation key {key!r} "
-                    f"(row {int(np.argmax(bad))}); fix the environment. What was learned so far is "
-                    "intact: agent.save(path) still works"
-                )
+        Raises:
+            ValueError: a key is missing, or its values are of another shape, no numbers, NaN,
+                infinite or too large to work with; names the key and the row.
+        """
+        try:
+            # Copies: environments may write their next state into the same memory.
+            rows = np.empty((len(observation["observation"]), self._width), np.float32)
+            parts = [rows[:, columns] for columns in self._columns]
+            for key, part in zip(KEYS, parts, strict=True):
+                values = np.asarray(observation[key])
+                if values.dtype.kind not in "fiub" or len(values) != len(rows):
+                    raise ValueError(f"observation[{key!r}]")
+                part[...] = values.reshape(part.shape)
+            # NaN compares as False.
+            fits = np.count_nonzero(np.abs(rows) <= LARGEST) == rows.size
+            if not fits or n not in (None, len(rows)):
+                raise ValueError("its values")
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            fault = observation_fault(observation, self.observation_space, KEYS, n)
+            fault = fault or f"does not fit {self.observation_space}"
+            raise ValueError(f"{where} {fault}: {INTACT}") from error
+        return GoalObservation(*parts)
 
     def bounds(self, key: str) -> tuple[FloatArray, FloatArray]:
         """(middle, half range) of a key's bounds, flat; infinite or NaN where a bound is."""
@@ -208,11 +218,6 @@ class GoalSpaces:
         with np.errstate(over="ignore", invalid="ignore"):
             middle, half_range = (high + low) / 2, (high - low) / 2
             return middle.astype(np.float32), half_range.astype(np.float32)
-
-
-def all_finite(values: NDArray[Any]) -> bool:
-    """Neither NaN nor infinity in it; counting is the cheapest way to ask."""
-    return int(np.count_nonzero(np.isfinite(values))) == values.size
 
 
 def _size(space: spaces.Space[Any]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from hierebm.errors import TrainingDiverged
 
 
 def flat_parameters(module: nn.Module) -> Tensor:
@@ -115,6 +118,11 @@ NEGLIGIBLE = 1e-30
 FLUSH_EVERY = 64
 
 
+# Root of the mean square of a network's weights beyond which it has diverged. Weights begin below 1
+# and stay there; features that are scaled again take them to some times that.
+LARGEST_RMS = 100.0
+
+
 class FlatAdam:
     """Adam (Kingma & Ba 2015) on one flat tensor, in one fused pass over memory.
 
@@ -126,6 +134,7 @@ class FlatAdam:
         lr: learning rate; an attribute that may be changed at any time.
         betas: decay rates of the two moments.
         eps: added to the root of the second moment.
+        name: of the network, for messages.
 
     Raises:
         ValueError: if ``flat`` has no gradient buffer, or a setting is out of range.
@@ -137,13 +146,16 @@ class FlatAdam:
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        name: str = "network",
     ) -> None:
         if flat.grad is None:
             raise ValueError("flat has no .grad: pass the tensor that flat_parameters() returned")
         if not lr >= 0.0 or not eps > 0.0 or not all(0.0 <= beta < 1.0 for beta in betas):
             raise ValueError(f"need lr >= 0, eps > 0, betas in [0, 1), got {lr}, {eps}, {betas}")
-        self.flat = flat
+        self.flat, self.name = flat, name
         self.lr = lr
+        # Compared with a sum of squares, which is NaN or infinite where one weight is.
+        self._most = LARGEST_RMS**2 * flat.numel()
         self._options = _Adam(*betas, eps)
         self._exp_avg = torch.zeros_like(flat)
         self._exp_avg_sq = torch.zeros_like(flat)
@@ -151,8 +163,16 @@ class FlatAdam:
         self._descend_ = _adam_fused_ if _has_fused_adam(flat) else _adam_by_hand_
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Descend ``flat.grad`` once."""
+    def step(self, loss: Tensor | float | None = None) -> None:
+        """Descend ``flat.grad`` once.
+
+        Args:
+            loss: whose gradient that is, for the message.
+
+        Raises:
+            TrainingDiverged: the weights are NaN, infinite or absurdly large now. They and the
+                moments are lost: go on from a copy.
+        """
         assert self.flat.grad is not None
         self._step.add_(1.0)
         self._descend_(
@@ -167,6 +187,26 @@ class FlatAdam:
         if int(self._step) % FLUSH_EVERY == 0:
             for moment in (self._exp_avg, self._exp_avg_sq):
                 moment.masked_fill_(moment.abs() < NEGLIGIBLE, 0.0)
+        # One product over memory that was just written: half a percent of an update.
+        if not float(torch.dot(self.flat, self.flat)) <= self._most:
+            self._raise(loss)
+
+    def _raise(self, loss: Tensor | float | None) -> None:
+        """Say what of the loss, the gradient and the weights was the first to go wrong."""
+        assert self.flat.grad is not None
+        grad, what = self.flat.grad, "weights"
+        if loss is not None and not math.isfinite(loss):
+            what, value = "loss", float(loss)
+        elif not bool(torch.isfinite(grad).all()):
+            what, value = "gradient", float(grad[~torch.isfinite(grad)][0])
+        else:
+            value = float(self.flat.double().square().mean().sqrt())
+        size = "root mean square " if what == "weights" else ""
+        raise TrainingDiverged(
+            f"training diverged: the {what} of the {self.name} came to {size}{value:.3g} in update "
+            f"{int(self._step)}, at the learning rate {self.lr:g}. Lower it, or look for outliers "
+            "in what the environment observes"
+        )
 
     def zero_grad(self) -> None:
         """Zero the flat gradient in place: the parameters' gradients stay views of it."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.nodes import Nodes
@@ -36,11 +37,14 @@ STITCHED_TRIPLETS = 120_000
 class PlannerConfig(GraphConfig):
     """Planning and exploration."""
 
-    n_subgoals: int = setting(64, "Subgoal candidates (nodes of the graph) in a query.", low=1)
+    n_subgoals: int = setting(
+        64, "Subgoal candidates (nodes of the graph) in a query.", low=1, high=2000
+    )
     redraws: int = setting(
         2,
         "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
         low=0,
+        high=100,
     )
     calibrate_cutoff: bool = setting(
         True,
@@ -364,4 +368,9 @@ class GraphPlanner(Planner):
 
     def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See :class:`Planner`."""
-        self.stitched = BetweenTriplets(*(arrays[f"stitched/{n}"] for n in vars(self.stitched)))
+        n = len(checked(arrays, "stitched/half", (None,), "flags"))
+        start, goal, between = (
+            checked(arrays, f"stitched/{name}", (n, self.context.goal_dim)).astype(np.float32)
+            for name in ("start", "goal", "between")
+        )
+        self.stitched = BetweenTriplets(start, goal, between, arrays["stitched/half"])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.parts import find_part
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.diagnostics import edge_calibration, edges_between
@@ -197,12 +198,23 @@ class HighLevel:
         return arrays
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]], scales: InputScales | None) -> None:
-        """Restore what :meth:`arrays` gave, and the scales if they were measured."""
+        """Restore what :meth:`arrays` gave, and the scales if they were measured.
+
+        Raises:
+            ValueError: an array is of another shape or kind than what :meth:`arrays` gives.
+        """
         context = self.context
         if scales is not None:
             self._set_scales(scales)
         if "pool/achieved_goal" in arrays:
-            context.pool = NodePool(arrays["pool/observation"], arrays["pool/achieved_goal"])
+            if scales is None:
+                raise ValueError("there is a pool of states, and no scale of them")
+            achieved = checked(arrays, "pool/achieved_goal", (None, context.goal_dim))
+            shape = len(achieved), len(scales.observation_scale)
+            observation = checked(arrays, "pool/observation", shape)
+            if not len(achieved):
+                raise ValueError("the pool of states is empty")
+            context.pool = NodePool(observation.astype(np.float32), achieved.astype(np.float32))
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
             context.transition_map.load_state_dict(_below("transition_map", arrays))
@@ -219,8 +231,9 @@ class HighLevel:
         """Restore what :meth:`replay_arrays` gave."""
         # An agent without a map of its own has seen nothing of the buffer.
         known = self.context.transition_map
-        self.mapped = int(arrays["mapped"]) if known is not None and len(known.landmarks) else 0
+        mapped = int(checked(arrays, "mapped", (), "whole numbers", low=0))
         self.planner.load_replay_arrays(arrays)
+        self.mapped = mapped if known is not None and len(known.landmarks) else 0
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

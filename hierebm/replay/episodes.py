@@ -339,7 +339,8 @@ class EpisodeReplay:
         """Restore what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: if an array is missing or has another shape or type.
+            ValueError: if an array is missing or has another shape or type, or its episodes do not
+                end after they began; the buffer is what it was.
         """
         for name, mine in self.state_dict().items():
             if name not in arrays:
@@ -351,7 +352,20 @@ class EpisodeReplay:
                     f"{mine.shape} {mine.dtype}: load it into an agent with the same spaces, "
                     "buffer_size and number of environments"
                 )
+        self._check_times(**{k: arrays[k] for k in ("time", "episode_start", "episode_end")},
+                          rows=np.flatnonzero(arrays["has_action"]))  # fmt: skip
         for name, mine in self.state_dict().items():
             mine[...] = arrays[name]
         begun = np.flatnonzero(self.time == self.episode_start)
         self._open_episodes(self._flat(self.time[begun], begun))
+
+    def _check_times(
+        self, time: IntArray, episode_start: IntArray, episode_end: IntArray, rows: IntArray
+    ) -> None:
+        """Raise ValueError unless every action is followed by a state of its episode."""
+        slot, env = np.divmod(rows, self.n_envs)
+        at = time[env] - (time[env] - slot) % self.n_slots
+        end = np.where(episode_end[rows] < 0, time[env], episode_end[rows])
+        began = (episode_start >= 0) & (episode_start <= time)
+        if not (began.all() and (at >= 0).all() and (at < end).all() and (end <= time[env]).all()):
+            raise ValueError("the saved episodes end before they begin: the file is damaged")

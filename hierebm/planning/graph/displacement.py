@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray, IntArray
 
@@ -51,8 +52,14 @@ class DisplacementModel:
         return {"moments": self._moments, "products": self._products}
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self._moments, self._products = arrays["moments"].copy(), arrays["products"].copy()
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is of other lengths."""
+        n = self.action_dim + 1
+        moments = checked(arrays, "moments", (n, n))
+        products = checked(arrays, "products", (n, len(self.step_scale)))
+        # Sums of squares and a prior; anything else may not be solved for.
+        if not np.allclose(moments, moments.T) or np.linalg.eigvalsh(moments)[0] < PRIOR / 2.0:
+            raise ValueError("the array 'moments' is none of actions")
+        self._moments, self._products = moments.astype(np.float64), products.astype(np.float64)
 
 
 def _with_one(action: NDArray[Any]) -> NDArray[np.float64]:

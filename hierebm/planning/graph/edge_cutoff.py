@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.types import FloatArray
 
 # Outcomes remembered: the low level gets better, and what it missed long ago says little.
@@ -83,5 +84,8 @@ class EdgeCutoff:
         return {"outcomes": self._outcomes, "safe_edge": np.array(self.safe_edge)}
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self._outcomes, self.safe_edge = arrays["outcomes"], float(arrays["safe_edge"])
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of outcomes."""
+        outcomes = checked(arrays, "outcomes", (None, 2), low=0.0)
+        # Below 1, nothing would be near enough to be reached.
+        self.safe_edge = float(checked(arrays, "safe_edge", (), low=1.0))
+        self._outcomes = outcomes[-REMEMBERED:].astype(np.float32)

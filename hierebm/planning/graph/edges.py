@@ -52,16 +52,18 @@ class EdgeVerifier(Protocol):
 class GraphConfig(Config):
     """The graph over subgoals."""
 
-    max_edge: float = setting(20.0, "Longest edge, in predicted steps.", low=1)
+    max_edge: float = setting(20.0, "Longest edge, in predicted steps.", low=1, high=10_000)
     safe_edge: float = setting(
         8.0,
         "Predicted steps up to which an edge costs about its length; longer ones cost far more.",
         low=1,
+        high=10_000,
     )
     unverified_cost: float = setting(
         50.0,
         "How many times more an edge costs that experience does not verify; 1 for no such check.",
         low=1,
+        high=1e6,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.planning.graph.displacement import DisplacementModel
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
@@ -145,7 +146,8 @@ class NoveltyWalk:
         return {"cells": cells, "tried": tried, **self.displacement.state_dict()}
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        cells = map(tuple, arrays["cells"].tolist())
-        self._tried = dict(zip(cells, arrays["tried"].tolist(), strict=True))
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is of other lengths."""
+        cells = checked(arrays, "cells", (None, len(self.map.step_scale)), "whole numbers")
+        tried = checked(arrays, "tried", (len(cells),), "whole numbers", low=0)
+        self._tried = dict(zip(map(tuple, cells.tolist()), tried.tolist(), strict=True))
         self.displacement.load_state_dict(arrays)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
 from hierebm.planning.graph.landmarks import Landmarks
 from hierebm.replay import EpisodeReplay
@@ -226,13 +227,17 @@ class TransitionMap:
         }
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self._landmarks.restore(arrays["landmarks"], int(arrays["searched"]))
-        self.visits = arrays["visits"]
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of a map."""
+        landmarks = checked(arrays, "landmarks", (None, len(self.step_scale)))
+        n = len(landmarks)
+        visits = checked(arrays, "visits", (n,), "whole numbers", low=0)
+        searched = int(checked(arrays, "searched", (), "whole numbers", low=0, high=n))
         # Older files have the same spacing for any number of axes.
-        self._coarseness = float(arrays.get("coarseness", 1.0))
-        self._joined = _joined(arrays, "")
-        self._settle(_joined(arrays, "searched_"))
+        coarseness = checked(arrays, "coarseness", (), low=1.0) if "coarseness" in arrays else 1.0
+        joined, settled = _joined(arrays, "", n), _joined(arrays, "searched_", searched)
+        self._landmarks.restore(landmarks, searched)
+        self.visits, self._coarseness, self._joined = visits, float(coarseness), joined
+        self._settle(settled)
 
     def _scale(self, points: FloatArray) -> FloatArray:
         result: FloatArray = points / self.spacing
@@ -263,7 +268,13 @@ def _arrays(joined: JoinedPairs, prefix: str) -> dict[str, NDArray[Any]]:
     }
 
 
-def _joined(arrays: Mapping[str, NDArray[Any]], prefix: str) -> JoinedPairs:
+def _joined(arrays: Mapping[str, NDArray[Any]], prefix: str, n: int) -> JoinedPairs:
+    """What :func:`_arrays` gave, of n landmarks."""
+    ends = checked(arrays, f"{prefix}pairs", (None, 2), "whole numbers", low=0, high=n - 1)
+    if len(ends) > n * n:
+        raise ValueError(f"{len(ends)} pairs of {n} landmarks: some are there twice")
+    steps = checked(arrays, f"{prefix}steps", (len(ends),), low=0.0)
     # Older files do not tell which pairs are implied, which costs time and nothing else.
-    names = (prefix + name for name in ("pairs", "steps", "implied"))
-    return JoinedPairs.of(*(arrays[name] for name in names if name in arrays))
+    name = f"{prefix}implied"
+    implied = checked(arrays, name, (len(ends),), "flags") if name in arrays else None
+    return JoinedPairs.of(ends, steps, implied)

@@ -63,7 +63,7 @@ class BetweenEnergy:
     ) -> None:
         self.config, self.device = config, torch.device(device)
         self.model = self.make_network(goal_dim, generator).to(self.device)
-        self.optimizer = FlatAdam(flat_parameters(self.model), lr=config.energy_lr)
+        self.optimizer = FlatAdam(flat_parameters(self.model), lr=config.energy_lr, name="energy")
 
     def make_network(self, goal_dim: int, generator: torch.Generator) -> nn.Module:
         """A network (w, condition) -> E; override it for an energy of your own.
@@ -109,7 +109,7 @@ class BetweenEnergy:
         loss, _ = info_nce(energies[:, 0], energies[:, 1:])
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(loss)
         energies = energies.detach()
         best = energies.argmin(1) == 0
         return {

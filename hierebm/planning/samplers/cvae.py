@@ -108,7 +108,9 @@ class CVAESampler(LearnedSampler):
         self.device = torch.device(device)
         self.vae = BetweenVAE(goal_dim, config, generator).to(self.device)
         self.connectivity = PairScore(goal_dim, config, generator, device)
-        self.optimizer = FlatAdam(flat_parameters(self.vae), lr=config.energy_lr)
+        self.optimizer = FlatAdam(
+            flat_parameters(self.vae), lr=config.energy_lr, name="conditional VAE"
+        )
 
     @torch.no_grad()
     def sample(
@@ -163,7 +165,7 @@ class CVAESampler(LearnedSampler):
         ).mean()
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(loss)
         return float(loss.detach())
 
     def _tensor(self, array: FloatArray) -> Tensor:

@@ -78,7 +78,9 @@ class PairScore:
         hidden = [config.energy_width] * config.energy_depth
         sizes = self.features.out_dim, hidden, REPRESENTATION, "silu", generator
         self.encoders = nn.ModuleList([MLP(*sizes), MLP(*sizes)]).to(self.device)
-        self.optimizer = FlatAdam(flat_parameters(self.encoders), lr=config.energy_lr)
+        self.optimizer = FlatAdam(
+            flat_parameters(self.encoders), lr=config.energy_lr, name="pair score"
+        )
         # Running value that 95% of the pairs that follow one another score above.
         self.threshold = torch.zeros((), device=self.device)
 
@@ -94,7 +96,7 @@ class PairScore:
         loss = 0.5 * rows.mean()
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(loss)
         follows = scores.detach().diagonal()
         self.threshold.lerp_(follows.quantile(0.05), 0.02)
         right = scores.detach().argmax(1) == labels

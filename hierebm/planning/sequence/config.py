@@ -16,6 +16,7 @@ class SequenceConfig(Config):
         "Largest number of steps between the two states of a training pair, and so "
         "between planned states at the coarsest level.",
         low=1,
+        high=1000,
     )
     objective: str = setting(
         "infonce",
@@ -27,20 +28,28 @@ class SequenceConfig(Config):
         0.3,
         "Weight of executed transitions that missed, as negatives; 0 turns active learning off.",
         low=0,
+        high=1000,
     )
-    chains: int = setting(16, "Sequences that are optimised side by side for each query.", low=1)
+    chains: int = setting(
+        16, "Sequences that are optimised side by side for each query.", low=1, high=1024
+    )
     lattice_states: int = setting(
         256,
         "Replayed states that initial sequences are drawn through; 0 starts from lines and noise.",
         low=0,
+        high=4096,
     )
     levels: int = setting(
         2,
         "Resolutions, from coarse to fine; each halves the distance between planned states.",
         low=1,
+        high=6,
     )
     langevin_steps: int = setting(
-        15, "Steps of annealed Langevin dynamics at each level; 0 keeps the initial chains.", low=0
+        15,
+        "Steps of annealed Langevin dynamics at each level; 0 keeps the initial chains.",
+        low=0,
+        high=200,
     )
     snap: bool = setting(
         True,
@@ -48,10 +57,11 @@ class SequenceConfig(Config):
         "walls.",
     )
     max_transitions: int = setting(
-        48, "Transitions of the longest plan, at the coarsest level.", low=1
+        48, "Transitions of the longest plan, at the coarsest level.", low=1, high=512
     )
     state_cost: float = setting(
         1.0,
         "Nats that one more planned state must save; a higher cost gives plans of fewer states.",
         low=0,
+        high=1e6,
     )

@@ -103,7 +103,7 @@ class SequenceOptimizer:
         """One gradient step on transitions ``pairs`` (B, 2, D); returns ``energy/*`` metrics.
 
         Raises:
-            FloatingPointError: if the loss is not finite.
+            TrainingDiverged: if the loss is not finite.
         """
         metrics = self.model.update(pairs)
         # Here and not in plan(): planning must not change what is learned or planned later.
@@ -344,6 +344,14 @@ class SequenceOptimizer:
         return {"model": self.model.state_dict(), "lattice": self._lattice}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned, in place."""
+        """Restore what :meth:`state_dict` returned, in place; ValueError for other shapes."""
+        lattice = state["lattice"]
+        if lattice is not None:
+            states, costs = lattice
+            n = len(states)
+            fits = states.shape == (n, self.state_dim) and costs.shape == (n, n) and n > 0
+            if not fits or not bool(torch.isfinite(states).all() and (costs >= 0.0).all()):
+                raise ValueError("the lattice is none of states and the costs between them")
+            lattice = states.float(), costs.float()
         self.model.load_state_dict(state["model"])
-        self._lattice = state["lattice"]
+        self._lattice = lattice

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.planning.sequence.transition_energy import (
@@ -83,9 +84,13 @@ class Ring:
         return {"rows": self.rows[: self.size].clone(), "at": self.at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned, in place."""
-        self.size, self.at = len(state["rows"]), int(state["at"])
-        self.rows[: self.size] = state["rows"]
+        """Restore what :meth:`state_dict` returned, in place. Raises ValueError for other rows."""
+        rows, at = state["rows"], int(state["at"])
+        fits = rows.shape[1:] == self.rows.shape[1:] and len(rows) <= len(self.rows)
+        if not fits or not 0 <= at < len(self.rows) or not bool(torch.isfinite(rows).all()):
+            raise ValueError(f"rows {tuple(rows.shape)} are none of {tuple(self.rows.shape)}")
+        self.size, self.at = len(rows), at
+        self.rows[: self.size] = rows
 
 
 class TransitionModel:
@@ -114,7 +119,7 @@ class TransitionModel:
         self.energy.requires_grad_(False)
         self._flat = flat_parameters(self._trained)
         self._flat_average = flat_parameters(self.energy)
-        self._optimiser = FlatAdam(self._flat, lr=LEARNING_RATE)
+        self._optimiser = FlatAdam(self._flat, lr=LEARNING_RATE, name="transition energy")
         self._proposal = NegativeProposal()
         self.states = Ring(STATES_CAPACITY, (state_dim,))
         self.missed = Ring(MISSED_CAPACITY, (2, state_dim))
@@ -135,21 +140,21 @@ class TransitionModel:
         """One gradient step on transitions ``pairs`` (B, 2, D); returns ``energy/*`` metrics.
 
         Raises:
-            FloatingPointError: if the loss is not finite.
+            TrainingDiverged: if the loss is not finite.
         """
         if self.n_updates == 0:
             self.fit_normalisation(pairs)
         self.states.add(pairs[:, 1])
         loss, positive, metrics = self._loss(pairs)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss of the transition energy (objective={self.config.objective!r}) is "
-                f"{float(loss.detach())} at update {self.n_updates}; check the states for NaN "
-                "and for outliers"
+            raise TrainingDiverged(
+                "training diverged: the loss of the transition energy "
+                f"(objective={self.config.objective!r}) is {float(loss.detach())} at update "
+                f"{self.n_updates}; check the states for NaN and for outliers"
             )
         self._optimiser.zero_grad()
         loss.backward()
-        self._optimiser.step()
+        self._optimiser.step(loss)
         # Early on the average is over all updates: the initial weights are forgotten at once.
         decay = min(AVERAGE, self.n_updates / (self.n_updates + 10.0))
         polyak_(self._flat_average, self._flat, 1.0 - decay)
@@ -241,4 +246,9 @@ class TransitionModel:
         """Restore what :meth:`state_dict` returned, in place."""
         for name in ("_trained", "energy", "_optimiser", "states", "missed"):
             getattr(self, name).load_state_dict(state[name.lstrip("_")])
-        self.n_updates, self.typical, self.unlikely = state["counters"]
+        n_updates, typical, unlikely = state["counters"]
+        self.n_updates, self.typical, self.unlikely = (
+            int(n_updates),
+            float(typical),
+            float(unlikely),
+        )
