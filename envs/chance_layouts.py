@@ -1,0 +1,60 @@
+"""Named layouts with one-way doors, slippery ground and teleporters."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+CHANCE_LAYOUTS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # Four rooms in a ring that is walked one way round: what is next door may be three rooms
+        # away.
+        "one_way": (
+            "......#......",
+            "......#......",
+            "......>......",
+            "......#......",
+            "......#......",
+            "......#......",
+            "##^#######v##",
+            "......#......",
+            "......#......",
+            "......#......",
+            "......<......",
+            "......#......",
+            "......#......",
+        ),
+        # Ice between two banks, a dry way round: with slip=0.7 the ice takes three times as long.
+        "ice": (
+            ".............",
+            ".............",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            "..~~~~~~~~~..",
+            ".............",
+            ".............",
+        ),
+        # A long way on foot, or a teleporter: A is worth the risk now and then, B hardly ever.
+        "teleport": (
+            "a............",
+            "............b",
+            "###########..",
+            "A............",
+            ".............",
+            "b............",
+            "..###########",
+            "............a",
+            "......B......",
+            ".b...........",
+            "###########..",
+            "............a",
+            "B............",
+        ),
+    }
+)
+"""The layouts by name, as rows of text; ``slip`` is an argument of the environment."""
