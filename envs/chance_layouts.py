@@ -39,8 +39,25 @@ CHANCE_LAYOUTS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             ".............",
             ".............",
         ),
+        # Two rooms that teleporters alone join. A is near and mostly leads nowhere, B is worth the
+        # way; on the other side D and C.
+        "islands": (
+            "a....a#......",
+            "......#......",
+            "......#....d.",
+            "...A..#......",
+            "......#......",
+            "a.....#......",
+            "......#..D...",
+            "......#......",
+            "...b..#......",
+            "......#.d....",
+            "a....a#.a....",
+            "......#.....b",
+            "Bd..c.#....C.",
+        ),
         # A long way on foot, or a teleporter: A is worth the risk now and then, B hardly ever.
-        "teleport": (
+        "shortcut": (
             "a............",
             "............b",
             "###########..",

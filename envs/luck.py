@@ -85,4 +85,3 @@ class Luck:
             exits = self._exits[int(entrance[index])]
             position[index] = exits[int(random(index).integers(len(exits)))]
             velocity[index] = 0.0
-

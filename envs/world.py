@@ -90,10 +90,12 @@ class PointMassWorld:
 
         The ``time_limit`` argument; else 100 on the open plane and elsewhere about 2.5 times the
         steps that the layout's longest shortest path takes at top speed, in multiples of 50; where
-        actions slip, as many times more as slipping slows down.
+        actions slip, as many times more as slipping slows down, and with teleporters three times
+        as many.
         """
         if self._time_limit is None:
             steps = 2.5 * self.layout.diameter / float(MAX_SPEED) / (1.0 - self.luck.slip)
+            steps *= 3 if self.layout.tiles.has_teleporters else 1
             self._time_limit = max(OPEN_TIME_LIMIT, 50 * math.ceil(steps / 50))
         return self._time_limit
 

@@ -29,7 +29,11 @@ class ReferencePolicy:
     """
 
     def __init__(self, layout: Layout, slip: float = 0.0) -> None:
-        self.expected, self.luck, self.layout = ExpectedSteps(layout, slip), Luck(layout, slip), layout
+        self.expected, self.luck, self.layout = (
+            ExpectedSteps(layout, slip),
+            Luck(layout, slip),
+            layout,
+        )
         angle = 2.0 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
         directions = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         full = directions / np.abs(directions).max(axis=1, keepdims=True)

@@ -1,4 +1,7 @@
-"""How far a subgoal may be: estimated from the subgoals that were reached and missed."""
+"""What became of tries: how far a subgoal may be, and whether the fewest steps are to be expected.
+
+A *try* is an edge that was chased until its subgoal was reached or missed.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ LOGIT = np.log(RELIABLE / (1.0 - RELIABLE))
 # did in five mazes (4 to 7). Precisions of both: without them, many near subgoals that were reached
 # would say that far ones are.
 SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
+# The prior of the expected share: none, give or take this much. Tries differ by chance by so many
+# steps at least. So many standard deviations below its mean, the share is believed.
+SPREAD, LEAST_NOISE, CAUTION = 0.5, 2.0, 2.0
+# Shares below this are none: worlds without luck are to be as if nobody had asked.
+NOTICED = 0.2
 
 
 class EdgeCutoff:
@@ -28,27 +36,50 @@ class EdgeCutoff:
     Maximum a posteriori logistic regression of the outcome on the logarithm of the predicted steps
     over the configured ones (Bishop 2006, section 4.3), on the last 1000 outcomes.
 
+    The same tries tell what the fewest steps of experience are worth. Where the low level predicts
+    more, it may be wrong or luck may have been at work; what tries then took, those that missed
+    included, decides (Bayesian linear regression, Bishop 2006, section 3.3).
+
     Args:
         safe_edge: predicted steps that count as safe before there are outcomes.
 
     Attributes:
         safe_edge: those that count as safe since the last :meth:`refit`.
+        expected_share: how much of the steps that are predicted beyond the fewest tries have taken,
+            0 to 1; since the last :meth:`refit`.
     """
 
     def __init__(self, safe_edge: float) -> None:
         self.safe_edge = self._configured = safe_edge
         self._prior = np.array([LOGIT, SLOPE])
-        self._outcomes = np.zeros((0, 2), np.float32)
+        self.expected_share = 0.0
+        self._outcomes = np.zeros((0, 5), np.float32)
 
-    def add(self, predicted: float, reached: bool) -> None:
-        """A subgoal was chased that should have taken ``predicted`` steps."""
-        outcome = np.array([[predicted, reached]], np.float32)
+    def add(
+        self,
+        predicted: float,
+        reached: bool,
+        *,
+        fewest: float = 0.0,
+        expected: float = 0.0,
+        spent: float = 0.0,
+    ) -> None:
+        """A subgoal was chased that should have taken ``predicted`` steps.
+
+        Args:
+            predicted: steps that the graph counted with.
+            reached: whether it was reached; else it was missed.
+            fewest, expected: steps as the fastest trajectories and as the low level predicted them;
+                equal where they do not differ.
+            spent: steps that the try took.
+        """
+        outcome = np.array([[predicted, reached, fewest, expected, spent]], np.float32)
         self._outcomes = np.concatenate([self._outcomes, outcome])[-REMEMBERED:]
 
     @property
     def outcomes(self) -> FloatArray:
         """(n, 2) the remembered ones: predicted steps, and 1 where the subgoal was reached."""
-        return self._outcomes
+        return self._outcomes[:, :2]
 
     def refit(self, low: float, high: float) -> None:
         """Set ``safe_edge`` to the steps up to which 95% are reached, within [low, high]."""
@@ -60,6 +91,20 @@ class EdgeCutoff:
             beyond = np.inf if height > LOGIT else -np.inf
         low, high = np.log(low / self._configured), np.log(high / self._configured)
         self.safe_edge = float(self._configured * np.exp(np.clip(beyond, low, high)))
+        self.expected_share = self._fit_share()
+
+    def _fit_share(self) -> float:
+        """The lower end of the share of ``expected - fewest`` that tries spent beyond ``fewest``."""
+        fewest, expected, spent = self._outcomes[:, 2:].astype(np.float64).T
+        gap, more = expected - fewest, spent - fewest
+        told = gap > 0.0
+        gap, more = gap[told], more[told]
+        if not gap.size:
+            return 0.0
+        noise = max(float(np.mean((more - gap * (gap @ more) / (gap @ gap)) ** 2)), LEAST_NOISE**2)
+        precision = 1.0 / SPREAD**2 + gap @ gap / noise
+        share = gap @ more / noise / precision - CAUTION / np.sqrt(precision)
+        return float(min(share, 1.0)) if share > NOTICED else 0.0
 
     def _inputs(self, predicted: NDArray[np.floating]) -> NDArray[np.float64]:
         x = np.log(np.maximum(predicted, 1.0) / self._configured)
@@ -67,7 +112,7 @@ class EdgeCutoff:
 
     def _fit(self) -> NDArray[np.float64]:
         """The most likely height at the configured steps, and slope."""
-        predicted, reached = self._outcomes.astype(np.float64).T
+        predicted, reached = self.outcomes.astype(np.float64).T
         inputs = self._inputs(predicted)
 
         def loss(b: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -80,8 +125,17 @@ class EdgeCutoff:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores the outcomes from."""
-        return {"outcomes": self._outcomes, "safe_edge": np.array(self.safe_edge)}
+        return {
+            "outcomes": self._outcomes,
+            "safe_edge": np.array(self.safe_edge),
+            "expected_share": np.array(self.expected_share),
+        }
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self._outcomes, self.safe_edge = arrays["outcomes"], float(arrays["safe_edge"])
+        self.safe_edge = float(arrays["safe_edge"])
+        outcomes = arrays["outcomes"]
+        # Older files tell what became of tries, not what they took.
+        nothing = np.zeros((len(outcomes), 5 - outcomes.shape[1]), np.float32)
+        self._outcomes = np.concatenate([outcomes, nothing], axis=1)
+        self.expected_share = float(arrays.get("expected_share", 0.0))

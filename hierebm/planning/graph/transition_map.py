@@ -17,6 +17,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra
 from scipy.spatial import cKDTree
 
+from hierebm.planning.graph.gates import Gates, jumps_within
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, IntArray
 
@@ -50,6 +51,9 @@ class TransitionMap:
         # What was joined at the last search, and the fewest steps between any two of those.
         self._searched: tuple[int, IntArray, FloatArray] = (0, self._pairs, self._steps)
         self._between = np.zeros((0, 0), np.float32)
+        self.gates = Gates(step_scale, SPACING * step_scale)
+        # How much of what is predicted beyond the fewest steps tries have confirmed, 0 to 1.
+        self.expected_share = 0.0
 
     def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
         """Learn from the trajectories that begin at these rows of the replay.
@@ -67,9 +71,12 @@ class TransitionMap:
         counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
         self.visits += np.bincount(counted, minlength=len(self.visits))
         left = replay.steps_left(rows)
+        # Where a jump leads may be luck: that is for the gates to say.
+        jumps = jumps_within(replay, rows, max(STRIDES), self.step_scale)
+        self.gates.add(replay, rows if n_new is None else rows[len(rows) - min(n_new, len(rows)) :])
         pairs, steps = [self._pairs], [self._steps]
         for stride in STRIDES:
-            usable = left >= stride
+            usable = (left >= stride) & ~jumps[:, :stride].any(1)
             later = replay.later(rows[usable], np.full(int(usable.sum()), stride))
             target = self._nearest(self._scale(replay.achieved_goal[later]))
             pairs.append(np.stack([origin[usable], target], 1))
@@ -86,6 +93,7 @@ class TransitionMap:
             self._searched_tree = cKDTree(self.landmarks[:n])
             self._graph = _joined(*self._searched)
             self._between = dijkstra(self._graph, limit=self.limit).astype(np.float32)
+            self.gates.settle(self._graph, self.landmarks[:n])
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
@@ -112,14 +120,26 @@ class TransitionMap:
             predicted: (n,) steps from source to target.
 
         Returns:
-            (n,) steps, fewer than predicted where trajectories were faster, more where even the
-            fastest took longer (by more than rounding to landmarks at both ends explains), and
-            (n,) whether experience verifies the edge.
+            (n,) steps, fewer than predicted where trajectories were faster and tries have shown that
+            this counts, more where even the fastest took longer (by more than rounding to landmarks
+            at both ends explains), and (n,) whether experience verifies the edge.
         """
         known = self.steps(source, target)
         is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
         least = np.where(is_verified, known - 2.0 * SPACING, 0.0)
-        return np.clip(predicted, least, known + SPACING).astype(np.float32), is_verified
+        return self._at_most(np.maximum(predicted, least), known), is_verified
+
+    def _at_most(self, predicted: FloatArray, known: FloatArray) -> FloatArray:
+        """(n,) predicted steps, no more than (n,) fewest ones make likely."""
+        most = np.minimum(predicted, known + SPACING)
+        if self.expected_share:
+            most = most + self.expected_share * (predicted - most)
+        return most.astype(np.float32)
+
+    def fewest(self, source: FloatArray, target: FloatArray, predicted: FloatArray) -> FloatArray:
+        """(n,) predicted steps, as the fastest trajectories would correct them if luck never
+        mattered; arguments as in :meth:`verify`."""
+        return np.minimum(predicted, self.steps(source, target) + SPACING)
 
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that
