@@ -1,4 +1,4 @@
-"""The fewest expected steps to a goal, for a planner that knows all chances: a reference to measure by.
+"""The expected steps to a goal of a planner that knows all chances: a reference to measure by.
 
 Stochastic shortest paths by value iteration (Bertsekas & Tsitsiklis 1991, "An analysis of
 stochastic shortest path problems") over a grid of positions. The point has no inertia there: it

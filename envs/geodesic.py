@@ -196,11 +196,12 @@ class VisibilityGraph:
         first_leg = _min_plus(self._to_corners(points), self._corner_distance)
         table = _min_plus(first_leg, self._from_corners(points).T)
         i, j = np.triu_indices(count, 1)
-        for i, j in [(i, j), (j, i)] if self._faces else [(i, j)]:
-            free = self.segment_is_free(points[i], points[j])
-            table[i[free], j[free]] = _length(points[i[free]] - points[j[free]])
+        for a, b in [(i, j), (j, i)] if self._faces else [(i, j)]:
+            free = self.segment_is_free(points[a], points[b])
+            straight = a[free], b[free]
+            table[straight] = _length(points[straight[0]] - points[straight[1]])
             if not self._faces:
-                table[j[free], i[free]] = table[i[free], j[free]]
+                table[straight[::-1]] = table[straight]
         np.fill_diagonal(table, 0.0)
         return table
 

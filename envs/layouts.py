@@ -2,8 +2,9 @@
 
 The first row of text is the top of the picture. Each character is a square cell of side
 ``CELL * scale``; ``#`` is wall, ``.`` or a space is free, and there are a few tiles more (see
-``tiles``). The world is centred on the origin and its outer edge is a wall. Free space may fall into several parts that no path joins; distances
-between them are infinite, and tasks drawn at random stay within one part.
+``tiles``). The world is centred on the origin and its outer edge is a wall. Free space may fall
+into several parts that no path joins; distances between them are infinite, and goals that are
+drawn at random can be reached.
 """
 
 from __future__ import annotations
@@ -273,8 +274,8 @@ class Layout:
         return np.asarray(self.padded_walls[y, x])
 
     def segment_is_free(self, a: npt.ArrayLike, b: npt.ArrayLike) -> BoolArray:
-        """Whether the straight segments a -> b, (..., 2) each, cross no wall, no one-way door against
-        its arrow, and no entrance of a teleporter: (...) bool."""
+        """Whether the straight segments a -> b, (..., 2) each, cross no wall, no entrance of a
+        teleporter, and no one-way door against its arrow: (...) bool."""
         a, b = _paired(a, b)
         shape = a.shape[:-1]
         a, b = a.reshape(-1, 2), b.reshape(-1, 2)

@@ -39,8 +39,8 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
 
     Args:
         layout: "open" (the plane [-2, 2]^2), "u", "four_rooms", "spiral", "serpentine", "large",
-            "one_way", "ice", "islands", "shortcut", or rows of text, top row first ("#" wall, "." or " " free,
-            cells of side 0.5; one-way doors, slippery ground and teleporters: ``envs/tiles.py``).
+            "one_way", "ice", "islands", "shortcut", or rows of text, top row first ("#" wall, "."
+            or " " free, cells of side 0.5; doors, slippery ground, teleporters: ``envs/tiles.py``).
         scale: enlarges the layout (int >= 1) at the same step size and success radius.
         slip: probability, from 0 to below 1, that the action of a step is replaced by a uniformly
             random one: on the slippery ground of the layout, everywhere where it has none.

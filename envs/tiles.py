@@ -1,4 +1,4 @@
-"""Tiles that make a world directed or leave it to chance: one-way doors, slippery ground, teleporters.
+"""Tiles that make a world directed or leave it to chance: doors, slippery ground, teleporters.
 
 Characters of a layout besides wall and free ground:
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.planning.context import PlanningContext
-from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.gates import TRY, Gate, Gates, far_steps
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.graph.stitching import stitched_between
 from hierebm.planning.graph.subgoal_graph import ALIKE, SubgoalGraph
-from hierebm.planning.planner import Log, Planner, PlanState
+from hierebm.planning.graph_plan import GraphPlan
+from hierebm.planning.planner import Log, Planner
 from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler
 from hierebm.planning.samplers.training_data import TrainingData, newest_triplets
 from hierebm.replay import BetweenTriplets, EpisodeReplay
-from hierebm.settings import setting
 from hierebm.types import FloatArray
 
 Self = TypeVar("Self", bound="GraphPlanner")
@@ -31,62 +29,6 @@ Self = TypeVar("Self", bound="GraphPlanner")
 RANDOM_WALK_STEPS = 48
 # Stitched triplets that are kept; the newest replace the oldest.
 STITCHED_TRIPLETS = 120_000
-
-
-@dataclass
-class PlannerConfig(GraphConfig):
-    """Planning and exploration."""
-
-    n_subgoals: int = setting(64, "Subgoal candidates (nodes of the graph) in a query.", low=1)
-    redraws: int = setting(
-        2,
-        "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
-        low=0,
-    )
-    calibrate_cutoff: bool = setting(
-        True,
-        "Let safe_edge grow to the predicted steps up to which 95% of the subgoals were reached "
-        "while learning. Off: it stays as it was set.",
-    )
-    smooth_path: bool = setting(
-        True, "Move the nodes of a path to stored states over which the path costs less."
-    )
-    explore_share: float = setting(
-        0.75,
-        "While learning, where no verified path to the goal is known: share of times that the low "
-        "level explores the frontier instead of trying an unverified path.",
-        low=0,
-        high=1,
-    )
-
-
-@dataclass
-class GraphPlan(PlanState):
-    """A path through a subgoal graph."""
-
-    graph: SubgoalGraph = field(kw_only=True)
-    path: list[int] = field(default_factory=list, init=False)
-    """Nodes still to visit, the current subgoal first; empty when no path was found. Where the last
-    one is not the goal, the rest of the way is planned from there."""
-    way: list[tuple[FloatArray, float]] = field(default_factory=list, init=False)
-    """While exploring: the subgoals after this one, and the steps to each."""
-    exploring: bool = field(default=False, init=False)
-    """The subgoal is on the frontier, not on any way to the goal."""
-    gate: Gate | None = None
-    """The gate that the graph leads to, instead of the goal."""
-    jumping: bool = field(default=False, init=False)
-    """The agent is at the gate and tries to jump."""
-    last: FloatArray = field(kw_only=True)
-    """(goal_dim,) the achieved goal one environment step ago."""
-
-    told: tuple[float, float] = field(default=(0.0, 0.0), init=False)
-    """Steps to the current subgoal, as the fastest trajectories and as the low level predict."""
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether there is a path and experience verifies every edge of it."""
-        nodes = [0, *self.path]
-        return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
 
 
 class GraphPlanner(Planner):
@@ -310,6 +252,18 @@ class GraphPlanner(Planner):
             plan.graph.block(achieved_goal, plan.subgoal)
             return self.replan(plan, observation, achieved_goal)
         return plan
+
+    def move_goal(self, plan: GraphPlan, goal: FloatArray) -> bool:
+        """See :class:`Planner`: a plan serves while the goal it was made for would count as this
+        one, so that a goal that moves slowly does not cost a plan at every step."""
+        if not self._is_reached(plan.planned_for, goal):
+            return False
+        if np.array_equal(plan.subgoal, plan.goal):
+            plan.subgoal = goal
+        plan.goal = goal
+        if plan.gate is None:
+            plan.graph.move_goal(goal)
+        return True
 
     def _walk(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
         """Go on with the novelty walk; without a transition map, the walk is a random one."""

@@ -94,7 +94,7 @@ class EdgeCutoff:
         self.expected_share = self._fit_share()
 
     def _fit_share(self) -> float:
-        """The lower end of the share of ``expected - fewest`` that tries spent beyond ``fewest``."""
+        """What share of ``expected - fewest`` tries spent beyond ``fewest``, with caution."""
         fewest, expected, spent = self._outcomes[:, 2:].astype(np.float64).T
         gap, more = expected - fewest, spent - fewest
         told = gap > 0.0

@@ -48,12 +48,13 @@ def jumps_within(replay: EpisodeReplay, rows: IntArray, n: int, scale: FloatArra
     """(n_rows, n) whether each of the n steps from these rows on is a jump; not so beyond the end
     of an episode."""
     left = replay.steps_left(rows)
-    ahead = np.minimum(np.arange(n + 2), left[:, None])
+    # From the state before each row on, where there is one.
+    has_earlier = replay.steps_left(replay.later(rows, -1)) == left + 1
+    ahead = np.clip(np.arange(-1, n + 2), np.where(has_earlier, -1, 0)[:, None], left[:, None])
     points = replay.achieved_goal[replay.later(rows[:, None], ahead)]
     moved = np.diff(points, axis=1) / scale
     length = np.abs(moved).max(-1)
-    before = np.concatenate([np.zeros((len(rows), 1)), length[:, :-1]], axis=1)[:, :n]
-    return far_steps(moved[:, :n], np.maximum(before, length[:, 1 : n + 1]))
+    return far_steps(moved[:, 1:-1], np.maximum(length[:, :-2], length[:, 2:]))
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,11 @@ class Gates:
         if not len(jumped):
             return
         earlier = replay.later(jumped, -1)
-        same = replay.steps_left(earlier) == replay.steps_left(jumped) + 1
+        moving = replay.steps_left(earlier) == replay.steps_left(jumped) + 1
         before = replay.achieved_goal[jumped]
-        momentum = np.where(same[:, None], before - replay.achieved_goal[earlier], 0.0)
-        slow = ~far_steps(momentum / self.step_scale, np.zeros(len(jumped)))
-        momentum = np.where(slow[:, None], momentum, 0.0)
+        momentum = np.where(moving[:, None], before - replay.achieved_goal[earlier], 0.0)
         exits = replay.achieved_goal[replay.later(jumped, 1)]
-        jump = np.abs((exits - before) / self.step_scale).max(-1)
-        is_jump = jump > JUMP * np.abs(momentum / self.step_scale).max(-1)
-        new = np.stack([before, before + momentum, exits], axis=1)[is_jump].astype(np.float32)
+        new = np.stack([before, before + momentum, exits], axis=1).astype(np.float32)
         self._jumps = np.concatenate([self._jumps, new])[-REMEMBERED:]
 
     def add_try(self, point: FloatArray, jumped: bool) -> None:
@@ -164,8 +161,8 @@ class Gates:
     def route(
         self, start: FloatArray, goal: FloatArray, avoided: FloatArray, margin: FloatArray
     ) -> Gate | None:
-        """The gate that the best way from (goal_dim,) to (goal_dim,) leads to first; None where that
-        is a way without gates, or nothing is known of the goal.
+        """The gate that the best way from (goal_dim,) to (goal_dim,) leads to first; None where the
+        best way has no gates, or nothing is known of the goal.
 
         Args:
             start, goal: the current state and the final goal.

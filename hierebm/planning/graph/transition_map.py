@@ -120,9 +120,10 @@ class TransitionMap:
             predicted: (n,) steps from source to target.
 
         Returns:
-            (n,) steps, fewer than predicted where trajectories were faster and tries have shown that
-            this counts, more where even the fastest took longer (by more than rounding to landmarks
-            at both ends explains), and (n,) whether experience verifies the edge.
+            (n,) steps, fewer than predicted where trajectories were faster (the less so, the more
+            tries have confirmed the predictions), more where even the fastest took longer (by more
+            than rounding to landmarks at both ends explains), and (n,) whether experience verifies
+            the edge.
         """
         known = self.steps(source, target)
         is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
