@@ -24,8 +24,9 @@ LOGIT = np.log(RELIABLE / (1.0 - RELIABLE))
 # would say that far ones are.
 SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
 # The prior of the expected share: none, give or take this much. Tries differ by chance by so many
-# steps at least. So many standard deviations below its mean, the share is believed.
-SPREAD, LEAST_NOISE, CAUTION = 0.5, 2.0, 2.0
+# steps, as if so many had shown it. So many standard deviations below its mean, the share is
+# believed.
+SPREAD, NOISE, SHOWN, CAUTION = 0.5, 4.0, 20.0, 2.0
 # Shares below this are none: worlds without luck are to be as if nobody had asked.
 NOTICED = 0.2
 
@@ -101,7 +102,8 @@ class EdgeCutoff:
         gap, more = gap[told], more[told]
         if not gap.size:
             return 0.0
-        noise = max(float(np.mean((more - gap * (gap @ more) / (gap @ gap)) ** 2)), LEAST_NOISE**2)
+        rest = more - gap * (gap @ more) / (gap @ gap)
+        noise = (rest @ rest + SHOWN * NOISE**2) / (len(rest) + SHOWN)
         precision = 1.0 / SPREAD**2 + gap @ gap / noise
         share = gap @ more / noise / precision - CAUTION / np.sqrt(precision)
         return float(min(share, 1.0)) if share > NOTICED else 0.0
