@@ -227,8 +227,8 @@ def test_expected_steps_are_exact_where_they_can_be_worked_out() -> None:
     # each and the way of each to the entrance, and 1 or 0 steps from the exit.
     rooms = Layout(["a.A#a.."])
     gamble = ExpectedSteps(rooms)
-    to = gamble.to(rooms.low + [2.25, 0.25])
+    to = gamble.to(rooms.low + np.array([2.25, 0.25]))
     once = 0.5 / 0.2
-    assert gamble.at(to, [rooms.low + [0.25, 0.25]])[0] == pytest.approx(2 * (once + 2), abs=1.5)
+    assert gamble.at(to, [rooms.low + 0.25])[0] == pytest.approx(2 * (once + 2), abs=1.5)
     one_way = ExpectedSteps(Layout(["..>.."]))
     assert np.isinf(one_way.at(one_way.to([-1.0, 0.0]), [[1.0, 0.0]])[0])

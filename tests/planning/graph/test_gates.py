@@ -36,7 +36,7 @@ def line(
     put(there[::-1])
     for _ in range(jumps):
         exit_ = EXITS[rng.choice(3, p=chance)]
-        put(np.concatenate([there[5::-1], exit_[None], exit_ + [[0.2, 0.0]]]).astype(np.float32))
+        put(np.concatenate([there[5::-1], exit_[None], exit_[None] + STEP]).astype(np.float32))
     return replay
 
 

@@ -1,1 +1,0 @@
-"""Worlds where luck decides: the agents against a planner that knows the chances."""
