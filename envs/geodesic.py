@@ -150,13 +150,7 @@ class VisibilityGraph:
         boxes = np.tile(low, 2) + cell_size * rectangles + inward
         self._boxes: Float64Array = np.concatenate([boxes, plugs])
         one_way = np.zeros((0, 4), np.int64) if one_way is None else one_way
-        self._faces = [_OneWayFace(walls, low, cell_size, *face) for face in one_way.tolist()]
-        # Paths bend at the ends of faces, too; any direction may be taken there.
-        lower, across = one_way[:, :2], np.stack([one_way[:, 2] == 1, one_way[:, 2] == 0], 1)
-        ends = np.unique(np.concatenate([lower, lower + across]), axis=0)
-        is_corner = (ends[:, None] == corners[:, :2]).all(-1).any(1)
-        ends = ends[~is_corner]
-        corners = np.concatenate([corners, np.concatenate([ends, np.zeros_like(ends)], 1)])
+        self._faces = [_OneWayFace(low, cell_size, *face) for face in one_way.tolist()]
         self.corners: Float64Array = low + cell_size * corners[:, :2]
         self._corner_sign = corners[:, 2:].astype(np.float64)
         self._corner_distance = self._all_pairs()
@@ -231,41 +225,27 @@ class VisibilityGraph:
 
 
 class _OneWayFace:
-    """A face that stops segments of one direction.
+    """A face that stops segments of one direction; its ends are at walls or at other such faces.
 
     Args:
-        walls, low, cell_size: as in ``VisibilityGraph``.
+        low, cell_size: as in ``VisibilityGraph``.
         x, y, axis, sign: a row of ``Tiles.one_way_faces``.
     """
 
     def __init__(
-        self,
-        walls: BoolArray,
-        low: Float64Array,
-        cell_size: float,
-        x: int,
-        y: int,
-        axis: int,
-        sign: int,
+        self, low: Float64Array, cell_size: float, x: int, y: int, axis: int, sign: int
     ) -> None:
         self._axis, self._along, self._sign = axis, 1 - axis, sign
         self._at, begin = (low + cell_size * np.array([x, y]))[[axis, 1 - axis]]
-        padded = np.pad(walls, 1, constant_values=True)
-        # Cells at either side, before and after the face, as (y, x) of the padded walls.
-        before, after = np.array([y, x]), np.array([y, x + 2] if axis == 1 else [y + 2, x])
-        beside = np.array([1, 0] if axis == 1 else [0, 1])
-        # No gap where an end touches a wall; a path may go round an end in the open.
-        at_wall = [
-            bool(padded[tuple(cell)] or padded[tuple(cell + beside)]) for cell in (before, after)
-        ]
-        self._low = begin + (-TOUCH if at_wall[0] else TOUCH)
-        self._high = begin + cell_size + (TOUCH if at_wall[1] else -TOUCH)
+        # No gap at the ends.
+        self._low, self._high = begin - TOUCH, begin + cell_size + TOUCH
 
     def stops(self, a: Float64Array, b: Float64Array) -> BoolArray:
         """(B,) whether the segments a -> b, (B, 2) each, cross the face the wrong way."""
         before = self._sign * (self._at - a[:, self._axis])
         after = self._sign * (b[:, self._axis] - self._at)
-        crosses = (before >= 0.0) & (after > 0.0)
+        # To end on it is to cross it, too: a path might go on along the face of the wall beside.
+        crosses = (before >= 0.0) & (after >= 0.0) & (before + after > 0.0)
         share = before / np.where(crosses, before + after, 1.0)
         where = a[:, self._along] + share * (b[:, self._along] - a[:, self._along])
         return np.asarray(crosses & (where > self._low) & (where < self._high))

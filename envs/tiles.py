@@ -2,8 +2,8 @@
 
 Characters of a layout besides wall and free ground:
 
-* ``>``, ``<``, ``^``, ``v``: a one-way door. A step against the arrow is stopped at either face of
-  the cell that the arrow crosses, as by a wall; its other two faces are open.
+* ``>``, ``<``, ``^``, ``v``: a one-way door, between walls or doors with the same arrow. A step
+  against the arrow is stopped at either face of the cell that the arrow crosses, as by a wall.
 * ``~``: slippery ground, where the environment's ``slip`` acts.
 * ``A`` to ``H``: the entrance of a teleporter. A step that ends there goes on, at rest, to the
   middle of one of the cells with the same small letter, ``a`` to ``h``, each equally likely.
@@ -39,7 +39,8 @@ class Tiles:
             through its low and through its high face in (x, y).
 
     Raises:
-        ValueError: an entrance without exits, or exits without an entrance.
+        ValueError: an entrance without exits, exits without an entrance, or a door that is not
+            between walls or doors with the same arrow.
     """
 
     def __init__(self, rows: Sequence[str]) -> None:
@@ -62,10 +63,18 @@ class Tiles:
 
     def _close(self, cells: npt.NDArray[np.str_]) -> None:
         height, width = cells.shape
+        padded = np.pad(cells, 1, constant_values="#")
         # With a border, so that doors at the edge of the world need no special case.
         low, high = (np.zeros((height + 2, width + 2, 2), np.bool_) for _ in range(2))
         for arrow, (dx, dy) in ARROWS.items():
             for y, x in np.argwhere(cells == arrow) + 1:
+                beside = {padded[y + dx, x + dy], padded[y - dx, x - dy]}
+                if beside - {"#", arrow}:
+                    raise ValueError(
+                        f"layout has a one-way door {arrow!r} that can be walked round, in row "
+                        f"{height - y}, column {x - 1}: what is beside its arrow has to be wall or "
+                        "another such door."
+                    )
                 axis, back = (0 if dx else 1), (low if dx + dy > 0 else high)
                 # Out of the cell, and into it from the side that the arrow points to.
                 back[y, x, axis] = back[y + dy, x + dx, axis] = True

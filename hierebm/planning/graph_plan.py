@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.gates import Gate
 from hierebm.planning.graph.subgoal_graph import SubgoalGraph
@@ -58,6 +60,8 @@ class GraphPlan(PlanState):
     last: FloatArray = field(kw_only=True)
     """(goal_dim,) the achieved goal one environment step ago."""
 
+    moved: FloatArray = field(default_factory=lambda: np.zeros(1, np.float32), init=False)
+    """(1,) full-speed steps that the achieved goal moved in the last environment step."""
     told: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     """Steps to the current subgoal, as the fastest trajectories and as the low level predict."""
 

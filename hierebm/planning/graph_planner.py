@@ -215,7 +215,8 @@ class GraphPlanner(Planner):
         gates, last, plan.last = self._gates, plan.last, achieved_goal
         if gates is not None:
             moved = (achieved_goal - last) / self.context.step_scale
-            if far_steps(moved, np.zeros(())):
+            before, plan.moved = plan.moved, np.abs(moved).max(keepdims=True)
+            if far_steps(moved[None], before)[0]:
                 if plan.jumping and plan.learning:
                     gates.add_try(last, jumped=True)
                 return self.replan(plan, observation, achieved_goal)

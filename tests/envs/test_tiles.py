@@ -30,7 +30,20 @@ def worlds(draw: st.DrawFn) -> Layout:
         st.lists(st.sampled_from("...#<>^v"), min_size=width * height, max_size=width * height)
     )
     cells[draw(st.integers(0, len(cells) - 1))] = "."
-    return Layout(["".join(cells[y * width : (y + 1) * width]) for y in range(height)])
+    grid = np.pad(np.array(cells).reshape(height, width), 1, constant_values="#")
+    for y, x in np.argwhere(np.isin(grid, list(ARROWS))):
+        dx, dy = ARROWS[grid[y, x]]
+        # Doors are between walls: where one is not, there are walls now or free ground.
+        beside = [(y + dx, x + dy), (y - dx, x - dy)]
+        if draw(st.booleans()) or any(grid[at] in ARROWS for at in beside):
+            grid[y, x] = "."
+        else:
+            for at in beside:
+                grid[at] = "#"
+    grid = grid[1:-1, 1:-1]
+    if (grid == "#").all():
+        grid[0, 0] = "."
+    return Layout(["".join(row) for row in grid])
 
 
 def is_against(layout: Layout, before: np.ndarray, after: np.ndarray) -> bool:
@@ -72,15 +85,29 @@ def test_a_door_is_passed_along_its_arrow_alone(arrow: str, passes: bool) -> Non
     assert (there, back)[:: 1 if passes else -1] == (2.0, np.inf)
 
 
+@settings(max_examples=40, deadline=None)
+@given(layout=worlds(), seed=st.integers(0, 2**32 - 1))
+def test_doors_only_lengthen_shortest_paths(layout: Layout, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cell = rng.integers(len(layout.free_cells), size=(3, 30))
+    a, b, c = layout.free_cell_low[cell] + layout.cell_size * rng.uniform(0.05, 0.95, (3, 30, 2))
+    distance = layout.shortest_path_distance
+    assert (distance(a, c) <= distance(a, b) + distance(b, c) + 1e-6).all()
+    open_doors = Layout(["".join("." if x in ARROWS else x for x in row) for row in layout.rows])
+    assert (distance(a, b) >= open_doors.shortest_path_distance(a, b) - 1e-9).all()
+    number = {tuple(x): index for index, x in enumerate(layout.free_cells.tolist())}
+    at = [[number[tuple(x)] for x in layout.cell_of(points).tolist()] for points in (a, b)]
+    assert (np.isfinite(distance(a, b)) == layout.reaches[at[0], at[1]]).all()
+
+
 def test_paths_and_tasks_go_the_long_way_round_where_a_door_is_shut() -> None:
     layout = Layout(CHANCE_LAYOUTS["one_way"])
     left, right = [-1.0, 2.0], [1.0, 2.0]
     assert layout.shortest_path_distance(left, right) == pytest.approx(2.0, abs=0.05)
     assert layout.shortest_path_distance(right, left) > 6.0
-    # An open path may go round the end of a face.
-    open_door = Layout(["...", ".>.", "..."])
-    back = open_door.shortest_path_distance([0.5, 0.0], [-0.5, 0.0])
-    assert 2 * np.hypot(0.25, 0.25) + 0.5 == pytest.approx(back)
+    wide = Layout(["^^", "..", "vv"])
+    assert np.isinf(wide.shortest_path_distance([0.0, 0.5], [0.0, 0.0]))
+    assert wide.shortest_path_distance([0.0, 0.0], [0.0, 0.5]) == pytest.approx(0.5)
     dead_end = Layout(["..>.."])
     env = PointMassGoalEnv(dead_end)
     for seed in range(40):
@@ -153,6 +180,7 @@ def test_a_slip_that_is_no_probability_is_refused(slip: Any) -> None:
         (["A.."], "teleporter 'A' without 'a'"),
         (["..b"], "teleporter 'b' without 'B'"),
         ([".x."], "'~' for slippery ground"),
+        (["...", ".>.", "..."], "door '>' that can be walked round, in row 1, column 1"),
         (["#A", "#A"], "every character is a wall or an entrance"),
     ],
 )
