@@ -27,7 +27,7 @@ SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
 # steps, as if so many had shown it. So many standard deviations below its mean, the share is
 # believed.
 SPREAD, NOISE, SHOWN, CAUTION = 0.5, 4.0, 20.0, 2.0
-# The tries that the share is told by: a low level that has learned little is wrong without luck, too.
+# The tries that tell the share: a low level that has learned little is wrong without luck, too.
 RECENT = 150
 # Shares below this are none: worlds without luck are to be as if nobody had asked.
 NOTICED = 0.2
