@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hierebm.control.ddpg import DDPGConfig
-from hierebm.planning.graph_planner import PlannerConfig
+from hierebm.planning.graph_plan import PlannerConfig
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.settings import overridden, setting

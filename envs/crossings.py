@@ -36,7 +36,7 @@ class Crossings:
         self._low, self._cell_size = low[:, None], np.array(cell_size)
         self._none, self._stop_bits = np.array(0), np.array(3)
         width = walls.shape[1]
-        landings = _landings(walls)
+        landings = _landings(walls.shape, beside)
         # A row of the table as a sum over (x, y) of the old and of the new cell: new - old + 1 is
         # one of three columns on either axis.
         of_cell = landings[0].size * np.array([1.0, width])
@@ -87,25 +87,27 @@ class Crossings:
         return first
 
 
-def _landings(walls: BoolArray) -> IntArray:
+def _landings(shape: tuple[int, ...], beside: tuple[BoolArray, BoolArray]) -> IntArray:
     """(cells, y move + 1, x move + 1, x first): 4 * final cell + (x stopped) + 2 * (y stopped).
 
     Its complement (a negative number) without "x first" where the order matters: at few corners.
     """
-    height, width = walls.shape
+    height, width = shape
     cell = np.arange(height * width)[:, None, None, None]
     dy, dx, is_x_first = np.meshgrid([-1, 0, 1], [-1, 0, 1], [False, True], indexing="ij")
 
-    def wall(move_x: IntArray, move_y: IntArray) -> BoolArray:
+    def stopped(from_cell: IntArray, move: IntArray, axis: int) -> BoolArray:
         # Beyond the border is nowhere: any answer does for steps that start there.
-        return walls.ravel().take(cell + move_x + width * move_y, mode="clip")
+        low, high = (side[:, axis].take(from_cell, mode="clip") for side in beside)
+        return np.where(move < 0, low, high) & (move != 0)
 
-    beside, above, across = wall(dx, 0 * dy), wall(0 * dx, dy), wall(dx, dy)
     # The later crossing starts from wherever the earlier one ended: beyond it, or stopped before.
-    stop_x = np.where(is_x_first | above, beside, across) & (dx != 0)
-    stop_y = np.where(is_x_first & ~beside, across, above) & (dy != 0)
+    x_now, y_now = stopped(cell, dx, 0), stopped(cell, dy, 1)
+    x_later, y_later = stopped(cell + width * dy, dx, 0), stopped(cell + dx, dy, 1)
+    stop_x = np.where(is_x_first | y_now, x_now, x_later)
+    stop_y = np.where(is_x_first & ~x_now, y_later, y_now)
     final = cell + np.where(stop_x, 0, dx) + width * np.where(stop_y, 0, dy)
-    landings = 4 * np.clip(final, 0, walls.size - 1) + stop_x + 2 * stop_y
+    landings = 4 * np.clip(final, 0, height * width - 1) + stop_x + 2 * stop_y
     y_first, x_first = landings[..., 0], landings[..., 1]
     landings[..., 0] = np.where(y_first == x_first, y_first, ~y_first)
     return landings

@@ -1,5 +1,7 @@
 """Exact shortest paths among axis-aligned walls, by a visibility graph over wall corners.
 
+One-way faces are walls to segments that cross them the wrong way; the graph is directed then.
+
 A shortest path in a polygonal world is a chain of straight pieces that bends only at convex wall
 corners (Lozano-Perez & Wesley, 1979). The corner-to-corner distances are computed once; a query
 then only needs to know which corners its two ends see, which is one vectorised line-of-sight test.
@@ -131,15 +133,24 @@ class VisibilityGraph:
         walls: (H, W) bool, row 0 at the lowest y.
         low: (2,) world coordinates of the grid's lower left corner.
         cell_size: side of a cell in world units.
+        one_way: (F, 4) ``Tiles.one_way_faces``.
     """
 
-    def __init__(self, walls: BoolArray, low: Float64Array, cell_size: float) -> None:
+    def __init__(
+        self,
+        walls: BoolArray,
+        low: Float64Array,
+        cell_size: float,
+        one_way: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         rectangles = maximal_rectangles(walls)
         corners, pinches = convex_corners(walls)
-        self.rectangles: Float64Array = np.tile(low, 2) + cell_size * rectangles
         inward = np.array([TOUCH, TOUCH, -TOUCH, -TOUCH])
         plugs = np.tile(low + cell_size * pinches, (1, 2)) + np.array([-1, -1, 1, 1]) * 2 * TOUCH
-        self._boxes: Float64Array = np.concatenate([self.rectangles + inward, plugs])
+        boxes = np.tile(low, 2) + cell_size * rectangles + inward
+        self._boxes: Float64Array = np.concatenate([boxes, plugs])
+        one_way = np.zeros((0, 4), np.int64) if one_way is None else one_way
+        self._faces = [_OneWayFace(low, cell_size, *face) for face in one_way.tolist()]
         self.corners: Float64Array = low + cell_size * corners[:, :2]
         self._corner_sign = corners[:, 2:].astype(np.float64)
         self._corner_distance = self._all_pairs()
@@ -149,15 +160,22 @@ class VisibilityGraph:
         if count == 0:
             return np.zeros((0, 0))
         i, j = np.triu_indices(count, 1)
-        free = segments_free(self.corners[i], self.corners[j], self._boxes)
+        if self._faces:
+            i, j = np.concatenate([i, j]), np.concatenate([j, i])
+        free = self.segment_is_free(self.corners[i], self.corners[j])
         weights = np.full((count, count), np.inf)
         weights[i[free], j[free]] = _length(self.corners[i[free]] - self.corners[j[free]])
         graph = csgraph.csgraph_from_dense(weights, null_value=np.inf)
-        return np.asarray(csgraph.shortest_path(graph, method="D", directed=False))
+        directed = bool(self._faces)
+        return np.asarray(csgraph.shortest_path(graph, method="D", directed=directed))
 
     def segment_is_free(self, a: Float64Array, b: Float64Array) -> BoolArray:
-        """(B,) bool: whether the segments a -> b, both (B, 2), cross no wall."""
-        return segments_free(a, b, self._boxes)
+        """(B,) bool: whether the segments a -> b, both (B, 2), cross no wall and no one-way face in
+        the direction that it stops."""
+        free = segments_free(a, b, self._boxes)
+        for face in self._faces:
+            free &= ~face.stops(a, b)
+        return free
 
     def distance(self, a: Float64Array, b: Float64Array) -> Float64Array:
         """(B,) lengths of the shortest paths between free points (B, 2); inf where none is."""
@@ -169,13 +187,15 @@ class VisibilityGraph:
     def distance_table(self, points: Float64Array) -> Float64Array:
         """(N, N) shortest-path lengths between all pairs of free points (N, 2)."""
         count = len(points)
-        to_corner = self._to_corners(points)
-        first_leg = _min_plus(to_corner, self._corner_distance)
-        table = _min_plus(first_leg, to_corner.T)
+        first_leg = _min_plus(self._to_corners(points), self._corner_distance)
+        table = _min_plus(first_leg, self._from_corners(points).T)
         i, j = np.triu_indices(count, 1)
-        free = self.segment_is_free(points[i], points[j])
-        i, j = i[free], j[free]
-        table[i, j] = table[j, i] = _length(points[i] - points[j])
+        for a, b in [(i, j), (j, i)] if self._faces else [(i, j)]:
+            free = self.segment_is_free(points[a], points[b])
+            straight = a[free], b[free]
+            table[straight] = _length(points[straight[0]] - points[straight[1]])
+            if not self._faces:
+                table[straight[::-1]] = table[straight]
         np.fill_diagonal(table, 0.0)
         return table
 
@@ -183,20 +203,52 @@ class VisibilityGraph:
         if len(self.corners) == 0 or len(a) == 0:
             return np.full(len(a), np.inf)
         first_leg = _min_plus(self._to_corners(a), self._corner_distance)
-        return np.asarray((first_leg + self._to_corners(b)).min(axis=1))
+        return np.asarray((first_leg + self._from_corners(b)).min(axis=1))
 
-    def _to_corners(self, points: Float64Array) -> Float64Array:
+    def _from_corners(self, points: Float64Array) -> Float64Array:
+        """(B, C) straight distances from the corners, as ``_to_corners``."""
+        return self._to_corners(points, backwards=True) if self._faces else self._to_corners(points)
+
+    def _to_corners(self, points: Float64Array, backwards: bool = False) -> Float64Array:
         """(B, C) straight distances to the corners a path may bend at, inf for the others."""
         offset = points[:, None, :] - self.corners
         # A shortest path touches a corner from one of the two quadrants beside its wall: from the
         # opposite quadrant everything near the corner is in sight and no bend is needed.
         side = offset * self._corner_sign
         row, corner = np.nonzero(side[..., 0] * side[..., 1] <= TOUCH)
-        free = segments_free(points[row], self.corners[corner], self._boxes)
+        ends = points[row], self.corners[corner]
+        free = self.segment_is_free(*(ends[::-1] if backwards else ends))
         row, corner = row[free], corner[free]
         result = np.full(offset.shape[:2], np.inf)
         result[row, corner] = _length(offset[row, corner])
         return result
+
+
+class _OneWayFace:
+    """A face that stops segments of one direction; its ends are at walls or at other such faces.
+
+    Args:
+        low, cell_size: as in ``VisibilityGraph``.
+        x, y, axis, sign: a row of ``Tiles.one_way_faces``.
+    """
+
+    def __init__(
+        self, low: Float64Array, cell_size: float, x: int, y: int, axis: int, sign: int
+    ) -> None:
+        self._axis, self._along, self._sign = axis, 1 - axis, sign
+        self._at, begin = (low + cell_size * np.array([x, y]))[[axis, 1 - axis]]
+        # No gap at the ends.
+        self._low, self._high = begin - TOUCH, begin + cell_size + TOUCH
+
+    def stops(self, a: Float64Array, b: Float64Array) -> BoolArray:
+        """(B,) whether the segments a -> b, (B, 2) each, cross the face the wrong way."""
+        before = self._sign * (self._at - a[:, self._axis])
+        after = self._sign * (b[:, self._axis] - self._at)
+        # To end on it is to cross it, too: a path might go on along the face of the wall beside.
+        crosses = (before >= 0.0) & (after >= 0.0) & (before + after > 0.0)
+        share = before / np.where(crosses, before + after, 1.0)
+        where = a[:, self._along] + share * (b[:, self._along] - a[:, self._along])
+        return np.asarray(crosses & (where > self._low) & (where < self._high))
 
 
 def _length(offset: Float64Array) -> Float64Array:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hierebm.envs.rendering import Renderer
 
 
+_MOVES = np.ones(1, np.bool_)
+
+
 class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     """A point that accelerates and brakes, with a goal to reach.
 
@@ -31,10 +34,16 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
     of the shortest-path distance between the two in world units. What is left out is drawn at
     random: uniform over free space, or over all pairs in the range.
 
+    A world may leave things to chance: actions slip, and teleporters have several exits. All draws
+    come from ``np_random``.
+
     Args:
         layout: "open" (the plane [-2, 2]^2), "u", "four_rooms", "spiral", "serpentine", "large",
-            or rows of text, top row first ("#" wall, "." or " " free, cells of side 0.5).
+            "one_way", "ice", "islands", "shortcut", or rows of text, top row first ("#" wall, "."
+            or " " free, cells of side 0.5; doors, slippery ground, teleporters: ``envs/tiles.py``).
         scale: enlarges the layout (int >= 1) at the same step size and success radius.
+        slip: probability, from 0 to below 1, that the action of a step is replaced by a uniformly
+            random one: on the slippery ground of the layout, everywhere where it has none.
         reward_type: "sparse" or "dense".
         continuing_task: do not terminate at the goal.
         time_limit: steps until truncation; None: 100 on the open plane, more on mazes (see
@@ -57,6 +66,7 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
         layout: str | Sequence[str] | Layout = "open",
         *,
         scale: int = 1,
+        slip: float = 0.0,
         reward_type: str = "sparse",
         continuing_task: bool = False,
         time_limit: int | None = None,
@@ -72,6 +82,7 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
         self._build_world(
             layout=layout,
             scale=scale,
+            slip=slip,
             reward_type=reward_type,
             continuing_task=continuing_task,
             time_limit=time_limit,
@@ -117,9 +128,13 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
         if self._steps is None:
             raise gymnasium.error.ResetNeeded("call reset() before step().")
         actions = checked_actions(action, (2,))[None]
+        if self.luck.acts:
+            actions = self.luck.slipped(self._position, actions, self._random, _MOVES)
         self._position, self._velocity = advance(
             self._position, self._velocity, actions, self.layout
         )
+        if self.luck.acts:
+            self.luck.teleport(self._position, self._velocity, self._random, _MOVES)
         self._steps += 1
         rewards, reached = self._reward_and_reached(self._position, self._goal)
         success = bool(reached[0])
@@ -127,6 +142,9 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
         truncated = self._steps >= self.time_limit
         self._after_move()
         return self._observation(), float(rewards[0]), terminated, truncated, _info(success)
+
+    def _random(self, index: int) -> np.random.Generator:
+        return self.np_random
 
     def _observation(self) -> Observation:
         position = self._position[0]

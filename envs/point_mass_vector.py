@@ -35,7 +35,7 @@ class PointMassGoalVectorEnv(
 
     Args:
         num_envs: number of sub-environments.
-        layout, scale, reward_type, continuing_task, time_limit, start, goal, distance: as in
+        layout, scale, slip, reward_type, continuing_task, time_limit, start, goal, distance: as in
             ``PointMassGoalEnv``.
         max_episode_steps: what ``gymnasium.make_vec`` passes on. Like the wrapper that
             ``gymnasium.make`` adds, it can shorten an episode but not lengthen it (use
@@ -61,6 +61,7 @@ class PointMassGoalVectorEnv(
         layout: str | Sequence[str] | Layout = "open",
         *,
         scale: int = 1,
+        slip: float = 0.0,
         reward_type: str = "sparse",
         continuing_task: bool = False,
         time_limit: int | None = None,
@@ -85,6 +86,7 @@ class PointMassGoalVectorEnv(
         self._build_world(
             layout=layout,
             scale=scale,
+            slip=slip,
             reward_type=reward_type,
             continuing_task=continuing_task,
             time_limit=time_limit,
@@ -237,9 +239,15 @@ class PointMassGoalVectorEnv(
                 f"episodes {to_reset.tolist()} are over: reset them with "
                 "options={'reset_mask': mask}."
             )
+        # A step that only resets draws nothing.
+        moves = ~self._ended if self.luck.acts else self._everyone
+        if self.luck.acts:
+            actions = self.luck.slipped(self._position, actions, self._rng, moves)
         self._position, self._velocity = advance(
             self._position, self._velocity, actions, self.layout
         )
+        if self.luck.acts:
+            self.luck.teleport(self._position, self._velocity, self._rng, moves)
         self._steps += 1
         if to_reset is not None:
             self._begin(to_reset, [self._default_task] * len(to_reset))

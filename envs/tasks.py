@@ -50,7 +50,7 @@ class TaskSampler:
         # Lower left corners and side of where a point may be in each free cell.
         self._corners: list[Point] = [(x, y) for x, y in (layout.free_cell_low + _INSET).tolist()]
         self._side = layout.cell_size - 2 * _INSET
-        self._is_connected = int(layout.component.max()) == 0
+        self._is_connected = bool(layout.reaches.all())
         self._last_range: tuple[tuple[float, float], npt.NDArray[np.int64]] | None = None
 
     def task_range(
@@ -112,7 +112,8 @@ class TaskSampler:
         ]
 
     def sample(self, rng: np.random.Generator, wanted: TaskRange) -> Task:
-        """Draw one task; the goal is reachable and further from the start than SUCCESS_RADIUS.
+        """Draw one task; the goal is reachable with probability 1, slipping aside, and
+        further from the start than SUCCESS_RADIUS.
 
         Two ends that were both given are taken as they are.
 
@@ -156,11 +157,10 @@ class TaskSampler:
             return False
         if self._is_connected:
             return True
-        component = self.layout.component
-        return bool(component[self._cell_of(start)] == component[self._cell_of(goal)])
+        return bool(self.layout.reaches[self._cell_of(start), self._cell_of(goal)])
 
     def _cell_of(self, point: Point) -> int:
-        index = np.floor((np.asarray(point) - self.layout.low) / self.layout.cell_size)
+        index = self.layout.cell_of(point)
         return int(np.flatnonzero((self.layout.free_cells == index).all(axis=1))[0])
 
     def _point(self, value: Any, where: str) -> Point | None:
@@ -183,7 +183,14 @@ class TaskSampler:
                 f"{where} = ({x:g}, {y:g}) lies in a wall of layout {self.layout.name!r}: "
                 f"choose a point for which env.unwrapped.in_wall(point) is False."
             )
-        return _float32_point(*self.layout.inside_cell(inner, _INSET)[0].tolist())
+        inside = self.layout.inside_cell(inner, _INSET)
+        cell_x, cell_y = self.layout.cell_of(inside)[0]
+        if self.layout.tiles.entrance[cell_y, cell_x] >= 0:
+            raise ValueError(
+                f"{where} = ({x:g}, {y:g}) lies on the entrance of a teleporter in layout "
+                f"{self.layout.name!r}, where nothing stays: choose another point."
+            )
+        return _float32_point(*inside[0].tolist())
 
     def _sample_in_range(
         self,
@@ -214,7 +221,7 @@ class TaskSampler:
         raise ValueError(
             f"distance={distance} holds no task in {self.layout!r}{fixed}: shortest paths there "
             f"are longer than {SUCCESS_RADIUS} and at most about "
-            f"{self._longest(start or goal):.2f} world units."
+            f"{self._longest(start, goal):.2f} world units."
         )
 
     def _candidates(
@@ -231,7 +238,8 @@ class TaskSampler:
         slack = 0.5 * np.sqrt(2) * self.layout.cell_size
         fixed = start if start is not None else goal
         if fixed is not None:
-            lengths = self.layout.shortest_path_distance(centres, fixed)
+            ends = (fixed, centres) if start else (centres, fixed)
+            lengths = self.layout.shortest_path_distance(*ends)
             index = np.flatnonzero((lengths >= low - slack) & (lengths <= high + slack))
             return index + cells * self._cell_of(fixed) if start else index * cells
         if self._last_range is None or self._last_range[0] != distance:
@@ -249,12 +257,13 @@ class TaskSampler:
         # Rounded as the observation will be, so that the range holds for what the agent sees.
         return points.astype(np.float32).astype(np.float64)
 
-    def _longest(self, point: Point | None) -> float:
-        if point is None:
+    def _longest(self, start: Point | None, goal: Point | None) -> float:
+        if start is None and goal is None:
             return self.layout.diameter
         centres = self.layout.free_cell_low + 0.5 * self.layout.cell_size
-        lengths = self.layout.shortest_path_distance(centres, point)
-        return float(lengths[np.isfinite(lengths)].max())
+        ends = (start if start is not None else centres, goal if goal is not None else centres)
+        lengths = self.layout.shortest_path_distance(*ends)
+        return float(lengths[np.isfinite(lengths)].max(initial=0.0))
 
 
 def _float32_point(x: float, y: float) -> Point:

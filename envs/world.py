@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from hierebm.envs.dynamics import MAX_SPEED
 from hierebm.envs.layouts import Layout, get_layout
+from hierebm.envs.luck import Luck
 from hierebm.envs.tasks import SUCCESS_RADIUS, TaskRange, TaskSampler
 from hierebm.types import BoolArray, Float64Array
 
@@ -29,6 +30,7 @@ class PointMassWorld:
 
     Attributes:
         layout: the ``Layout``.
+        luck: the ``Luck``, what is left to chance.
         success_radius: a goal is reached within this distance (world units).
         subgoals: points (K, 2) that ``render`` draws as the current plan, or None. Set by whoever
             wants to see it; it changes nothing else.
@@ -42,6 +44,7 @@ class PointMassWorld:
         *,
         layout: str | Sequence[str] | Layout,
         scale: int,
+        slip: float,
         reward_type: str,
         continuing_task: bool,
         time_limit: int | None,
@@ -61,6 +64,7 @@ class PointMassWorld:
                 f"time_limit must be a positive int up to {MOST_STEPS} or None, got {time_limit!r}."
             )
         self.layout = get_layout(layout, scale)
+        self.luck = Luck(self.layout, slip)
         self.reward_type = reward_type
         self.continuing_task = bool(continuing_task)
         self._time_limit = None if time_limit is None else int(time_limit)
@@ -91,10 +95,13 @@ class PointMassWorld:
         """Steps until the environment truncates an episode.
 
         The ``time_limit`` argument; else 100 on the open plane and elsewhere about 2.5 times the
-        steps that the layout's longest shortest path takes at top speed, in multiples of 50.
+        steps that the layout's longest shortest path takes at top speed, in multiples of 50; where
+        actions slip, as many times more as slipping slows down, and with teleporters three times
+        as many.
         """
         if self._time_limit is None:
-            steps = 2.5 * self.layout.diameter / float(MAX_SPEED)
+            steps = 2.5 * self.layout.diameter / float(MAX_SPEED) / (1.0 - self.luck.slip)
+            steps *= 3 if self.layout.tiles.has_teleporters else 1
             self._time_limit = max(OPEN_TIME_LIMIT, 50 * math.ceil(steps / 50))
         return self._time_limit
 
@@ -138,7 +145,8 @@ class PointMassWorld:
     def shortest_path_distance(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
         """Length of the shortest path around the walls, world units: (..., 2) twice -> (...).
 
-        For evaluation only: no agent may learn from it. Infinite where there is no path.
+        For evaluation only: no agent may learn from it. Infinite where there is no path. It knows
+        the arrows of one-way doors, enters no teleporter, and does not slip.
         """
         return self.layout.shortest_path_distance(a, b)
 

@@ -17,7 +17,8 @@ from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.nodes import NodePool
-from hierebm.planning.graph_planner import GraphPlan, GraphPlanner
+from hierebm.planning.graph_plan import GraphPlan
+from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.samplers import LearnedSampler, SubgoalSampler, make_sampler
 from hierebm.types import FloatArray
 

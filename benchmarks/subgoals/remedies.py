@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.subgoals.measure import MeasuredPlanner
 from hierebm.planning.graph.path_smoothing import smooth_path
-from hierebm.planning.graph_planner import GraphPlan
+from hierebm.planning.graph_plan import GraphPlan
 from hierebm.types import FloatArray
 
 

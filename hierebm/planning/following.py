@@ -77,7 +77,8 @@ class PlanFollower:
 
     def _stepped(self, plan: Any, observation: GoalObservation, i: int) -> Any:
         """The plan one step later; None where the goal is another one now."""
-        if not np.array_equal(plan.goal, observation.desired_goal[i]):
+        goal = observation.desired_goal[i]
+        if not np.array_equal(plan.goal, goal) and not self.planner.move_goal(plan, goal):
             return None
         later = self.planner.step(plan, observation.observation[i], observation.achieved_goal[i])
         if later is None:

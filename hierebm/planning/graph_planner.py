@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,17 +11,17 @@ from numpy.typing import NDArray
 
 from hierebm.checkpoint.arrays import checked
 from hierebm.planning.context import PlanningContext
-from hierebm.planning.graph.edges import GraphConfig
+from hierebm.planning.graph.gates import TRY, Gate, Gates, far_steps
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.graph.stitching import stitched_between
-from hierebm.planning.graph.subgoal_graph import SubgoalGraph
-from hierebm.planning.planner import Log, Planner, PlanState
+from hierebm.planning.graph.subgoal_graph import ALIKE, SubgoalGraph
+from hierebm.planning.graph_plan import GraphPlan
+from hierebm.planning.planner import Log, Planner
 from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler
 from hierebm.planning.samplers.training_data import TrainingData, newest_triplets
 from hierebm.replay import BetweenTriplets, EpisodeReplay
-from hierebm.settings import setting
 from hierebm.types import FloatArray
 
 Self = TypeVar("Self", bound="GraphPlanner")
@@ -31,56 +30,6 @@ Self = TypeVar("Self", bound="GraphPlanner")
 RANDOM_WALK_STEPS = 48
 # Stitched triplets that are kept; the newest replace the oldest.
 STITCHED_TRIPLETS = 120_000
-
-
-@dataclass
-class PlannerConfig(GraphConfig):
-    """Planning and exploration."""
-
-    n_subgoals: int = setting(
-        64, "Subgoal candidates (nodes of the graph) in a query.", low=1, high=2000
-    )
-    redraws: int = setting(
-        2,
-        "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
-        low=0,
-        high=100,
-    )
-    calibrate_cutoff: bool = setting(
-        True,
-        "Let safe_edge grow to the predicted steps up to which 95% of the subgoals were reached "
-        "while learning. Off: it stays as it was set.",
-    )
-    smooth_path: bool = setting(
-        True, "Move the nodes of a path to stored states over which the path costs less."
-    )
-    explore_share: float = setting(
-        0.75,
-        "While learning, where no verified path to the goal is known: share of times that the low "
-        "level explores the frontier instead of trying an unverified path.",
-        low=0,
-        high=1,
-    )
-
-
-@dataclass
-class GraphPlan(PlanState):
-    """A path through a subgoal graph."""
-
-    graph: SubgoalGraph = field(kw_only=True)
-    path: list[int] = field(default_factory=list, init=False)
-    """Nodes still to visit, the current subgoal first; empty when no path was found. Where the last
-    one is not the goal, the rest of the way is planned from there."""
-    way: list[tuple[FloatArray, float]] = field(default_factory=list, init=False)
-    """While exploring: the subgoals after this one, and the steps to each."""
-    exploring: bool = field(default=False, init=False)
-    """The subgoal is on the frontier, not on any way to the goal."""
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether there is a path and experience verifies every edge of it."""
-        nodes = [0, *self.path]
-        return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
 
 
 class GraphPlanner(Planner):
@@ -133,24 +82,26 @@ class GraphPlanner(Planner):
         """A plan over new nodes that remembers which edges failed so far."""
         started, c, edges = time.perf_counter(), self.context.config, self.context.edges
         pool = self.context.experienced
+        gate = self._gate(achieved_goal, goal, failed)
+        target = goal if gate is None else gate.point
         # While learning, an unknown way is explored; otherwise other nodes may know one.
         for redraws in reversed(range(1 if learning else 1 + c.redraws)):
-            nodes = self.sampler.sample(achieved_goal, goal, c.n_subgoals, pool, rng, edges)
+            nodes = self.sampler.sample(achieved_goal, target, c.n_subgoals, pool, rng, edges)
             if not isinstance(nodes, Nodes) or not len(nodes):
                 raise ValueError(
                     f"{type(self.sampler).__name__}.sample must return at least one node: make "
                     "Nodes of points by pool.nodes_at(points)"
                 )
-            graph = SubgoalGraph(nodes, goal, edges, failed)
+            graph = SubgoalGraph(nodes, target, edges, failed)
             graph.move_start(observation, achieved_goal)
-            plan = GraphPlan(goal, rng, learning, graph=graph)
+            plan = GraphPlan(goal, rng, learning, graph=graph, gate=gate, last=achieved_goal)
             may_be_verified = graph.may_be_verified()
-            last = not redraws or not (may_be_verified or edges.may_lead(achieved_goal, goal))
+            last = not redraws or not (may_be_verified or edges.may_lead(achieved_goal, target))
             if may_be_verified or last:
                 self.find_path(plan, achieved_goal)
-            if last or plan.is_verified or plan.arrived:
+            if last or plan.is_verified or plan.arrived or plan.jumping:
                 break
-        if failed and not plan.path and not plan.exploring:
+        if failed and not (plan.path or plan.exploring or plan.jumping):
             graph.unblock()
             self.find_path(plan, achieved_goal)
         self._record(
@@ -165,6 +116,25 @@ class GraphPlanner(Planner):
         )
         return plan
 
+    @property
+    def _gates(self) -> Gates | None:
+        """The gates that are known; None without any."""
+        known = self.context.transition_map
+        return known.gates if known is not None and len(known.gates) else None
+
+    def _gate(
+        self,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        failed: list[tuple[FloatArray, FloatArray]],
+    ) -> Gate | None:
+        """The gate that the best way to the goal leads to first, without those that failed."""
+        if self._gates is None or self._is_reached(achieved_goal, goal):
+            return None
+        avoided = np.array([target for _, target in failed], np.float32).reshape(-1, len(goal))
+        margin = ALIKE * self.context.step_scale
+        return self._gates.route(achieved_goal, goal, avoided, margin)
+
     def find_path(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
         """The shortest path from here; while learning, perhaps a subgoal on the frontier."""
         if not plan.learning and self._is_reached(achieved_goal, plan.goal):
@@ -173,6 +143,9 @@ class GraphPlanner(Planner):
             goal_node = plan.graph.goal_node
             plan.path = [goal_node] if np.isfinite(plan.graph.distance[0, goal_node]) else []
             plan.stay()
+            return
+        if plan.gate is not None and self._is_reached(achieved_goal, plan.gate.point):
+            self._try_to_jump(plan, plan.gate)
             return
         path = plan.graph.shortest_path()
         if path and self.context.config.smooth_path:
@@ -189,7 +162,12 @@ class GraphPlanner(Planner):
         elif plan.path:
             self._set_subgoal(plan)
         else:
-            self._set_subgoal(plan, plan.goal, self.context.config.max_edge)
+            self._set_subgoal(plan, plan.graph.goal, self.context.config.max_edge)
+
+    def _try_to_jump(self, plan: GraphPlan, gate: Gate) -> None:
+        """At the gate: chase where a jump once led. What decides is whether there is a jump."""
+        self._set_subgoal(plan, gate.exit, float(TRY))
+        plan.path, plan.budget, plan.jumping = [], TRY, True
 
     def _set_subgoal(
         self, plan: GraphPlan, subgoal: FloatArray | None = None, predicted: float = 0.0
@@ -198,8 +176,18 @@ class GraphPlanner(Planner):
         if subgoal is None:
             node = plan.path[0]
             subgoal, predicted = plan.graph.point(node), float(plan.graph.distance[0, node])
+            plan.told = self._told(plan.graph, subgoal) if plan.learning else (0.0, 0.0)
         plan.chase(subgoal, predicted)
-        plan.exploring = plan.random_walk = False
+        plan.exploring = plan.random_walk = plan.jumping = False
+
+    def _told(self, graph: SubgoalGraph, subgoal: FloatArray) -> tuple[float, float]:
+        """Steps from the graph's start, as :class:`GraphPlan` remembers them of a try."""
+        known = self.context.transition_map
+        if known is None:
+            return 0.0, 0.0
+        start, target = graph.start[None], subgoal[None]
+        expected = self.context.edges.predict(graph.start_observation[None], start, target)
+        return float(known.fewest(start, target, expected)[0]), float(expected[0])
 
     def _frontier(
         self, plan: GraphPlan, achieved_goal: FloatArray
@@ -225,10 +213,25 @@ class GraphPlanner(Planner):
     ) -> GraphPlan:
         """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
         plan.elapsed += self.context.step_length
+        gates, last, plan.last = self._gates, plan.last, achieved_goal
+        if gates is not None:
+            moved = (achieved_goal - last) / self.context.step_scale
+            before, plan.moved = plan.moved, np.abs(moved).max(keepdims=True)
+            if far_steps(moved[None], before)[0]:
+                if plan.jumping and plan.learning:
+                    gates.add_try(last, jumped=True)
+                return self.replan(plan, observation, achieved_goal)
         at_goal, reached = self._reached(achieved_goal, plan.goal, plan.subgoal)
         # What is learned by exploring does not depend on the goal: it may lie on the way.
         if at_goal and not (plan.learning and plan.exploring):
             return self._stay(plan, reached)
+        if plan.jumping and plan.gate is not None:
+            if plan.elapsed < plan.budget:
+                return plan
+            if plan.learning and gates is not None:
+                gates.add_try(plan.gate.point, jumped=False)
+            plan.graph.block(plan.gate.point, plan.gate.point)
+            return self.replan(plan, observation, achieved_goal)
         missed = self.is_missed(plan, observation, achieved_goal)
         if plan.random_walk and not missed:
             self._walk(plan, achieved_goal)
@@ -242,7 +245,8 @@ class GraphPlanner(Planner):
             return self.replan(plan, observation, achieved_goal)
         elif reached:
             self._record_outcome(plan, reached=True)
-            if not self._advance(plan, observation, achieved_goal):
+            at_gate = plan.gate is not None and plan.path == [plan.graph.goal_node]
+            if at_gate or not self._advance(plan, observation, achieved_goal):
                 return self.replan(plan, observation, achieved_goal)
         elif missed:
             self._record_outcome(plan, reached=False)
@@ -250,6 +254,18 @@ class GraphPlanner(Planner):
             plan.graph.block(achieved_goal, plan.subgoal)
             return self.replan(plan, observation, achieved_goal)
         return plan
+
+    def move_goal(self, plan: GraphPlan, goal: FloatArray) -> bool:
+        """See :class:`Planner`: a plan serves while the goal it was made for would count as this
+        one, so that a goal that moves slowly does not cost a plan at every step."""
+        if not self._is_reached(plan.planned_for, goal):
+            return False
+        if np.array_equal(plan.subgoal, plan.goal):
+            plan.subgoal = goal
+        plan.goal = goal
+        if plan.gate is None:
+            plan.graph.move_goal(goal)
+        return True
 
     def _walk(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
         """Go on with the novelty walk; without a transition map, the walk is a random one."""
@@ -313,7 +329,10 @@ class GraphPlanner(Planner):
         cutoff = self.context.edge_cutoff
         # Unverified edges say nothing about how far a verified one may be.
         if plan.learning and cutoff is not None and not plan.graph.unverified[0, plan.path[0]]:
-            cutoff.add(plan.predicted, reached)
+            fewest, expected = plan.told
+            cutoff.add(
+                plan.predicted, reached, fewest=fewest, expected=expected, spent=plan.elapsed
+            )
         metrics = {"subgoal/reached_rate": float(reached)}
         if reached:
             metrics["subgoal/distance_error"] = plan.elapsed - plan.predicted

@@ -155,9 +155,11 @@ class HighLevel:
         if context.edge_cutoff is not None:
             # Never inwards: what is missed early on is missed at any distance.
             context.edge_cutoff.refit(context.config.safe_edge, context.config.max_edge)
-            log({"graph/safe_edge": context.safe_edge})
+            share = context.edge_cutoff.expected_share
+            log({"graph/safe_edge": context.safe_edge, "graph/expected_share": share})
         self.map(replay, stored)
         if context.transition_map is not None:
+            self._trust_tries()
             context.transition_map.search()
         self.planner.learn(replay, rng, log)
         if self.planner.uses_graph:
@@ -172,6 +174,11 @@ class HighLevel:
             )
             log(edge_calibration(sample, context.edges.config))
         log(self.planner.stats.pop())
+
+    def _trust_tries(self) -> None:
+        known, cutoff = self.context.transition_map, self.context.edge_cutoff
+        if known is not None and cutoff is not None:
+            known.expected_share = cutoff.expected_share
 
     # ---------------------------------------------------------------- persistence
 
@@ -191,6 +198,7 @@ class HighLevel:
             arrays["pool/achieved_goal"] = context.pool.achieved_goal
         if context.transition_map is not None:
             arrays |= _under("transition_map", context.transition_map.state_dict())
+            arrays |= _under("gates", context.transition_map.gates.state_dict())
         if context.novelty_walk is not None:
             arrays |= _under("novelty_walk", context.novelty_walk.state_dict())
         if context.edge_cutoff is not None:
@@ -217,11 +225,15 @@ class HighLevel:
             context.pool = NodePool(observation.astype(np.float32), achieved.astype(np.float32))
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
+            # Older files have no gates.
+            if gates := _below("gates", arrays):
+                context.transition_map.gates.load_state_dict(gates)
             context.transition_map.load_state_dict(_below("transition_map", arrays))
         if context.novelty_walk is not None and "novelty_walk/tried" in arrays:
             context.novelty_walk.load_state_dict(_below("novelty_walk", arrays))
         if context.edge_cutoff is not None and "edge_cutoff/outcomes" in arrays:
             context.edge_cutoff.load_state_dict(_below("edge_cutoff", arrays))
+            self._trust_tries()
 
     def replay_arrays(self) -> dict[str, NDArray[Any]]:
         """What belongs into the file of the replay buffer, as arrays by name."""

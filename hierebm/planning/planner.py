@@ -166,6 +166,14 @@ class Planner(ABC):
     def step(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> Any:
         """The plan one environment step later: its subgoal is kept, advanced, or replaced."""
 
+    def move_goal(self, plan: Any, goal: FloatArray) -> bool:
+        """The final goal is at (goal_dim,) now: change the plan in place, if it still serves.
+
+        Returns:
+            whether it does; by default never, and another plan is made.
+        """
+        return False
+
     def show(
         self,
         observation: FloatArray,

@@ -11,12 +11,8 @@ import torch
 
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
-from hierebm.planning.graph_planner import (
-    RANDOM_WALK_STEPS,
-    GraphPlan,
-    GraphPlanner,
-    PlannerConfig,
-)
+from hierebm.planning.graph_plan import GraphPlan, PlannerConfig
+from hierebm.planning.graph_planner import RANDOM_WALK_STEPS, GraphPlanner
 from hierebm.planning.planner import PlanState
 from hierebm.planning.samplers import (
     ReplaySampler,

@@ -57,6 +57,8 @@ def steps_between(a: FloatArray, b: FloatArray) -> FloatArray:
 class LeftHalf:
     """Experience of a world of which only x < 2 is known; the frontier is at (1.8, 1.0)."""
 
+    gates = ()
+
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
     ) -> tuple[FloatArray, np.ndarray]:
@@ -65,6 +67,9 @@ class LeftHalf:
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         known = (source[:, None, 0] < 2) & (target[None, :, 0] < 2)
         return np.where(known, np.float32(0.0), np.float32(np.inf))
+
+    def fewest(self, source: FloatArray, target: FloatArray, predicted: FloatArray) -> FloatArray:
+        return predicted
 
     def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
         return bool(source[0] < 2 and target[0] < 2)

@@ -1,4 +1,7 @@
-"""How far a subgoal may be: estimated from the subgoals that were reached and missed."""
+"""What became of tries: how far a subgoal may be, and whether the fewest steps are to be expected.
+
+A *try* is an edge that was chased until its subgoal was reached or missed.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,14 @@ LOGIT = np.log(RELIABLE / (1.0 - RELIABLE))
 # did in five mazes (4 to 7). Precisions of both: without them, many near subgoals that were reached
 # would say that far ones are.
 SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
+# The prior of the expected share: none, give or take this much. Tries differ by chance by so many
+# steps, as if so many had shown it. So many standard deviations below its mean, the share is
+# believed.
+SPREAD, NOISE, SHOWN, CAUTION = 0.5, 4.0, 20.0, 2.0
+# The tries that tell the share: a low level that has learned little is wrong without luck, too.
+RECENT = 150
+# Shares below this are none: worlds without luck are to be as if nobody had asked.
+NOTICED = 0.2
 
 
 class EdgeCutoff:
@@ -29,27 +40,50 @@ class EdgeCutoff:
     Maximum a posteriori logistic regression of the outcome on the logarithm of the predicted steps
     over the configured ones (Bishop 2006, section 4.3), on the last 1000 outcomes.
 
+    The same tries tell what the fewest steps of experience are worth. Where the low level predicts
+    more, it may be wrong or luck may have been at work; what tries then took, those that missed
+    included, decides (Bayesian linear regression, Bishop 2006, section 3.3).
+
     Args:
         safe_edge: predicted steps that count as safe before there are outcomes.
 
     Attributes:
         safe_edge: those that count as safe since the last :meth:`refit`.
+        expected_share: how much of the steps that are predicted beyond the fewest tries have taken,
+            0 to 1; since the last :meth:`refit`.
     """
 
     def __init__(self, safe_edge: float) -> None:
         self.safe_edge = self._configured = safe_edge
         self._prior = np.array([LOGIT, SLOPE])
-        self._outcomes = np.zeros((0, 2), np.float32)
+        self.expected_share = 0.0
+        self._outcomes = np.zeros((0, 5), np.float32)
 
-    def add(self, predicted: float, reached: bool) -> None:
-        """A subgoal was chased that should have taken ``predicted`` steps."""
-        outcome = np.array([[predicted, reached]], np.float32)
+    def add(
+        self,
+        predicted: float,
+        reached: bool,
+        *,
+        fewest: float = 0.0,
+        expected: float = 0.0,
+        spent: float = 0.0,
+    ) -> None:
+        """A subgoal was chased that should have taken ``predicted`` steps.
+
+        Args:
+            predicted: steps that the graph counted with.
+            reached: whether it was reached; else it was missed.
+            fewest, expected: steps as the fastest trajectories and as the low level predicted them;
+                equal where they do not differ.
+            spent: steps that the try took.
+        """
+        outcome = np.array([[predicted, reached, fewest, expected, spent]], np.float32)
         self._outcomes = np.concatenate([self._outcomes, outcome])[-REMEMBERED:]
 
     @property
     def outcomes(self) -> FloatArray:
         """(n, 2) the remembered ones: predicted steps, and 1 where the subgoal was reached."""
-        return self._outcomes
+        return self._outcomes[:, :2]
 
     def refit(self, low: float, high: float) -> None:
         """Set ``safe_edge`` to the steps up to which 95% are reached, within [low, high]."""
@@ -61,6 +95,21 @@ class EdgeCutoff:
             beyond = np.inf if height > LOGIT else -np.inf
         low, high = np.log(low / self._configured), np.log(high / self._configured)
         self.safe_edge = float(self._configured * np.exp(np.clip(beyond, low, high)))
+        self.expected_share = self._fit_share()
+
+    def _fit_share(self) -> float:
+        """What share of ``expected - fewest`` tries spent beyond ``fewest``, with caution."""
+        fewest, expected, spent = self._outcomes[-RECENT:, 2:].astype(np.float64).T
+        gap, more = expected - fewest, spent - fewest
+        told = gap > 0.0
+        gap, more = gap[told], more[told]
+        if not gap.size:
+            return 0.0
+        rest = more - gap * (gap @ more) / (gap @ gap)
+        noise = (rest @ rest + SHOWN * NOISE**2) / (len(rest) + SHOWN)
+        precision = 1.0 / SPREAD**2 + gap @ gap / noise
+        share = gap @ more / noise / precision - CAUTION / np.sqrt(precision)
+        return float(min(share, 1.0)) if share > NOTICED else 0.0
 
     def _inputs(self, predicted: NDArray[np.floating]) -> NDArray[np.float64]:
         x = np.log(np.maximum(predicted, 1.0) / self._configured)
@@ -68,7 +117,7 @@ class EdgeCutoff:
 
     def _fit(self) -> NDArray[np.float64]:
         """The most likely height at the configured steps, and slope."""
-        predicted, reached = self._outcomes.astype(np.float64).T
+        predicted, reached = self.outcomes.astype(np.float64).T
         inputs = self._inputs(predicted)
 
         def loss(b: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -81,11 +130,21 @@ class EdgeCutoff:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores the outcomes from."""
-        return {"outcomes": self._outcomes, "safe_edge": np.array(self.safe_edge)}
+        return {
+            "outcomes": self._outcomes,
+            "safe_edge": np.array(self.safe_edge),
+            "expected_share": np.array(self.expected_share),
+        }
 
     def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of outcomes."""
-        outcomes = checked(arrays, "outcomes", (None, 2), low=0.0)
+        # Older files tell what became of tries, not what they took.
+        width = 2 if arrays["outcomes"].shape[1:] == (2,) else 5
+        outcomes = checked(arrays, "outcomes", (None, width), low=0.0)
+        share = checked(arrays, "expected_share", (), low=0.0, high=1.0) if width == 5 else 0.0
         # Below 1, nothing would be near enough to be reached.
         self.safe_edge = float(checked(arrays, "safe_edge", (), low=1.0))
+        nothing = np.zeros((len(outcomes), 5 - width), np.float32)
+        outcomes = np.concatenate([outcomes, nothing], axis=1)
         self._outcomes = outcomes[-REMEMBERED:].astype(np.float32)
+        self.expected_share = float(share)

@@ -79,6 +79,11 @@ class SubgoalGraph:
             if (np.abs(source - achieved_goal) <= self._alike).all():
                 self.blocked[0, self._like(target)] = True
 
+    def move_goal(self, goal: FloatArray) -> None:
+        """The goal (goal_dim,) is a little elsewhere; edges to it stay as they were predicted."""
+        self.goal = goal
+        self._targets = np.concatenate([self._targets[:-1], goal[None]])
+
     def predict(self, wanted: BoolArray) -> None:
         """Predict the wanted edges, a mask (n + 2, n + 2), of those not predicted yet."""
         wanted = wanted & self._unasked

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from hierebm.checkpoint.arrays import checked
+from hierebm.planning.graph.gates import Gates, jumps_within
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
 from hierebm.planning.graph.landmarks import Landmarks
 from hierebm.replay import EpisodeReplay
@@ -54,6 +55,9 @@ class TransitionMap:
         self._landmarks = Landmarks(len(step_scale))
         self.visits = np.zeros(0, np.int64)
         self._joined = JoinedPairs.of(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+        self.gates = Gates(step_scale)
+        # How much of what is predicted beyond the fewest steps tries have confirmed, 0 to 1.
+        self.expected_share = 0.0
         self._settle(self._joined)
 
     def _settle(self, joined: JoinedPairs) -> None:
@@ -61,6 +65,7 @@ class TransitionMap:
         self._searched = joined
         graph = joined.graph(self._landmarks.n_settled, with_implied=False)
         self._between = StepsBetween(graph, self.limit)
+        self.gates.settle(graph, self.landmarks[: self._landmarks.n_settled], self.spacing)
 
     @property
     def landmarks(self) -> FloatArray:
@@ -92,8 +97,11 @@ class TransitionMap:
         counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
         self.visits += np.bincount(counted, minlength=len(self.visits))
         left = replay.steps_left(rows)
+        # Where a jump leads may be luck: that is for the gates to say.
+        jumps = jumps_within(replay, rows, max(STRIDES), self.step_scale)
+        self.gates.add(replay, rows if n_new is None else rows[len(rows) - min(n_new, len(rows)) :])
         for stride in STRIDES:
-            usable = left >= stride
+            usable = (left >= stride) & ~jumps[:, :stride].any(1)
             later = replay.later(rows[usable], stride)
             target = self._landmarks.nearest(self._scale(replay.achieved_goal[later]))
             pairs = np.stack([origin[usable], target], axis=1)
@@ -129,14 +137,27 @@ class TransitionMap:
             predicted: (n,) steps from source to target.
 
         Returns:
-            (n,) steps, fewer than predicted where trajectories were faster, more where even the
-            fastest took longer (by more than rounding to landmarks at both ends explains), and
-            (n,) whether experience verifies the edge.
+            (n,) steps, fewer than predicted where trajectories were faster (the less so, the more
+            tries have confirmed the predictions), more where even the fastest took longer (by more
+            than rounding to landmarks at both ends explains), and (n,) whether experience verifies
+            the edge.
         """
         known = self.steps(source, target)
         is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
         least = np.where(is_verified, known - 2.0 * SPACING, 0.0)
-        return np.clip(predicted, least, known + SPACING).astype(np.float32), is_verified
+        return self._at_most(np.maximum(predicted, least), known), is_verified
+
+    def _at_most(self, predicted: FloatArray, known: FloatArray) -> FloatArray:
+        """(n,) predicted steps, no more than (n,) fewest ones make likely."""
+        most = np.minimum(predicted, known + SPACING)
+        if self.expected_share:
+            most = most + self.expected_share * (predicted - most)
+        return most.astype(np.float32)
+
+    def fewest(self, source: FloatArray, target: FloatArray, predicted: FloatArray) -> FloatArray:
+        """(n,) predicted steps, as the fastest trajectories would correct them if luck never
+        mattered; arguments as in :meth:`verify`."""
+        return np.minimum(predicted, self.steps(source, target) + SPACING)
 
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that

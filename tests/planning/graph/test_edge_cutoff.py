@@ -102,3 +102,55 @@ def test_an_agent_plans_with_the_cutoff_that_it_learned(calibrate: bool) -> None
             context.edge_cutoff.add(3.0, False)
         agent.learn(total_timesteps=200, reset_num_timesteps=False)
         assert context.safe_edge == pytest.approx(8.0), "it only grows"
+
+
+def _try_edges(edge_cutoff: EdgeCutoff, n: int, share: float, seed: int = 0) -> None:
+    """Tries of which the low level predicts more than the fastest trajectories, and which take
+    that share of the difference, give or take three steps."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        fewest = rng.uniform(4.0, 8.0)
+        expected = fewest + rng.uniform(0.5, 8.0)
+        spent = max(fewest + share * (expected - fewest) + rng.normal(0.0, 3.0), 1.0)
+        edge_cutoff.add(fewest, True, fewest=fewest, expected=expected, spent=spent)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_what_tries_take_tells_what_fewest_steps_are_worth(share: float) -> None:
+    edge_cutoff = EdgeCutoff(safe_edge=8.0)
+    _try_edges(edge_cutoff, 900, share)
+    edge_cutoff.refit(2.0, 20.0)
+    assert share - 0.3 < edge_cutoff.expected_share <= share, "from below: with caution"
+
+
+def test_tries_of_long_ago_do_not_count() -> None:
+    edge_cutoff = EdgeCutoff(safe_edge=8.0)
+    _try_edges(edge_cutoff, 700, 1.0)
+    _try_edges(edge_cutoff, 200, 0.0, seed=1)
+    edge_cutoff.refit(2.0, 20.0)
+    assert edge_cutoff.expected_share == 0.0
+
+
+def test_without_luck_or_without_evidence_fewest_steps_count() -> None:
+    no_luck, young, never_told = (EdgeCutoff(safe_edge=8.0) for _ in range(3))
+    _try_edges(no_luck, 900, 0.0)
+    _try_edges(young, 3, 1.0)
+    for _ in range(100):
+        never_told.add(5.0, True, fewest=5.0, expected=5.0, spent=9.0)
+    for edge_cutoff in (no_luck, young, never_told):
+        edge_cutoff.refit(2.0, 20.0)
+        assert edge_cutoff.expected_share == 0.0
+
+
+def test_outcomes_of_older_files_are_taken_and_new_ones_restored() -> None:
+    edge_cutoff, old, new = (EdgeCutoff(safe_edge=8.0) for _ in range(3))
+    _try_edges(edge_cutoff, 200, 1.0)
+    edge_cutoff.refit(2.0, 20.0)
+    state = edge_cutoff.state_dict()
+    new.load_state_dict(state)
+    assert new.expected_share == edge_cutoff.expected_share > 0.5
+    old.load_state_dict({"outcomes": state["outcomes"][:, :2], "safe_edge": state["safe_edge"]})
+    assert (old.outcomes == edge_cutoff.outcomes).all()
+    old.refit(2.0, 20.0)
+    assert old.expected_share == 0.0
+    assert old.safe_edge == edge_cutoff.safe_edge

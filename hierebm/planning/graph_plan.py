@@ -1,0 +1,81 @@
+"""The graph planner's settings, and its plans: a path through a subgoal graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hierebm.planning.graph.edges import GraphConfig
+from hierebm.planning.graph.gates import Gate
+from hierebm.planning.graph.subgoal_graph import SubgoalGraph
+from hierebm.planning.planner import PlanState
+from hierebm.settings import setting
+from hierebm.types import FloatArray
+
+
+@dataclass
+class PlannerConfig(GraphConfig):
+    """Planning and exploration."""
+
+    n_subgoals: int = setting(
+        64, "Subgoal candidates (nodes of the graph) in a query.", low=1, high=2000
+    )
+    redraws: int = setting(
+        2,
+        "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
+        low=0,
+        high=100,
+    )
+    calibrate_cutoff: bool = setting(
+        True,
+        "Let safe_edge grow to the predicted steps up to which 95% of the subgoals were reached "
+        "while learning. Off: it stays as it was set.",
+    )
+    smooth_path: bool = setting(
+        True, "Move the nodes of a path to stored states over which the path costs less."
+    )
+    explore_share: float = setting(
+        0.75,
+        "While learning, where no verified path to the goal is known: share of times that the low "
+        "level explores the frontier instead of trying an unverified path.",
+        low=0,
+        high=1,
+    )
+
+
+@dataclass
+class GraphPlan(PlanState):
+    """A path through a subgoal graph."""
+
+    graph: SubgoalGraph = field(kw_only=True)
+    path: list[int] = field(default_factory=list, init=False)
+    """Nodes still to visit, the current subgoal first; empty when no path was found. Where the last
+    one is not the goal, the rest of the way is planned from there."""
+    way: list[tuple[FloatArray, float]] = field(default_factory=list, init=False)
+    """While exploring: the subgoals after this one, and the steps to each."""
+    exploring: bool = field(default=False, init=False)
+    """The subgoal is on the frontier, not on any way to the goal."""
+    gate: Gate | None = None
+    """The gate that the graph leads to, instead of the goal."""
+    jumping: bool = field(default=False, init=False)
+    """The agent is at the gate and tries to jump."""
+    last: FloatArray = field(kw_only=True)
+    """(goal_dim,) the achieved goal one environment step ago."""
+
+    moved: FloatArray = field(default_factory=lambda: np.zeros(1, np.float32), init=False)
+    """(1,) full-speed steps that the achieved goal moved in the last environment step."""
+    told: tuple[float, float] = field(default=(0.0, 0.0), init=False)
+    """Steps to the current subgoal, as the fastest trajectories and as the low level predict."""
+
+    planned_for: FloatArray = field(init=False)
+    """(goal_dim,) the final goal when the plan was made; it may have moved since."""
+
+    def __post_init__(self) -> None:
+        self.planned_for = self.goal
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether there is a path and experience verifies every edge of it."""
+        nodes = [0, *self.path]
+        return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
