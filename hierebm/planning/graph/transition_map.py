@@ -31,7 +31,7 @@ SPACING = 2.0
 # With more axes than that, trajectories hardly ever come back to where another one was, and the map
 # falls to pieces. Landmarks are then farther apart, by this factor again and again, until each
 # covers this many of a thousand states: as in a plane, where experience takes about the true steps.
-FEW_AXES, GROWTH, STATES_EACH, N_STATES, FEWEST = 3, 1.25, 15, 1000, 10
+FEW_AXES, GROWTH, STATES_EACH, N_STATES = 3, 1.25, 15, 1000
 # Trajectories are read at these distances, in steps: shorter ones would count the rounding to
 # landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
 STRIDES = (4, 8)
@@ -275,7 +275,8 @@ def _coarseness(points: FloatArray) -> float:
     if points.shape[1] <= FEW_AXES:
         return result
     sample = points[np.linspace(0, len(points) - 1, min(len(points), N_STATES)).astype(np.int64)]
-    most = max(len(sample) // STATES_EACH, FEWEST)
+    # Fewer states have fewer landmarks, about as the square root of their number.
+    most = N_STATES / STATES_EACH * (len(sample) / N_STATES) ** 0.5
     while Landmarks(points.shape[1]).cover(sample / np.float32(result)) > most:
         result *= GROWTH
     return result
