@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from gymnasium import spaces
+
 from hierebm.agents.last_good import LastGood, check_metrics
 from hierebm.agents.state import AgentState
 from hierebm.replay import sample_transitions
@@ -48,15 +52,26 @@ def train_high_level(agent: AgentState, effort: int = 1) -> None:
     assert high_level is not None
     high_level.context.effort = effort
     replay.flush()
-    env = None if agent.env is None else agent.env.env.unwrapped
 
     def log(metrics: dict[str, float]) -> None:
         check_metrics(high_level, {k: v for k, v in metrics.items() if k.startswith("energy/")})
         _log_means(agent, metrics)
 
     with LastGood().kept(high_level):
-        true_steps = getattr(env, "shortest_path_steps", None)
-        high_level.learn(replay, replay.n_added, agent.rng, log, true_steps)
+        high_level.learn(replay, replay.n_added, agent.rng, log, _true_steps(agent))
+
+
+def _true_steps(agent: AgentState) -> Any:
+    """What tells the true steps between goals, where the environment knows them and no wrapper has
+    made other goals of its own."""
+    if agent.env is None or agent.spaces is None:
+        return None
+    env = agent.env.env.unwrapped
+    space = getattr(env, "single_observation_space", env.observation_space)
+    goals = space.spaces.get("desired_goal") if isinstance(space, spaces.Dict) else None
+    if goals is None or goals.shape != (agent.spaces.goal_dim,):
+        return None
+    return getattr(env, "shortest_path_steps", None)
 
 
 def _log_means(agent: AgentState, metrics: dict[str, float]) -> None:

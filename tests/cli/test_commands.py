@@ -258,7 +258,7 @@ def test_plot_writes_pictures(trained, capsys, tmp_path):
         (["train", "--layout", "nowhere"], "four_rooms"),
         (["train", "--env-arg", "nosuch=1"], "nosuch"),
         (["train", "--device", "nosuch"], "device='nosuch'"),
-        (["train", "--set", "train_freq=0"], "train_freq must be at least 1"),
+        (["train", "--set", "train_freq=0"], "train_freq must be between 1 and"),
         (["train", "--set", "tau=1", "--set", "tau.x=1"], "tau.x=1 contradicts tau=1"),
         (["train", "--set", "tau.x=1"], "tau must be a number"),
         (["train", "--out", "."], "name a file in it"),
