@@ -46,6 +46,8 @@ def reduction(name: str) -> Callable[[Tensor], Tensor]:
 
 # Weight of the mean squared pre-tanh action; without it the actor saturates for good.
 PREACTIVATION_PENALTY = 0.05
+# What a row counts in the behaviour term whose action did not lead to the goal.
+UNRELATED = 0.4
 # Frequencies of the Fourier features, in multiples of one radian per four steps at full speed.
 FOURIER_OCTAVES = (0.5, 1.0, 2.0)
 
@@ -96,6 +98,12 @@ class DDPGConfig(Config):
                 f"fourier_features must be 0 or at least {len(FOURIER_OCTAVES)}, one for each "
                 f"octave, got {self.fourier_features}"
             )
+
+
+def imitated(followed: Tensor) -> Tensor:
+    """(B,) how much each row counts in the behaviour term: less where its action did not lead to
+    the goal, but not nothing, or the actor leaves the data."""
+    return torch.where(followed, 1.0, UNRELATED)
 
 
 class DistanceDDPG(LowLevel):
@@ -164,10 +172,10 @@ class DistanceDDPG(LowLevel):
 
         Args:
             batch: B rows of experience, each with a goal.
-            behavior_weight: w >= 0 of the behaviour term, w / B sum |actor(s, g) - a|^2 over the
-                rows whose action a led to the goal (``followed``), added to the actor's loss
-                (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5; goals in hindsight as in
-                GCSL, Ghosh et al. 2021, arXiv 1912.06088). Fujimoto & Gu's lambda, on the other
+            behavior_weight: w >= 0 of the behaviour term, w / B sum c |actor(s, g) - a|^2, added to
+                the actor's loss (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5). c is 1
+                where the action a led to the goal (``followed``; goals in hindsight as in GCSL,
+                Ghosh et al. 2021, arXiv 1912.06088), else .4. Fujimoto & Gu's lambda, on the other
                 term, brings Q to a common size; here that term is in steps in every environment,
                 and so is w.
 
@@ -216,7 +224,7 @@ class DistanceDDPG(LowLevel):
         behavior = {}
         if behavior_weight:
             error = (chosen - action).square().sum(-1)
-            imitation = (error * self._tensor(batch.followed)).mean()
+            imitation = (error * imitated(self._tensor(batch.followed))).mean()
             actor_loss = actor_loss + behavior_weight * imitation
             behavior["train/behavior_loss"] = float(imitation.detach())
         self.actor_optimizer.zero_grad()

@@ -21,6 +21,7 @@ from hierebm.control.ddpg import (
     QUERY_ROWS,
     DDPGConfig,
     DistanceDDPG,
+    imitated,
     reduction,
 )
 from hierebm.control.features import FeatureWriter
@@ -133,11 +134,11 @@ class FastDistanceDDPG(DistanceDDPG):
         assert gradient is not None
         behavior = {}
         if behavior_weight:
-            # d/d(action) of weight / n * sum((action - batch.action)^2), of rows that led to g
+            # d/d(action) of weight / n * sum(count * (action - batch.action)^2)
             error = actions - self._tensor(batch.action)
-            error.mul_(self._tensor(batch.followed)[:, None])
-            gradient.add_(error, alpha=2.0 * behavior_weight / n)
-            behavior["train/behavior_loss"] = float(error.square_().sum()) / n
+            counted = error * imitated(self._tensor(batch.followed))[:, None]
+            gradient.add_(counted, alpha=2.0 * behavior_weight / n)
+            behavior["train/behavior_loss"] = float(torch.sum(counted * error)) / n
         # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)
         penalty = PREACTIVATION_PENALTY / pre_tanh.numel()
         gradient.mul_(1.0 - actions.square()).add_(pre_tanh, alpha=2.0 * penalty)

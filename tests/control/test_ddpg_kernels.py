@@ -101,9 +101,11 @@ def test_one_update_is_exact_to_rounding(name: str) -> None:
 
 def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
     """Mean over rows of the squared difference between the actor's actions and the batch's, which
-    counts where those led to the goal."""
+    counts less where those did not lead to the goal."""
     chosen = agent.act(batch.observation, batch.achieved_goal, batch.goal)
-    return float((np.square(chosen - batch.action).sum(-1) * batch.followed).mean())
+    return float(
+        (np.square(chosen - batch.action).sum(-1) * np.where(batch.followed, 1.0, 0.4)).mean()
+    )
 
 
 @pytest.mark.parametrize("kernels", [True, False])
@@ -118,7 +120,7 @@ def test_behaviour_term_has_the_gradient_of_float64_autograd(
     arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
     chosen = torch.tanh(actor(with_term.features(*arrays).double()))
     error = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1)
-    expected = (error * torch.as_tensor(batch.followed)).mean()
+    expected = (error * torch.as_tensor(np.where(batch.followed, 1.0, 0.4))).mean()
     (weight * expected).backward()
 
     metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
