@@ -47,7 +47,7 @@ def reduction(name: str) -> Callable[[Tensor], Tensor]:
 # Weight of the mean squared pre-tanh action; without it the actor saturates for good.
 PREACTIVATION_PENALTY = 0.05
 # What a row counts in the behaviour term whose action did not lead to the goal.
-UNRELATED = 0.4
+UNRELATED = 0.2
 # Frequencies of the Fourier features, in multiples of one radian per four steps at full speed.
 FOURIER_OCTAVES = (0.5, 1.0, 2.0)
 
