@@ -43,9 +43,9 @@ def rows(quick: bool) -> Iterator[Row]:
         yield growth(what, "1x, all of both known", pair, 1.15, "ms/step")
 
 
-def _work(agent: hierebm.HierarchicalEBMAgent, scale: int, steps: int) -> Callable[[], None]:
+def _work(agent: hierebm.HierarchicalEBMAgent, scale: int, steps: int) -> Callable[[], object]:
     env = gym.make(ENV, layout=LAYOUT, scale=scale)
-    return lambda: agent.learn(env, total_timesteps=steps, reset_num_timesteps=False) and None
+    return lambda: agent.learn(env, total_timesteps=steps, reset_num_timesteps=False)
 
 
 def _agent(scale: int) -> hierebm.HierarchicalEBMAgent:
