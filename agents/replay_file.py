@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.agents.state import AgentState
+from hierebm.at_once import set_at_once
 from hierebm.checkpoint.format import load_checkpoint, save_checkpoint
+from hierebm.errors import CheckpointError
+from hierebm.replay.saved import ROWS, TIMES
 
 
 def save_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
     """Write the experience of an agent to one file, atomically. Raises OSError, RuntimeError."""
-    agent.replay_buffer.flush()
     save_checkpoint(path, arrays=replay_arrays(agent), meta={"agent": "replay buffer"})
 
 
@@ -31,11 +34,30 @@ def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
             "the agent knows no spaces yet: set_env(env), or load(path) of the agent whose replay "
             "buffer it is, comes before load_replay_buffer(path)"
         )
-    if agent.replay is None:
-        agent.make_buffer(1)
     arrays = load_checkpoint(path).arrays
-    # Before anything is replaced by it.
-    if missing := sorted(set(replay_arrays(agent)) - set(arrays)):
+    try:
+        restore_replay(agent, arrays, path)
+    except (TypeError, IndexError, KeyError, OverflowError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); use another copy") from error
+
+
+def restore_replay(
+    agent: AgentState, arrays: Mapping[str, NDArray[Any]], path: str | os.PathLike[str] | IO[bytes]
+) -> None:
+    """Restore the experience that :func:`replay_arrays` gave.
+
+    Raises:
+        ValueError: if the arrays are of another shape or contradict one another, or the steps are
+            of another length; nothing has changed then.
+    """
+    n_envs = len(arrays.get("replay/time", [0]))
+    kept = agent.replay
+    if kept is not None and n_envs != kept.n_envs:
+        raise ValueError(
+            f"{path} holds the experience of {n_envs} environment(s), this agent has {kept.n_envs}: "
+            "set_env with as many first"
+        )
+    if missing := sorted(_needed(agent) - set(arrays)):
         raise ValueError(
             f"{path} has no {', '.join(missing)}: it is not a replay buffer of a "
             f"{type(agent).__name__} of this version of hierebm, collect experience again"
@@ -47,27 +69,54 @@ def load_replay(agent: AgentState, path: str | os.PathLike[str]) -> None:
             f"{agent.action_repeat}: make the agent with action_repeat={repeat}, or collect "
             "experience again"
         )
-    replay, capacity = agent.replay_buffer, len(arrays["replay/has_action"])
-    if capacity > replay.capacity:
-        # It grew by a data set.
-        replay = agent.empty_buffer(replay.n_envs, capacity)
+    # Into a new one, which takes the place of the old one when all of it is there.
+    replay = agent.empty_buffer(n_envs, _capacity(agent, arrays, n_envs))
     replay.load_state_dict(
         {k.removeprefix("replay/"): v for k, v in arrays.items() if k.startswith("replay/")}
     )
-    agent.replay = replay
-    agent.replay_buffer.n_added, agent.trained_at, agent.planned_at = map(int, arrays["counters"])
-    if repeat and not agent.knows_clock:
-        agent.set_action_repeat(repeat)
+    replay.n_added, trained_at, planned_at = map(int, arrays["counters"])
+    new = {"replay": replay, "trained_at": trained_at, "planned_at": planned_at}
+    set_at_once(agent, **new, **({"_action_repeat": repeat} if repeat else {}))
+    agent.tell_clock()
     if agent.high_level is not None:
         agent.high_level.load_replay_arrays(arrays)
 
 
+def _needed(agent: AgentState) -> set[str]:
+    """Names of the arrays without which there is no replay buffer."""
+    high = {} if agent.high_level is None else agent.high_level.replay_arrays()
+    rows = {f"replay/{name}" for name in (*ROWS, *TIMES)}
+    return {*rows, *high, "counters", "action_repeat"}
+
+
+def _capacity(agent: AgentState, arrays: Mapping[str, NDArray[Any]], n_envs: int) -> int:
+    """Rows of the buffer that the arrays come from."""
+    n_rows, usual = len(arrays["replay/has_action"]), agent.config.buffer_size
+    # Files of earlier versions hold all rows.
+    capacity = int(arrays.get("capacity", n_rows))
+    # It may have grown by data sets, all of which are in the file then.
+    if not n_rows <= capacity <= max(usual, n_rows) + (1 + n_envs) * (n_rows + 2):
+        raise ValueError(
+            f"its replay buffer claims {capacity} rows and holds {n_rows}: it is damaged"
+        )
+    if capacity >= usual:
+        return capacity
+    if arrays["replay/time"].max() >= capacity // n_envs:
+        raise ValueError(
+            f"its replay buffer is full with buffer_size={capacity}, the agent has "
+            f"buffer_size={usual}: make or load the agent with the former"
+        )
+    return usual
+
+
 def replay_arrays(agent: AgentState) -> dict[str, NDArray[Any]]:
-    """What the file holds."""
+    """What the file holds: all experience, and what was made of it so far."""
     replay = agent.replay_buffer
+    replay.flush()
     counters = np.array([replay.n_added, agent.trained_at, agent.planned_at])
     arrays = {f"replay/{name}": array for name, array in replay.state_dict().items()}
     high = {} if agent.high_level is None else agent.high_level.replay_arrays()
     # 0: the clock was not known yet, steps are environment steps.
     clock = {"action_repeat": np.array(agent.action_repeat if agent.knows_clock else 0)}
-    return {**arrays, "counters": counters, **clock, **high}
+    capacity = {"capacity": np.array(replay.capacity)}
+    return {**arrays, "counters": counters, **clock, **capacity, **high}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.at_once import set_at_once
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
 from hierebm.diagnosis import Diagnosis
@@ -56,6 +57,9 @@ class AgentState(ABC):
         self.config = overridden(config, overrides | names)
         self.device = _usable(device)
         self.num_timesteps = self.num_episodes = self.n_updates = 0
+        # What the running or the last call of ``learn`` (env steps) and of ``learn_offline``
+        # (gradient steps) did not come to: the count at which each was to end.
+        self.unfinished: dict[str, int] = {}
         self.env: GoalEnv | None = None
         self.spaces: GoalSpaces | None = None
         self.replay: EpisodeReplay | None = None
@@ -94,7 +98,7 @@ class AgentState(ABC):
         """Make the low and the high level; called once, when the spaces are known."""
 
     @abstractmethod
-    def set_env(self, env: EnvLike) -> None:
+    def set_env(self, env: EnvLike, *, resume_episode: bool = False) -> None:
         """Learn in this environment from now on; its spaces must be those seen before."""
 
     @abstractmethod
@@ -119,6 +123,10 @@ class AgentState(ABC):
     def set_action_repeat(self, repeat: int) -> None:
         """Hold actions for this many environment steps from now on."""
         self._action_repeat = repeat
+        self.tell_clock()
+
+    def tell_clock(self) -> None:
+        """Tell the high level for how long actions are held."""
         if self.high_level is not None:
             self.high_level.context.action_repeat = self.action_repeat
 
@@ -174,10 +182,9 @@ class AgentState(ABC):
 
     def make_buffer(self, n_envs: int) -> None:
         """Begin an empty replay buffer."""
-        self.replay = self.empty_buffer(n_envs)
-        self.trained_at = self.planned_at = 0
         if self.high_level is not None:
             self.high_level.mapped = 0
+        set_at_once(self, replay=self.empty_buffer(n_envs), trained_at=0, planned_at=0)
 
 
 def _usable(device: str | torch.device) -> torch.device:

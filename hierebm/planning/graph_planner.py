@@ -72,6 +72,17 @@ class GraphPlan(PlanState):
     exploring: bool = field(default=False, init=False)
     """The subgoal is on the frontier, not on any way to the goal."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`PlanState`."""
+        own = {"path": self.path, "way": self.way, "exploring": self.exploring}
+        return {**super().state_dict(), **own, "graph": self.graph.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave, but for the graph."""
+        super().load_state_dict(state)
+        self.path, self.exploring = list(state["path"]), bool(state["exploring"])
+        self.way = [(point, float(steps)) for point, steps in state["way"]]
+
     @property
     def is_verified(self) -> bool:
         """Whether there is a path and experience verifies every edge of it."""
@@ -328,6 +339,18 @@ class GraphPlanner(Planner):
         """See :class:`Planner`."""
         plan = self.begin(observation, achieved_goal, goal, rng)
         return plan.graph.to_plan([0, *plan.path] if plan.path else [])
+
+    def plan_state(self, plan: GraphPlan) -> dict[str, Any]:
+        """See :class:`Planner`."""
+        return plan.state_dict()
+
+    def restored_plan(self, state: Mapping[str, Any], rng: np.random.Generator) -> GraphPlan:
+        """See :class:`Planner`."""
+        goal = state["goal"]
+        graph = SubgoalGraph.restored(state["graph"], goal, self.context.edges)
+        plan = GraphPlan(goal, rng, bool(state["learning"]), graph=graph)
+        plan.load_state_dict(state)
+        return plan
 
     # ------------------------------------------------------------------- learning
 

@@ -247,6 +247,20 @@ class EpisodeReplay:
             np.copyto(self.failure[here], False, where=has_action)
             start = stop
 
+    def holds_data(self, digest: bytes) -> bool:
+        """Whether a data set was stored, and nothing of it was overwritten since."""
+        same = (self.data_digests == np.frombuffer(digest, np.uint8)).all(1)
+        return bool((self.time - self.data_times[same] < self.n_slots).all(1).any())
+
+    def note_data(self, digest: bytes, times: IntArray) -> None:
+        """Remember that a data set was stored when :attr:`time` (n_envs,) was ``times``."""
+        one = np.frombuffer(digest, np.uint8)[None]
+        set_at_once(
+            self,
+            data_digests=np.concatenate([self.data_digests, one]),
+            data_times=np.concatenate([self.data_times, times[None]]),
+        )
+
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
         self.flush()

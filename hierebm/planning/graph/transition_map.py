@@ -17,6 +17,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra
 from scipy.spatial import cKDTree
 
+from hierebm.at_once import set_at_once
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, IntArray
 
@@ -62,30 +63,39 @@ class TransitionMap:
             n_new: the last that many were not seen before and count as visits; None: all.
         """
         points = self._scale(replay.achieved_goal[rows])
-        self._cover(points)
-        origin = self._nearest(points)
+        landmarks, tree = self._covering(points)
+        origin = _nearest(tree, points)
         counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
-        self.visits += np.bincount(counted, minlength=len(self.visits))
+        visits = np.bincount(counted, minlength=len(landmarks))
+        visits[: len(self.visits)] += self.visits
         left = replay.steps_left(rows)
         pairs, steps = [self._pairs], [self._steps]
         for stride in STRIDES:
             usable = left >= stride
             later = replay.later(rows[usable], np.full(int(usable.sum()), stride))
-            target = self._nearest(self._scale(replay.achieved_goal[later]))
+            target = _nearest(tree, self._scale(replay.achieved_goal[later]))
             pairs.append(np.stack([origin[usable], target], 1))
             steps.append(np.full(len(target), stride, np.float32))
-        self._pairs, self._steps = _fewest(np.concatenate(pairs), np.concatenate(steps))
+        joined, fewest = _fewest(np.concatenate(pairs), np.concatenate(steps))
+        set_at_once(
+            self, landmarks=landmarks, visits=visits, _tree=tree, _pairs=joined, _steps=fewest
+        )
 
     def search(self) -> None:
         """Find the fewest steps between all landmarks; until then new ones verify nothing."""
-        self._searched = len(self.landmarks), self._pairs, self._steps
-        self._find_steps()
+        self._find_steps(len(self.landmarks), self._pairs, self._steps)
 
-    def _find_steps(self) -> None:
-        if n := self._searched[0]:
-            self._searched_tree = cKDTree(self.landmarks[:n])
-            self._graph = _joined(*self._searched)
-            self._between = dijkstra(self._graph, limit=self.limit).astype(np.float32)
+    def _find_steps(self, n: int, pairs: IntArray, steps: FloatArray) -> None:
+        if not n:
+            return
+        graph = _joined(n, pairs, steps)
+        set_at_once(
+            self,
+            _searched=(n, pairs, steps),
+            _searched_tree=cKDTree(self.landmarks[:n]),
+            _graph=graph,
+            _between=dijkstra(graph, limit=self.limit).astype(np.float32),
+        )
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
@@ -187,7 +197,7 @@ class TransitionMap:
         """
         if not len(self.landmarks):
             return None
-        here = int(self._nearest(self._scale(point[None]))[0])
+        here = int(_nearest(self._tree, self._scale(point[None]))[0])
         graph = _joined(len(self.landmarks), self._pairs, self._steps)
         steps, before = dijkstra(graph, indices=here, return_predecessors=True)
         known = np.flatnonzero(np.isfinite(steps) & (steps > 0))
@@ -224,22 +234,18 @@ class TransitionMap:
         """Restore what :meth:`state_dict` gave."""
         self.landmarks, self.visits = arrays["landmarks"], arrays["visits"]
         self._pairs, self._steps = arrays["pairs"], arrays["steps"]
-        searched = int(arrays["searched"]), arrays["searched_pairs"], arrays["searched_steps"]
-        self._searched = searched
         if len(self.landmarks):
             self._tree = cKDTree(self.landmarks)
-            self._find_steps()
+            self._find_steps(
+                int(arrays["searched"]), arrays["searched_pairs"], arrays["searched_steps"]
+            )
 
     def _scale(self, points: FloatArray) -> FloatArray:
         result: FloatArray = points / (SPACING * self.step_scale)
         return result
 
-    def _nearest(self, points: FloatArray) -> IntArray:
-        _, index = self._tree.query(points)
-        return np.asarray(index, np.int64)
-
-    def _cover(self, points: FloatArray) -> None:
-        """Add landmarks until every point has one within its spacing."""
+    def _covering(self, points: FloatArray) -> tuple[FloatArray, cKDTree]:
+        """Landmarks of which every point has one within its spacing: ours and new ones."""
         gap = np.full(len(points), np.inf)
         if len(self.landmarks):
             gap, _ = self._tree.query(points)
@@ -250,10 +256,16 @@ class TransitionMap:
                 break
             new.append(points[farthest])
             gap = np.minimum(gap, np.linalg.norm(points - points[farthest], axis=-1))
-        if new or not len(self.landmarks):
-            self.landmarks = np.concatenate([self.landmarks, np.stack(new)])
-            self.visits = np.concatenate([self.visits, np.zeros(len(new), np.int64)])
-            self._tree = cKDTree(self.landmarks)
+        if not new and len(self.landmarks):
+            return self.landmarks, self._tree
+        landmarks: FloatArray = np.concatenate([self.landmarks, np.stack(new)])
+        return landmarks, cKDTree(landmarks)
+
+
+def _nearest(tree: cKDTree, points: FloatArray) -> IntArray:
+    """(n,) indices of the landmarks nearest to points (n, goal_dim)."""
+    _, index = tree.query(points)
+    return np.asarray(index, np.int64)
 
 
 def _joined(n: int, pairs: IntArray, steps: FloatArray) -> csr_array:
