@@ -166,4 +166,3 @@ class EpisodeStatistics:
 
 
 _TASK = ("observation", "achieved_goal", "desired_goal")
-

@@ -120,8 +120,8 @@ class LearningAgent(SavedAgent):
         """Learn from a data set, without acting; :meth:`learn` then goes on online from there.
 
         No environment is needed: where none was set, the agent's spaces are made from the data.
-        The data goes into the replay buffer, which grows by it, unless it is there already; seen at every ``action_repeat``-th
-        state; that number is measured on the data unless the config sets it. ``num_timesteps``
+        The data goes into the replay buffer, which grows by it, unless it is there already (given
+        again after an interrupt, say), seen at every ``action_repeat``-th state; that number is measured on the data unless the config sets it. ``num_timesteps``
         stays what it is. Logs and callbacks count gradient steps instead, over all calls
         (``n_updates``): ``on_step`` is called once for each.
 

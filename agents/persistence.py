@@ -77,6 +77,7 @@ class SavedAgent(AgentState):
             meta={
                 "agent": type(self).__name__,
                 "env": None if self.env is None else env_to_json(self.env.env),
+                "n_envs": 1 if self.env is None else self.env.n_envs,
                 "num_timesteps": self.num_timesteps,
                 "num_episodes": self.num_episodes,
                 "unfinished": self.unfinished,
@@ -126,9 +127,9 @@ class SavedAgent(AgentState):
     ) -> Self:
         """Read an agent from a file that :meth:`save` wrote; no code in the file is run.
 
-        ``learn(reset_num_timesteps=False)`` then goes on. What was saved with its replay buffer goes
-        on as if it had not been stopped, bit for bit on one machine: with ``resume_episode`` in the
-        middle of the episode, without it from the next one on.
+        ``learn(reset_num_timesteps=False)`` then goes on. What was saved with its replay buffer
+        does so as if it had not been stopped, bit for bit on one machine: with ``resume_episode``
+        in the middle of the episode, without it from the next one on.
 
         Args:
             path: the file, or a binary stream.

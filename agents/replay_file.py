@@ -54,8 +54,8 @@ def restore_replay(
     kept = agent.replay
     if kept is not None and n_envs != kept.n_envs:
         raise ValueError(
-            f"{path} holds the experience of {n_envs} environment(s), this agent has {kept.n_envs}: "
-            "set_env with as many first"
+            f"{path} holds the experience of {n_envs} environment(s), this agent has "
+            f"{kept.n_envs}: set_env with as many first"
         )
     if missing := sorted(_needed(agent) - set(arrays)):
         raise ValueError(

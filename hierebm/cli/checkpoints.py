@@ -15,6 +15,9 @@ from hierebm.errors import CheckpointError
 from hierebm.goal_env.make import make_env
 from hierebm.goal_env.spaces import GoalSpaces
 
+# A file that asks for more envs side by side gets one.
+MOST_ENVS = 1024
+
 AnyEnv = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
 
@@ -50,6 +53,45 @@ def load_agent(
     return _load_into(path, meta, env, env_id), env_id, env_kwargs
 
 
+def load_stopped_agent(
+    path: Path, env_id: str | None, env_kwargs: dict[str, Any], options: dict[str, Any]
+) -> tuple[Any, str | None, dict[str, Any]]:
+    """The agent of a checkpoint with all of its experience, in the env that it learned in.
+
+    Args:
+        path, env_id, env_kwargs: as above.
+        options: further arguments of ``load``.
+
+    Returns:
+        The agent, and id and arguments of the env; no id where it has only seen data.
+    """
+    meta = _meta(path)
+    if not (env_id or meta.get("env")):
+        return agent_class_of(meta["agent"]).load(path, **options), None, env_kwargs
+    env_id, env_kwargs, env = _make_env_of(meta, env_id, env_kwargs)
+    return agent_class_of(meta["agent"]).load(path, env=env, **options), env_id, env_kwargs
+
+
+def _make_env_of(
+    meta: dict[str, Any], env_id: str | None, env_kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any], AnyEnv]:
+    """Id, arguments, and the env itself: as many side by side as the agent learned in."""
+    given, (env_id, env_kwargs) = env_id, _env_of(meta, env_id, env_kwargs)
+    n_envs = meta.get("n_envs", 1)
+    try:
+        if isinstance(n_envs, int) and 1 < n_envs <= MOST_ENVS:
+            return env_id, env_kwargs, gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+        return env_id, env_kwargs, make_env(env_id, env_kwargs)
+    except gym.error.UnregisteredEnv as error:
+        if given:
+            raise
+        # Nothing that a file names is imported.
+        raise ValueError(
+            f"the agent was trained in {env_id}, which is not registered: name the module that "
+            f"registers it with MODULE:{env_id}"
+        ) from error
+
+
 def load_experienced_agent(
     path: Path, env_id: str | None, env_kwargs: dict[str, Any], replay: Path | None
 ) -> Any:
@@ -57,21 +99,21 @@ def load_experienced_agent(
 
     Args:
         path, env_id, env_kwargs: as above.
-        replay: file of the replay buffer, or None.
+        replay: file of the replay buffer, or None: what is in the checkpoint.
     """
     meta = _meta(path)
     env, named = None, env_id or meta.get("env")
     given, (env_id, env_kwargs) = env_id, _env_of(meta, env_id, env_kwargs)
     if named:
         try:
-            env = _make_as_many(env_id, env_kwargs, replay)
+            env = _make_as_many(env_id, env_kwargs, path if replay is None else replay)
         except (gym.error.Error, ImportError):
             if given:
                 raise
     if env is None:
         agent = agent_class_of(meta["agent"]).load(path)
     else:
-        agent = _load_into(path, meta, env, env_id)
+        agent = _load_into(path, meta, env, env_id, with_experience=replay is None)
     if replay is not None:
         if agent.env is None:
             raise ValueError(
@@ -82,12 +124,12 @@ def load_experienced_agent(
     return agent
 
 
-def _make_as_many(env_id: str, env_kwargs: dict[str, Any], replay: Path | None) -> AnyEnv:
+def _make_as_many(env_id: str, env_kwargs: dict[str, Any], replay: Path) -> AnyEnv:
     """The env or, where several filled the replay buffer, a vector of as many."""
-    if replay is not None:
-        n_envs = len(load_checkpoint(replay).arrays.get("replay/time", [0]))
-        if n_envs > 1:
-            return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+    arrays = load_checkpoint(replay).arrays
+    times = arrays.get("replay/time", arrays.get("experience/replay/time", [0]))
+    if 1 < len(times) <= MOST_ENVS:
+        return gym.make_vec(env_id, num_envs=len(times), **env_kwargs)
     return make_env(env_id, env_kwargs)
 
 
@@ -109,7 +151,9 @@ def _env_of(
     return env_id, {**trained_with, **env_kwargs}
 
 
-def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> Any:
+def _load_into(
+    path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str, with_experience: bool = False
+) -> Any:
     """The agent of a checkpoint, in an env that fits it."""
     stored = [space_from_json(meta[key]) for key in ("observation_space", "action_space")]
     if isinstance(env, VectorEnv):
@@ -127,7 +171,8 @@ def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> An
         and ours.action_space == theirs.action_space
     )
     # With its env an agent knows what counts as reached. A map of another size has other bounds.
-    return agent_class_of(meta["agent"]).load(path, env=env if same else None)
+    options = {"env": env if same else None, "replay_buffer": with_experience}
+    return agent_class_of(meta["agent"]).load(path, **options)
 
 
 def _check_fits(stored: Any, given: Any, what: str, env_id: str) -> None:

@@ -175,7 +175,7 @@ class AutoresetEnv:
         return self._resetting
 
     def resume(self, resetting: BoolArray | None) -> None:
-        """Go on in the middle of episodes: the environments are where :attr:`resetting` was read."""
+        """Go on in the middle of episodes, where :attr:`resetting` was read."""
         self._resetting, self._options = resetting, {}
 
     @property

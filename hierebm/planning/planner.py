@@ -66,14 +66,18 @@ class PlanState:
 
         Plans with fields of their own say what becomes of those.
         """
-        walk = None if self.walk is None else vars(self.walk)
+        walk = None
+        if self.walk is not None:
+            walk = {**vars(self.walk), "passed": np.stack(self.walk.passed)}
         return {**{name: getattr(self, name) for name in _plain_fields()}, "walk": walk}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         walk = state["walk"]
         own = {name: state[name] for name in _plain_fields()}
-        own |= {"walk": None if walk is None else Walk(**walk), "nearest": tuple(state["nearest"])}
+        if walk is not None:
+            walk = Walk(**{**walk, "passed": list(walk["passed"])})
+        own |= {"walk": walk, "nearest": tuple(state["nearest"])}
         vars(self).update(own)
 
     def chase(self, subgoal: FloatArray, predicted: float) -> None:

@@ -69,10 +69,12 @@ class SubgoalGraph:
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`restored` makes the graph again from."""
         nodes = self.nodes
+        failed = np.zeros((0, 2, len(self.goal)), np.float32)
         return {
-            "nodes": [nodes.observation, nodes.achieved_goal, nodes.energy, nodes.in_order],
+            # Without energies: they chose the nodes, and are only looked at by people.
+            "nodes": [nodes.observation, nodes.achieved_goal, nodes.in_order],
             "start": [self.start, self.start_observation],
-            "failed": self.failed,
+            "failed": np.array(self.failed, np.float32) if self.failed else failed,
             "safe_edge": self._rules.config.safe_edge,
             **{name: getattr(self, name) for name in _MATRICES},
         }
@@ -87,7 +89,10 @@ class SubgoalGraph:
         """
         config = replace(edges.config, safe_edge=state["safe_edge"])
         graph = cls.__new__(cls)
-        graph._take_rules(Nodes(*state["nodes"]), goal, replace(edges, config=config))
+        observation, points, in_order = state["nodes"]
+        energy = np.full(len(points), np.nan, np.float32)
+        nodes = Nodes(observation, points, energy, in_order)
+        graph._take_rules(nodes, goal, replace(edges, config=config))
         graph.start, graph.start_observation = state["start"]
         graph.failed = [(source, target) for source, target in state["failed"]]
         for name in _MATRICES:
