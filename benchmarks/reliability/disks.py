@@ -98,7 +98,9 @@ def _full_at_the_start(folder: Path) -> str:
 
     with room(1000):
         status = main(train_command(folder / "agent.zip", total=300))
-    return "nothing lost" if status == 1 and not list(folder.glob("*.zip")) else "begun all the same"
+    return (
+        "nothing lost" if status == 1 and not list(folder.glob("*.zip")) else "begun all the same"
+    )
 
 
 def _room_for_the_agent_alone(folder: Path) -> str:

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
-import hierebm
 from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.workers import WORLD, agents
 from hierebm.data import OfflineDataset
@@ -39,7 +39,6 @@ class Interrupt:
 
     def __init__(self, line: Line | None = None, passes: int = 0) -> None:
         import hierebm.agents
-        import hierebm.envs
 
         self._line, self._left = line, passes
         modules = (hierebm, hierebm.agents)
@@ -100,7 +99,12 @@ def measure(n: int, seed: int, folder: Path) -> Iterator[Row]:
 
 def _learn(agent: Any) -> None:
     agent.learn(WORLD, STEPS)
-    agent.predict(agent.get_env().reset(seed=1)[0])
+    _predict(agent)
+
+
+def _predict(agent: Any) -> None:
+    # In an environment of its own: the agent's is in the middle of an episode.
+    agent.predict(gym.make(WORLD).reset(seed=1)[0])
 
 
 def _learn_offline(agent: Any) -> None:
@@ -131,7 +135,7 @@ def _trial(kind: str, learn: Callable[[Any], None], line: Line, passes: int) -> 
         try:
             if learn is _learn:
                 agent.learn(None if agent.env else WORLD, 120, reset_num_timesteps=False)
-                agent.predict(agent.get_env().reset(seed=1)[0])
+                _predict(agent)
             else:
                 learn(agent)
             return _damage(agent, learn) or "usable"
@@ -164,5 +168,3 @@ def _damage(agent: Any, learn: Callable[[Any], None]) -> str | None:
 def _stored(agent: Any) -> int:
     steps = _data().every(agent.action_repeat)
     return int(np.count_nonzero(~steps.episode_end))
-
-

@@ -18,7 +18,7 @@ FREQ = 100
 
 
 def measure(n: int, seed: int, folder: Path) -> Iterator[Row]:
-    """Of n kills, half come at any moment and half while a file is written, of two kinds of agent."""
+    """Of n kills, half come at any moment, half while a file is written; two kinds of agent."""
     rng = random.Random(seed)
     cases = [(kind, aimed) for kind in ("flat", "graph") for aimed in (False, True)]
     for case, (kind, aimed) in enumerate(cases):

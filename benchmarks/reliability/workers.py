@@ -100,9 +100,7 @@ def train(folder: Path, kind: str, seed: int, freq: int, total: int, keep: int |
     callback = CheckpointCallback(freq, folder, "run", save_replay_buffer=True, keep=keep)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        agent.learn(
-            total_timesteps=total, callback=callback, reset_num_timesteps=not saved
-        )
+        agent.learn(total_timesteps=total, callback=callback, reset_num_timesteps=not saved)
     (folder / f"warnings_{seed}.txt").write_text("\n".join(str(w.message) for w in told))
 
 
