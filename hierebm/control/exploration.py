@@ -76,9 +76,9 @@ class RandomWalk:
         self, n: int, action_dim: int, rng: np.random.Generator, held: FloatArray | None = None
     ) -> None:
         self.rng = rng
-        self._held = held
         if held is None:
-            self._held = rng.uniform(-1.0, 1.0, (n, action_dim)).astype(np.float32)
+            held = rng.uniform(-1.0, 1.0, (n, action_dim)).astype(np.float32)
+        self._held = held
 
     @property
     def held(self) -> FloatArray:

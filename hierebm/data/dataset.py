@@ -47,7 +47,7 @@ class OfflineDataset:
         digest = blake2b(digest_size=size)
         for array in (getattr(self, field.name) for field in fields(self)):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.digest()
 
     @classmethod

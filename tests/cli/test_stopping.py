@@ -48,11 +48,12 @@ def test_what_is_to_be_ignored_stays_ignored() -> None:
 
 
 def _stop_at(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let SIGTERM come after so many steps."""
-    on_step = stopping.StopCallback._on_step
+    """Let SIGTERM come after so many steps, once."""
+    on_step, left = stopping.StopCallback._on_step, [1]
 
     def stopping_step(self: Any) -> bool:
-        if self.num_timesteps == steps:
+        if self.num_timesteps == steps and left[0]:
+            left[0] = 0
             signal.raise_signal(signal.SIGTERM)
         return on_step(self)
 
