@@ -122,12 +122,14 @@ class LearningAgent(SavedAgent):
         No environment is needed: where none was set, the agent's spaces are made from the data.
         The data goes into the replay buffer, which grows by it, unless it is there already (given
         again after an interrupt, say), seen at every ``action_repeat``-th state; that number is
-        measured on the data unless the config sets it. ``num_timesteps`` stays what it is. Logs and callbacks count gradient steps instead, over all calls
-        (``n_updates``): ``on_step`` is called once for each.
+        measured on the data unless the config sets it. ``num_timesteps`` stays what it is. Logs and
+        callbacks count gradient steps instead, over all calls (``n_updates``): ``on_step`` is
+        called once for each.
 
         Args:
             data: episodes, added to those in the replay buffer unless they are among them. None:
-                nothing is added, learning goes on with what is there, online experience and a loaded replay buffer included.
+                nothing is added, learning goes on with what is there, online experience and a
+                loaded replay buffer included.
             gradient_steps: updates of the low level. The high level is trained after every
                 ``energy_train_freq`` of them, and at the end; 0 stores the data, no more.
             callback: as in :meth:`learn`.

@@ -57,7 +57,7 @@ def train(args: argparse.Namespace) -> None:
                 signals.is_ending = True
                 if agent.num_timesteps or agent.n_updates:
                     save_anywhere(agent, out)
-                    say(f"saved {out} after {_done(agent)}")
+                    say(f"saved {out} after {_done(agent, args)}")
                 if agent.get_env() is not None:
                     agent.get_env().close()
             if signals.received is not None:
@@ -118,8 +118,8 @@ def _learn(
         target = None if target is None else target - agent.num_timesteps
         if data is None and "gradient_steps" not in left and (target is None or target <= 0):
             raise ValueError(
-                f"nothing is left to do: {args.resume} has learned for {_done(agent)}; say up to "
-                "how many with --total-timesteps"
+                f"nothing is left to do: {args.resume} has learned for {_done(agent, args)}; say "
+                "up to how many with --total-timesteps"
             )
     steps = {} if args.gradient_steps is None else {"gradient_steps": args.gradient_steps}
     if data is None and not steps and "gradient_steps" in left:
@@ -140,12 +140,13 @@ def _learn(
         )
 
 
-def _done(agent: Any) -> str:
+def _done(agent: Any, args: argparse.Namespace) -> str:
     """How long it has learned."""
-    # What was learned by acting has about as many updates.
-    if not agent.num_timesteps:
-        return f"{agent.n_updates} updates"
-    return f"{agent.num_timesteps} steps"
+    steps = f"{agent.num_timesteps} steps"
+    # What was learned by acting needs no word on updates.
+    return (
+        steps if agent.num_timesteps and not args.data else f"{steps} and {agent.n_updates} updates"
+    )
 
 
 def _going_on(args: argparse.Namespace, agent: Any, out: Path) -> str:
