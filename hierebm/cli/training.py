@@ -32,6 +32,8 @@ def claimed_out(out: Path) -> tuple[Path, Claim]:
 def out_of(args: argparse.Namespace) -> Path:
     """The file that the agent is saved to: as asked for, or the one that a resumed run had."""
     if args.out is not None:
+        if args.out.is_dir():
+            raise IsADirectoryError(f"{str(args.out)!r} is a folder; name a file in it")
         return checkpoint_path(args.out)
     if args.resume is None:
         return Path("agent.zip")

@@ -289,7 +289,7 @@ class DistanceDDPG(LowLevel):
             bias = ensemble.bias + (intercept @ weight)[:, None]
             new += [(ensemble.bias, bias), (weight, weight * slope[:, None])]
         # In one call, which no interrupt can split: inputs and weights belong together.
-        torch._foreach_copy_(*map(list, zip(*new, strict=True)))
+        torch._foreach_copy_([old for old, _ in new], [value for _, value in new])
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.as_tensor(array, device=self.device)

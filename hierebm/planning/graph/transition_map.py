@@ -39,6 +39,11 @@ class TransitionMap:
         max_landmarks: the rest of a world that is larger than this many stays unverified.
     """
 
+    # Over all landmarks, and over those of the last search with what joins them.
+    _tree: cKDTree
+    _searched_tree: cKDTree
+    _graph: csr_array
+
     def __init__(
         self, step_scale: FloatArray, *, limit: float = 32.0, max_landmarks: int = 3000
     ) -> None:
