@@ -45,7 +45,11 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def _work(agent: hierebm.HierarchicalEBMAgent, scale: int, steps: int) -> Callable[[], None]:
     env = gym.make(ENV, layout=LAYOUT, scale=scale)
-    return lambda: agent.learn(env, total_timesteps=steps, reset_num_timesteps=False) and None
+
+    def work() -> None:
+        agent.learn(env, total_timesteps=steps, reset_num_timesteps=False)
+
+    return work
 
 
 def _agent(scale: int) -> hierebm.HierarchicalEBMAgent:

@@ -123,9 +123,13 @@ def test_settings_that_are_changed_at_loading_count_at_once(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("setting", "error", "message"),
     [
-        ({"safe_edge": 0}, ValueError, "safe_edge must be at least 1"),
+        ({"safe_edge": 0}, ValueError, "safe_edge must be between 1 and 10000"),
         ({"hidden_sizes": (16.5, 16)}, TypeError, "hidden_sizes must be a tuple of whole numbers"),
-        ({"hidden_sizes": (16, 0)}, ValueError, "every number of hidden_sizes must be at least 1"),
+        (
+            {"hidden_sizes": (16, 0)},
+            ValueError,
+            "number of hidden_sizes must be between 1 and 4096",
+        ),
     ],
 )
 def test_settings_that_could_not_be_built_are_refused(
