@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from hierebm.goal_env.adapter import StepResult
@@ -35,6 +38,20 @@ class ActionBlocks:
     def due(self) -> BoolArray:
         """(n,) where another action has to be chosen."""
         return self._everywhere if self.repeat == 1 else self._left == 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`load_state_dict` restores the running blocks from."""
+        running = None
+        if hasattr(self, "action"):
+            running = [*self.observation.parts, self.goal, self.action]
+        return {"repeat": self.repeat, "left": self._left, "running": running}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.repeat, self._left = int(state["repeat"]), state["left"]
+        if state["running"] is not None:
+            *observation, self.goal, self.action = state["running"]
+            self.observation = GoalObservation(*observation)
 
     def begin(
         self, due: BoolArray, observation: GoalObservation, goal: FloatArray, action: FloatArray

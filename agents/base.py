@@ -19,6 +19,7 @@ from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.learning import LearningAgent
 from hierebm.agents.loop import LearningLoop
 from hierebm.agents.replay_file import load_replay, save_replay
+from hierebm.at_once import set_at_once
 from hierebm.callbacks import BaseCallback, MaybeCallback
 from hierebm.checkpoint.state import check_same_space
 from hierebm.control.base import LowLevel
@@ -191,7 +192,7 @@ class GoalAgent(LearningAgent):
 
     # ------------------------------------------------------------------ environment
 
-    def set_env(self, env: EnvLike) -> None:
+    def set_env(self, env: EnvLike, *, resume_episode: bool = False) -> None:
         """Learn in this environment from now on; its spaces must be those seen before.
 
         Spaces that were made from data (:meth:`learn_offline`) are replaced by the environment's:
@@ -200,8 +201,12 @@ class GoalAgent(LearningAgent):
         An environment that was made from an id is kept where the same id is given again, and closed
         where another environment takes its place.
 
+        Args:
+            env: id, environment or vector environment.
+            resume_episode: of an agent that was just loaded: see :meth:`load`.
+
         Raises:
-            ValueError: if the spaces differ.
+            ValueError: if the spaces differ, or there is no episode to resume.
         """
         if self.env is not None and isinstance(env, str) and env == self.env.made_from:
             return
@@ -213,16 +218,38 @@ class GoalAgent(LearningAgent):
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
             self._keep_buffer(goal_env)
+            loop = LearningLoop(self, goal_env)
+            if resume_episode:
+                self._resume(loop)
         except BaseException:
             if goal_env.made_from is not None:
                 goal_env.close()
             raise
-        if self.env is not None:
-            # Those that are remembered belong to the old one.
-            self.episodes = EpisodeStatistics()
-            if self.env.made_from is not None:
-                self.env.close()
-        self.env, self._loop = goal_env, LearningLoop(self, goal_env)
+        old = self.env
+        # What is remembered of episodes belongs to the old one.
+        episodes = self.episodes if old is None else EpisodeStatistics()
+        set_at_once(self, env=goal_env, _loop=loop, episodes=episodes, _running=None)
+        if old is not None and old.made_from is not None:
+            old.close()
+
+    def _resume(self, loop: LearningLoop) -> None:
+        """Let a loop go on in the middle of the episodes of the file."""
+        if self._running is None:
+            raise ValueError(
+                "there is no episode to resume: the agent was saved without replay_buffer=True, or "
+                "after learning was stopped by an error; leave resume_episode out"
+            )
+        try:
+            loop.resume(self._running)
+        # What is wrong with a file can show as nearly anything.
+        except Exception as error:
+            raise ValueError(
+                f"the episodes of the file cannot be gone on with in this environment ({error}): "
+                "give as many environments as ran then, or leave resume_episode out"
+            ) from error
+
+    def _running_episodes(self) -> dict[str, Any] | None:
+        return self._running if self._loop is None else self._loop.state_dict()
 
     def _fit_spaces(self, spaces: GoalSpaces) -> None:
         """Take over the spaces of an environment where none was known."""

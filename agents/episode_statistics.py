@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
 from hierebm.goal_env.adapter import StepResult
 from hierebm.logging.logger import Logger
@@ -54,7 +55,22 @@ class EpisodeStatistics:
         self._reward, self._reached = np.zeros(n_envs), np.zeros(n_envs, np.bool_)
         # Lengths are differences: there is nothing to add up on the way.
         self._now, self._began = 0, np.zeros(n_envs, np.int64)
-        self._first = [part.copy() for part in _parts(first)]
+        self._first = [part.copy() for part in first.parts]
+
+    def running(self) -> dict[str, Any]:
+        """What :meth:`resume` goes on with in the middle of episodes."""
+        return {
+            "reward": self._reward,
+            "reached": self._reached,
+            "lengths": self._now - self._began,
+            "first": list(self._first),
+        }
+
+    def resume(self, running: Mapping[str, Any]) -> None:
+        """Go on in the middle of the episodes that :meth:`running` was asked in."""
+        self._reward, self._reached = running["reward"], running["reached"]
+        self._now, self._began = 0, -running["lengths"]
+        self._first = list(running["first"])
 
     def count(self, step: StepResult) -> int:
         """Take one step into account; returns how many episodes ended with it."""
@@ -80,8 +96,9 @@ class EpisodeStatistics:
                 [part[row].copy() for part in self._first],
             )
             self._finished.append(episode)
-            self.n_ended += 1
-            self.n_successes += episode.success
+            set_at_once(
+                self, n_ended=self.n_ended + 1, n_successes=self.n_successes + episode.success
+            )
         self._reward[rows], self._reached[rows] = 0.0, False
         self._began[rows] = self._now
         # Where the reset is a step of its own, that step says it once more.
@@ -89,7 +106,7 @@ class EpisodeStatistics:
         return len(rows)
 
     def _begin_episodes(self, where: BoolArray, current: GoalObservation) -> None:
-        for part, now in zip(self._first, _parts(current), strict=True):
+        for part, now in zip(self._first, current.parts, strict=True):
             part[where] = now[where]
 
     @property
@@ -134,7 +151,7 @@ class EpisodeStatistics:
         arrays = {"totals": np.array([self.n_ended, self.n_successes])}
         if (tasks := self.tasks()) is not None:
             arrays["outcomes"] = np.array([e[:-1] for e in self._finished], np.float64)
-            arrays |= dict(zip(_TASK, _parts(tasks), strict=True))
+            arrays |= dict(zip(_TASK, tasks.parts, strict=True))
         return arrays
 
     def load_state_dict(
@@ -162,7 +179,3 @@ class EpisodeStatistics:
 
 
 _TASK = ("observation", "achieved_goal", "desired_goal")
-
-
-def _parts(observation: GoalObservation) -> tuple[FloatArray, FloatArray, FloatArray]:
-    return observation.observation, observation.achieved_goal, observation.desired_goal

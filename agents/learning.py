@@ -88,6 +88,7 @@ class LearningAgent(SavedAgent):
             loop.restart()
         else:
             target += self.num_timesteps
+        self.unfinished = {**self.unfinished, "timesteps": target}
         self._begin_log(tb_log_name or self.default_log_name, reset_num_timesteps)
         try:
             with self._told(callback, progress_bar, total_timesteps=target) as callbacks:
@@ -96,7 +97,12 @@ class LearningAgent(SavedAgent):
             # It may have stepped without our knowing: begin the next time with a reset.
             loop.restart()
             raise
+        self._finish("timesteps", self.num_timesteps)
         return self
+
+    def _finish(self, unit: str, done: int) -> None:
+        if done >= self.unfinished[unit]:
+            self.unfinished = {k: v for k, v in self.unfinished.items() if k != unit}
 
     def learn_offline(
         self: Self,
@@ -114,14 +120,16 @@ class LearningAgent(SavedAgent):
         """Learn from a data set, without acting; :meth:`learn` then goes on online from there.
 
         No environment is needed: where none was set, the agent's spaces are made from the data.
-        The data goes into the replay buffer, which grows by it, seen at every ``action_repeat``-th
-        state; that number is measured on the data unless the config sets it. ``num_timesteps``
-        stays what it is. Logs and callbacks count gradient steps instead, over all calls
-        (``n_updates``): ``on_step`` is called once for each.
+        The data goes into the replay buffer, which grows by it, unless it is there already (given
+        again after an interrupt, say), seen at every ``action_repeat``-th state; that number is
+        measured on the data unless the config sets it. ``num_timesteps`` stays what it is. Logs and
+        callbacks count gradient steps instead, over all calls (``n_updates``): ``on_step`` is
+        called once for each.
 
         Args:
-            data: episodes, added to those in the replay buffer. None: nothing is added, learning
-                goes on with what is there, online experience and a loaded replay buffer included.
+            data: episodes, added to those in the replay buffer unless they are among them. None:
+                nothing is added, learning goes on with what is there, online experience and a
+                loaded replay buffer included.
             gradient_steps: updates of the low level. The high level is trained after every
                 ``energy_train_freq`` of them, and at the end; 0 stores the data, no more.
             callback: as in :meth:`learn`.
@@ -155,10 +163,12 @@ class LearningAgent(SavedAgent):
             self._loop.restart()
         self._begin_log(tb_log_name or f"{self.default_log_name}_offline", reset_num_timesteps)
         loop = self._offline = OfflineLoop(self, gradient_steps, behavior_weight)
+        self.unfinished = {**self.unfinished, "gradient_steps": loop.target}
         try:
             steps = {"total_timesteps": loop.target, "gradient_step": loop.step}
             with self._told(callback, progress_bar, **steps) as callbacks:
                 loop.run(callbacks, log_interval)
+            self._finish("gradient_steps", loop.step)
         finally:
             self._offline = None
         return self

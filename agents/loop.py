@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,12 +45,17 @@ class LearningLoop:
     def restart(self) -> None:
         """Begin with a reset of the environment the next time."""
         self._observation: GoalObservation | None = None
+        # Whether what was stored last is still to be learned from.
+        self._is_training_due = False
 
     def run(self, target: int, callbacks: BaseCallback | None, log_interval: int | None) -> None:
         """Act and learn until the agent has taken ``target`` steps or a callback stops it."""
         agent = self.agent
         if self._observation is None:
             self._observation = self._reset()
+        elif self._is_training_due:
+            # A callback stopped the last call, or saved the agent, between the two.
+            self._train()
         self._begun, logged = (time.perf_counter(), agent.num_timesteps), agent.num_episodes
         progress = ProgressReport(agent)
         if callbacks is not None:
@@ -61,6 +68,7 @@ class LearningLoop:
             before = self._observation
             step = self.env.step(self._blocks.action)
             self._store(step)
+            self._is_training_due = True
             self._observation = step.current
             if self._follower is not None:
                 self._follower.advance(step.current, step.ended, step.valid)
@@ -88,20 +96,81 @@ class LearningLoop:
         agent, n = self.agent, self.env.n_envs
         observation = self.env.reset(seed=int(agent.rng.integers(2**31)))
         agent.replay_buffer.close_episodes()
+        # Whoever measured it may have been interrupted.
+        agent.tell_clock()
         self._random_walk = RandomWalk(n, self.env.spaces.action_dim, agent.rng)
         self._blocks = ActionBlocks(agent.action_repeat, n)
-        if agent.high_level is not None:
-            self._follower = PlanFollower(
-                agent.high_level.planner,
-                None,
-                n,
-                lambda: agent.rng,
-                learning=True,
-                direct_share=agent.config.direct_episodes,
-            )
+        self._follower = self._follow(None, None)
         agent.episodes.begin(observation)
         self.env.check_goals(observation)
         return observation
+
+    def _follow(
+        self, plans: Sequence[Any] | None, direct: Sequence[bool] | None
+    ) -> PlanFollower | None:
+        """What follows plans, if the agent plans; None: no plans yet, drawn here."""
+        agent = self.agent
+        if agent.high_level is None:
+            return None
+        return PlanFollower(
+            agent.high_level.planner,
+            plans,
+            self.env.n_envs,
+            lambda: agent.rng,
+            learning=True,
+            direct_share=agent.config.direct_episodes,
+            direct=direct,
+        )
+
+    # --------------------------------------------------------------- persistence
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """What :meth:`resume` goes on with in the middle of episodes: nested dicts and lists of
+        arrays and plain values. None before there are any.
+        """
+        if self._observation is None:
+            return None
+        follower = None
+        if self._follower is not None:
+            planner = self._follower.planner
+            plans = [None if p is None else planner.plan_state(p) for p in self._follower.plans]
+            follower = {"plans": plans, "direct": list(self._follower.direct)}
+        return {
+            "observation": list(self._observation.parts),
+            "is_training_due": self._is_training_due,
+            "random_walk": self._random_walk.held,
+            "blocks": self._blocks.state_dict(),
+            "follower": follower,
+            "env": self.env.state_dict(),
+            "episodes": self.agent.episodes.running(),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on in an environment that is where it was when :meth:`state_dict` was asked.
+
+        Raises:
+            KeyError, TypeError, ValueError: ``state`` is of another number of environments, or none
+                at all.
+        """
+        agent, n = self.agent, self.env.n_envs
+        observation = GoalObservation(*state["observation"])
+        if len(observation.observation) != n:
+            raise ValueError(f"{len(observation.observation)} environment(s) ran, not {n}")
+        self._random_walk = RandomWalk(
+            n, self.env.spaces.action_dim, agent.rng, held=state["random_walk"]
+        )
+        self._blocks = ActionBlocks(agent.action_repeat, n)
+        self._blocks.load_state_dict(state["blocks"])
+        if agent.high_level is not None:
+            planner, follower = agent.high_level.planner, state["follower"]
+            plans = [p and planner.restored_plan(p, agent.rng) for p in follower["plans"]]
+            self._follower = self._follow(plans, follower["direct"])
+        agent.episodes.resume(state["episodes"])
+        self.env.resume(observation, state["env"])
+        self._is_training_due = bool(state["is_training_due"])
+        self._observation = observation
+
+    # ------------------------------------------------------------------- one step
 
     def _goals(self, observation: GoalObservation) -> FloatArray:
         """(n, goal_dim) what the low level chases: subgoals of the plans, or the final goals."""
@@ -154,6 +223,10 @@ class LearningLoop:
 
     def _train(self) -> None:
         """Learn from what was stored, as often as the config says; log metrics."""
+        self._learn_from_stored()
+        self._is_training_due = False
+
+    def _learn_from_stored(self) -> None:
         agent, c, n_added = self.agent, self.agent.config, self.agent.replay_buffer.n_added
         enough = max(c.learning_starts, FEWEST_STATES * agent.action_repeat)
         if n_added * agent.action_repeat < enough:
@@ -178,8 +251,9 @@ class LearningLoop:
         if agent.high_level is None:
             return
         if n_added - agent.planned_at >= c.energy_train_freq or not agent.high_level.can_plan:
-            agent.planned_at = n_added
             train_high_level(agent)
+            # Afterwards: where learning is interrupted, it begins with this.
+            agent.planned_at = n_added
         elif n_added - agent.high_level.mapped >= MAP_FREQ:
             agent.replay_buffer.flush()
             agent.high_level.map(agent.replay_buffer, n_added)

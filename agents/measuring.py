@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hierebm.agents.state import AgentState
+from hierebm.at_once import set_at_once
 from hierebm.data import OfflineDataset
 from hierebm.goal_env.adapter import GoalEnv
 from hierebm.replay.clock import action_repeat_of, measure_action_repeat
@@ -24,10 +25,11 @@ def set_clock(agent: AgentState, env: GoalEnv, goal: FloatArray) -> None:
     farthest = np.abs(goal) + np.abs(replay.achieved_goal).max(0) + np.float32(1.0)
     tolerance = env.success_tolerance(goal, farthest)
     time_limit = env.max_episode_steps or agent.episodes.time_limit
-    agent.set_action_repeat(measure_action_repeat(replay, tolerance, time_limit))
-    if agent.action_repeat > 1:
-        # Steps of another length: the two do not go into one buffer.
-        agent.make_buffer(env.n_envs)
+    repeat = measure_action_repeat(replay, tolerance, time_limit)
+    # Steps of another length: the two do not go into one buffer.
+    new = {"replay": agent.empty_buffer(env.n_envs), "trained_at": 0, "planned_at": 0}
+    set_at_once(agent, _action_repeat=repeat, **(new if repeat > 1 else {}))
+    agent.tell_clock()
 
 
 def measure_on_data(agent: AgentState, data: OfflineDataset, tolerance: FloatArray | None) -> int:
@@ -54,13 +56,14 @@ def fit_scales(agent: AgentState) -> None:
     """Scale inputs and tell how long a step is: from then on models can be trained and used."""
     assert agent.spaces is not None
     agent.replay_buffer.flush()
-    agent.scales = measure_scales(agent.replay_buffer, agent.spaces.bounds, agent.rng)
-    if agent.env is not None:
-        # Known from now on, should the environment break down.
-        agent._tolerance = agent._success_tolerance()
-    agent.low_level.fit_scale(agent.scales)
+    scales = measure_scales(agent.replay_buffer, agent.spaces.bounds, agent.rng)
+    # Known from now on, should the environment break down.
+    tolerance = agent._success_tolerance(scales)
+    agent.low_level.fit_scale(scales)
     if agent.high_level is not None:
-        agent.high_level.fit_scale(agent.scales)
+        agent.high_level.fit_scale(scales)
+    # At the end: where learning was interrupted before, all of it is done again.
+    set_at_once(agent, scales=scales, _tolerance=tolerance)
 
 
 def fit_scales_again(agent: AgentState) -> None:
@@ -73,8 +76,9 @@ def fit_scales_again(agent: AgentState) -> None:
     scales = measure_again(agent.scales, replay, agent.spaces.bounds, rng)
     if scales is agent.scales:
         return
-    agent.scales = scales
-    agent.low_level.refit_scale(scales)
+    # First: after an interrupt, nothing of another scale may come back.
     agent.last_good.forget()
+    agent.low_level.refit_scale(scales)
     if agent.high_level is not None:
         agent.high_level.context.scales = scales
+    agent.scales = scales

@@ -13,12 +13,14 @@ from hierebm.agents.measuring import fit_scales, fit_scales_again, measure_on_da
 from hierebm.agents.reporting import ProgressReport
 from hierebm.agents.state import AgentState
 from hierebm.agents.training import train_high_level, update_low_level
+from hierebm.at_once import set_at_once
 from hierebm.callbacks import BaseCallback
 from hierebm.control.base import LowLevel
 from hierebm.data import OfflineDataset, future_goals
 from hierebm.goal_env.reward import TOLERANCE_PARTS
 from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.replay.growing import enlarged
+from hierebm.replay.saved import DIGEST_BYTES
 from hierebm.types import FloatArray
 
 # Rounds of energy training that one round stands for. Online, experience and rounds grow together;
@@ -234,7 +236,13 @@ def _check_low_level(low_level: LowLevel, behavior_weight: float) -> None:
 
 
 def _store(agent: AgentState, data: OfflineDataset, repeat: int) -> None:
-    """Store it in steps of the agent, each with a goal that its episode came to later."""
+    """Store it in steps of the agent, each with a goal that its episode came to later.
+
+    What is there already, since learning was interrupted or goes on, is not stored again.
+    """
+    digest = data.digest(DIGEST_BYTES)
+    if agent.knows_clock and agent.replay is not None and agent.replay.holds_data(digest):
+        return
     steps = data.every(repeat)
     # Stored steps of another length cannot stay; before the clock was known they were of one.
     kept = agent.replay if agent.knows_clock or repeat == 1 else None
@@ -245,6 +253,7 @@ def _store(agent: AgentState, data: OfflineDataset, repeat: int) -> None:
     lengths = np.diff(np.flatnonzero(steps.episode_end), prepend=-1)
     # In a buffer of its own until all is in it: a large data set may be interrupted.
     replay = enlarged(kept, len(steps.episode_end) // n_envs + int(lengths.max()) + 2)
+    times = replay.time.copy()
     replay.add_episodes(
         steps.observation,
         steps.achieved_goal,
@@ -252,5 +261,6 @@ def _store(agent: AgentState, data: OfflineDataset, repeat: int) -> None:
         steps.action,
         steps.episode_end,
     )
-    agent.replay = replay
-    agent.set_action_repeat(repeat)
+    replay.note_data(digest, times)
+    set_at_once(agent, replay=replay, _action_repeat=repeat)
+    agent.tell_clock()

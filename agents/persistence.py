@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hierebm.agents.replay_file import replay_arrays, restore_replay
 from hierebm.agents.state import AgentState
 from hierebm.checkpoint.arrays import checked
 from hierebm.checkpoint.format import Checkpoint, load_checkpoint, save_checkpoint, shown
@@ -23,6 +24,8 @@ from hierebm.checkpoint.state import (
     set_numpy_generator_state,
     space_from_json,
     space_to_json,
+    to_arrays,
+    to_tensors,
 )
 from hierebm.errors import CheckpointError
 from hierebm.goal_env.adapter import EnvLike
@@ -30,6 +33,8 @@ from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.replay.scales import InputScales
 
 Self = TypeVar("Self", bound="SavedAgent")
+# What the names of the replay buffer's arrays begin with in an agent's file.
+_EXPERIENCE = "experience/"
 _SPACES = ("observation_space", "action_space")
 _SCALES = tuple(f.name for f in fields(InputScales))
 
@@ -43,8 +48,18 @@ class SavedAgent(AgentState):
 
     # ------------------------------------------------------------- saving and loading
 
-    def save(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
-        """Write everything but the replay buffer to one file, atomically, or to a binary stream.
+    # The episodes that ran when the file was written that this agent was loaded from.
+    _running: dict[str, Any] | None = None
+
+    def save(
+        self, path: str | os.PathLike[str] | IO[bytes], *, replay_buffer: bool = False
+    ) -> None:
+        """Write the agent to one file, atomically, or to a binary stream.
+
+        Args:
+            path: the file, or a binary stream.
+            replay_buffer: also write all experience and where the running episodes are: all that
+                :meth:`load` needs for going on as if learning had not been stopped.
 
         Raises:
             OSError: if it cannot be written; a file that was there before is untouched.
@@ -52,15 +67,24 @@ class SavedAgent(AgentState):
         """
         if self.spaces is None:
             raise RuntimeError("nothing to save: the agent has seen no environment and no data yet")
+        tensors = {**self._tensors(), "generator": self.generator.get_state()}
+        arrays = self._arrays()
+        if replay_buffer and self.replay is not None:
+            arrays |= {f"{_EXPERIENCE}{k}": v for k, v in replay_arrays(self).items()}
+            if (running := self._running_episodes()) is not None:
+                tensors["running"] = to_tensors(running)
         save_checkpoint(
             path,
             config=asdict(self.config),
-            tensors={**self._tensors(), "generator": self.generator.get_state()},
-            arrays=self._arrays(),
+            tensors=tensors,
+            arrays=arrays,
             meta={
                 "agent": type(self).__name__,
                 "env": None if self.env is None else env_to_json(self.env.env),
+                "n_envs": 1 if self.env is None else self.env.n_envs,
                 "num_timesteps": self.num_timesteps,
+                "num_episodes": self.num_episodes,
+                "unfinished": self.unfinished,
                 "n_updates": self.n_updates,
                 "seed": self.seed,
                 "rng": numpy_generator_state(self.rng),
@@ -69,6 +93,10 @@ class SavedAgent(AgentState):
                 "spaces_from_data": self.spaces.from_data,
             },
         )
+
+    def _running_episodes(self) -> dict[str, Any] | None:
+        """What going on in the middle of episodes takes; None where there are none."""
+        return self._running
 
     def _tensors(self) -> dict[str, Any]:
         """Networks and optimisers, as nested dicts of tensors."""
@@ -97,9 +125,15 @@ class SavedAgent(AgentState):
         device: str | torch.device = "cpu",
         *,
         seed: int | None = None,
+        replay_buffer: bool = True,
+        resume_episode: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Read an agent from a file that :meth:`save` wrote; no code in the file is run.
+
+        ``learn(reset_num_timesteps=False)`` then goes on. What was saved with its replay buffer
+        does so as if it had not been stopped, bit for bit on one machine: with ``resume_episode``
+        in the middle of the episode, without it from the next one on.
 
         Args:
             path: the file, or a binary stream.
@@ -107,6 +141,10 @@ class SavedAgent(AgentState):
                 what the environment counted along each axis when the agent was saved.
             device: where the networks live.
             seed: starts the random streams again; None goes on with those in the file.
+            replay_buffer: False leaves the experience in the file, where there is some.
+            resume_episode: ``env`` is where it was when the agent was saved (which no file can
+                bring about: put its state back yourself): go on in the middle of its episodes.
+                False: they are over, the next ``learn`` resets the environment.
             kwargs: ``tensorboard_log``, ``verbose`` and overrides of the config. A part of your
                 own (``low_level=MyLowLevel``) has to be given again.
 
@@ -158,6 +196,9 @@ class SavedAgent(AgentState):
                 agent._build(spaces)
             agent.spaces = spaces
             agent._restore(checkpoint, config)
+            if replay_buffer and (experience := _experience(checkpoint.arrays)):
+                restore_replay(agent, experience, path)
+                agent._running = _running(checkpoint.tensors)
         except Exception as error:
             if changed:
                 raise ValueError(
@@ -171,7 +212,7 @@ class SavedAgent(AgentState):
         if seed is not None:
             agent.set_random_seed(seed)
         if env is not None:
-            agent.set_env(env)
+            agent.set_env(env, resume_episode=resume_episode)
         return agent
 
     def _restore(self, checkpoint: Checkpoint, saved: Any) -> None:
@@ -197,6 +238,9 @@ class SavedAgent(AgentState):
         self.num_timesteps, self.n_updates = (
             _count(meta[name]) for name in ("num_timesteps", "n_updates")
         )
+        # Files of earlier versions do without.
+        self.num_episodes = _count(meta.get("num_episodes", 0))
+        self.unfinished = {str(k): _count(v) for k, v in meta.get("unfinished", {}).items()}
         set_numpy_generator_state(self.rng, meta["rng"])
 
     def _restore_noise(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -252,12 +296,25 @@ class SavedAgent(AgentState):
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"a number of steps is {value!r}")
+        raise ValueError(f"a number of steps or episodes is {value!r}")
     return value
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _experience(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The replay buffer's arrays among those of an agent's file."""
+    return {k.removeprefix(_EXPERIENCE): v for k, v in arrays.items() if k.startswith(_EXPERIENCE)}
+
+
+def _running(tensors: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The episodes that ran, with arrays for tensors."""
+    running = to_arrays(tensors.get("running"))
+    if running is not None and not isinstance(running, dict):
+        raise TypeError("what it says of running episodes is no dict")
+    return running
 
 
 def _again(

@@ -11,6 +11,7 @@ import torch
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
 from hierebm.agents.last_good import LastGood
+from hierebm.at_once import set_at_once
 from hierebm.control.base import LowLevel
 from hierebm.control.exploration import ExplorationNoise
 from hierebm.diagnosis import Diagnosis
@@ -57,6 +58,9 @@ class AgentState(ABC):
         self.config = overridden(config, overrides | names)
         self.device = _usable(device)
         self.num_timesteps = self.num_episodes = self.n_updates = 0
+        # What the running or the last call of ``learn`` (env steps) and of ``learn_offline``
+        # (gradient steps) did not come to: the count at which each was to end.
+        self.unfinished: dict[str, int] = {}
         self.env: GoalEnv | None = None
         self.spaces: GoalSpaces | None = None
         self.replay: EpisodeReplay | None = None
@@ -97,7 +101,7 @@ class AgentState(ABC):
         """Make the low and the high level; called once, when the spaces are known."""
 
     @abstractmethod
-    def set_env(self, env: EnvLike) -> None:
+    def set_env(self, env: EnvLike, *, resume_episode: bool = False) -> None:
         """Learn in this environment from now on; its spaces must be those seen before."""
 
     @abstractmethod
@@ -122,6 +126,10 @@ class AgentState(ABC):
     def set_action_repeat(self, repeat: int) -> None:
         """Hold actions for this many environment steps from now on."""
         self._action_repeat = repeat
+        self.tell_clock()
+
+    def tell_clock(self) -> None:
+        """Tell the high level for how long actions are held."""
         if self.high_level is not None:
             self.high_level.context.action_repeat = self.action_repeat
 
@@ -137,12 +145,14 @@ class AgentState(ABC):
         result: BoolArray = np.square((achieved_goal - goal) / tolerance).sum(-1) <= 1.0
         return result
 
-    def _success_tolerance(self) -> FloatArray | None:
-        if self.env is None or self.scales is None:
+    def _success_tolerance(self, scales: InputScales | None = None) -> FloatArray | None:
+        """(goal_dim,) as the environment says it, by default for the agent's own scales."""
+        scales = scales or self.scales
+        if self.env is None or scales is None:
             return self._tolerance
-        farthest = 2.0 * self.scales.goal_scale
+        farthest = 2.0 * scales.goal_scale
         try:
-            return self.env.success_tolerance(self.scales.goal_shift, farthest)
+            return self.env.success_tolerance(scales.goal_shift, farthest)
         except Exception:
             # What was learned has to be saved all the same, where the environment is out of order.
             if self._tolerance is None:
@@ -184,10 +194,9 @@ class AgentState(ABC):
 
     def make_buffer(self, n_envs: int) -> None:
         """Begin an empty replay buffer."""
-        self.replay = self.empty_buffer(n_envs)
-        self.trained_at = self.planned_at = 0
         if self.high_level is not None:
             self.high_level.mapped = 0
+        set_at_once(self, replay=self.empty_buffer(n_envs), trained_at=0, planned_at=0)
 
 
 def _usable(device: str | torch.device) -> torch.device:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not on Windows: there, runs are not told apart
+    fcntl = None
+
+# What is written to find out whether there is room: about an agent with the default networks.
+TRIAL_BYTES = 1 << 20
 
 
 def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -> Path:
@@ -36,7 +48,8 @@ def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out before hours of work whether a file can be written; makes missing folders.
+    """Find out before hours of work, by writing, whether a file can be written; makes missing
+    folders.
 
     Raises:
         OSError: it cannot.
@@ -45,8 +58,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
+    with tempfile.TemporaryFile(dir=path.parent) as file:
+        file.write(bytes(TRIAL_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -76,3 +91,79 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+class Claim:
+    """A name that no other run writes files of, until it is released or the process has ended.
+
+    Where another run has it, ``NAME-2`` is claimed instead, then ``NAME-3`` and so on. It is the
+    lock on a hidden file beside them that counts: a process that is killed loses it.
+
+    Args:
+        folder: where the files are; made if missing.
+        name: the name.
+        ending: what follows the name in those files: names of other files are other names.
+
+    Attributes:
+        name: the one that was claimed.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], name: str, ending: str) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in count(1):
+            self.name = name if k == 1 else f"{name}-{k}"
+            self._path = folder / f".{self.name}{ending}.lock"
+            if (locked := _locked(self._path)) is not None:
+                self._file: int | None = locked
+                return
+
+    def release(self) -> None:
+        """Give the name back. Idempotent."""
+        if self._file is not None:
+            with suppress(OSError):
+                # Still locked: whoever has opened it meanwhile sees that it is gone.
+                self._path.unlink()
+            os.close(self._file)
+            self._file = None
+
+
+def _locked(path: Path) -> int | None:
+    """The lock file, opened and locked; None where another run has it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except FileNotFoundError:
+            pass
+        except OSError:
+            # A file system without locks.
+            return file
+        # It was released, and removed, since it was opened.
+        os.close(file)
+
+
+def remove_stale(folder: str | os.PathLike[str], name: str) -> list[Path]:
+    """Remove what writers left that were killed; returns the files that were removed.
+
+    Args:
+        folder: where :func:`atomic_write` wrote.
+        name: of the files, a regular expression; nobody may be writing one of these now.
+    """
+    pattern, removed = re.compile(rf"\.{name}\.\w+\.tmp"), []
+    with suppress(OSError):
+        for path in Path(folder).iterdir():
+            if pattern.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
+                    removed.append(path)
+    return removed

@@ -29,6 +29,11 @@ class GoalObservation:
     achieved_goal: FloatArray
     desired_goal: FloatArray
 
+    @property
+    def parts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The three of them."""
+        return self.observation, self.achieved_goal, self.desired_goal
+
     def __getitem__(self, index: Any) -> GoalObservation:
         return GoalObservation(
             self.observation[index], self.achieved_goal[index], self.desired_goal[index]

@@ -13,7 +13,7 @@ FOLDERS = {"hierebm": "hierebm", "envs": "hierebm.envs", "agents": "hierebm.agen
 # From the ground up: a room is a package or a module of hierebm itself, and may use those of the
 # floors below, none of its own floor.
 FLOORS = (
-    ("types", "errors", "files", "settings", "parts"),
+    ("types", "errors", "files", "settings", "parts", "at_once"),
     ("envs", "nn"),
     ("checkpoint", "replay", "goal_env"),
     ("control", "energy", "data"),

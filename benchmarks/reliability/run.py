@@ -16,6 +16,12 @@ from benchmarks.reliability.rows import Row
 ROWS = {
     "files": "benchmarks.reliability.files",
     "faults": "benchmarks.reliability.faults",
+    "kills": "benchmarks.reliability.kills",
+    "interrupts": "benchmarks.reliability.interrupts",
+    "signals": "benchmarks.reliability.stop_signals",
+    "disks": "benchmarks.reliability.disks",
+    "two processes": "benchmarks.reliability.two_processes",
+    "soak": "benchmarks.reliability.soak",
 }
 """Name -> a module with ``FULL`` and ``QUICK``, numbers of trials, and with
 ``measure(n, seed, folder)``, which yields the rows of n trials and may write into the folder.

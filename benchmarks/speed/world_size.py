@@ -43,9 +43,13 @@ def rows(quick: bool) -> Iterator[Row]:
         yield growth(what, "1x, all of both known", pair, 1.15, "ms/step")
 
 
-def _work(agent: hierebm.HierarchicalEBMAgent, scale: int, steps: int) -> Callable[[], object]:
+def _work(agent: hierebm.HierarchicalEBMAgent, scale: int, steps: int) -> Callable[[], None]:
     env = gym.make(ENV, layout=LAYOUT, scale=scale)
-    return lambda: agent.learn(env, total_timesteps=steps, reset_num_timesteps=False)
+
+    def work() -> None:
+        agent.learn(env, total_timesteps=steps, reset_num_timesteps=False)
+
+    return work
 
 
 def _agent(scale: int) -> hierebm.HierarchicalEBMAgent:

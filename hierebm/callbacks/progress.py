@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from hierebm.callbacks.base import BaseCallback
@@ -25,7 +26,9 @@ class ProgressBarCallback(BaseCallback):
         self._shown = self.num_timesteps
 
     def _on_step(self) -> bool:
-        self._bar.update(self.num_timesteps - self._shown)
+        # A terminal may be closed while learning goes on.
+        with suppress(OSError):
+            self._bar.update(self.num_timesteps - self._shown)
         self._shown = self.num_timesteps
         if self.n_calls % 100 == 0:
             self._bar.set_postfix(self._rates(), refresh=False)
@@ -43,5 +46,6 @@ class ProgressBarCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
             self._bar = None

@@ -182,3 +182,25 @@ def set_numpy_generator_state(generator: np.random.Generator, state: Mapping[str
         generator.bit_generator.state = state
     except Exception as error:
         raise CheckpointError(f"the stored random state is damaged ({error!r})") from error
+
+
+def to_tensors(value: Any) -> Any:
+    """Nested dicts, lists and tuples of arrays and plain values, with tensors for the arrays."""
+    import torch
+
+    if isinstance(value, dict):
+        return {key: to_tensors(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_tensors(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def to_arrays(value: Any) -> Any:
+    """What :func:`to_tensors` was given, with lists for tuples."""
+    if isinstance(value, dict):
+        return {key: to_arrays(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_arrays(entry) for entry in value]
+    return value.numpy() if hasattr(value, "numpy") else value

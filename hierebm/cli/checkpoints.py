@@ -51,6 +51,33 @@ def load_agent(
     return _load_into(path, meta, env, env_id), env_id, env_kwargs
 
 
+def load_stopped_agent(
+    path: Path, env_id: str | None, env_kwargs: dict[str, Any], options: dict[str, Any]
+) -> tuple[Any, str | None, dict[str, Any]]:
+    """The agent of a checkpoint with all of its experience, in the env that it learned in.
+
+    Args:
+        path, env_id, env_kwargs: as above.
+        options: further arguments of ``load``.
+
+    Returns:
+        The agent, and id and arguments of the env; no id where it has only seen data.
+    """
+    meta, trained_in = _meta(path)
+    agent_class = agent_class_of(meta["agent"])
+    if not (env_id or trained_in):
+        return agent_class.load(path, **options), None, env_kwargs
+    given, (env_id, env_kwargs) = env_id, _env_of(path, trained_in, env_id, env_kwargs)
+    n_envs = meta.get("n_envs", 1)
+    if not isinstance(n_envs, int) or not 1 <= n_envs <= MOST_ENVS:
+        raise CheckpointError(
+            f"{path} says that its agent learned in {n_envs!r:.100} environments, 1 to {MOST_ENVS} "
+            "are made here: use another copy"
+        )
+    env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, n_envs))
+    return agent_class.load(path, env=env, **options), env_id, env_kwargs
+
+
 def load_experienced_agent(
     path: Path, env_id: str | None, env_kwargs: dict[str, Any], replay: Path | None
 ) -> Any:
@@ -58,12 +85,12 @@ def load_experienced_agent(
 
     Args:
         path, env_id, env_kwargs: as above.
-        replay: file of the replay buffer, or None.
+        replay: file of the replay buffer, or None: what is in the checkpoint.
     """
     meta, trained_in = _meta(path)
     env, given = None, env_id
     env_id, env_kwargs = _env_of(path, trained_in, given, env_kwargs)
-    n_envs = 1 if replay is None else _filled_by(replay)
+    n_envs = _filled_by(path if replay is None else replay)
     if given or trained_in:
         try:
             env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, n_envs))
@@ -73,7 +100,7 @@ def load_experienced_agent(
     if env is None:
         agent = agent_class_of(meta["agent"]).load(path)
     else:
-        agent = _load_into(path, meta, env, env_id)
+        agent = _load_into(path, meta, env, env_id, with_experience=replay is None)
     if replay is not None:
         if agent.env is None:
             raise ValueError(
@@ -84,19 +111,21 @@ def load_experienced_agent(
     return agent
 
 
-def _filled_by(replay: Path) -> int:
-    """How many envs filled a replay buffer."""
-    n_envs = len(np.atleast_1d(load_checkpoint(replay).arrays.get("replay/time", np.zeros(1))))
+def _filled_by(path: Path) -> int:
+    """How many envs filled the replay buffer of a file, its own or that of an agent."""
+    arrays = load_checkpoint(path).arrays
+    times = arrays.get("replay/time", arrays.get("experience/replay/time", np.zeros(1)))
+    n_envs = len(np.atleast_1d(times))
     if not 1 <= n_envs <= MOST_ENVS:
         raise CheckpointError(
-            f"{replay} says that {n_envs} environments filled it, 1 to {MOST_ENVS} are made here: "
+            f"{path} says that {n_envs} environments filled it, 1 to {MOST_ENVS} are made here: "
             "use another copy"
         )
     return n_envs
 
 
 def _make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv:
-    """The env or, where several filled the replay buffer, a vector of as many."""
+    """The env or, where there were several, a vector of as many."""
     if n_envs > 1:
         return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
     return make_env(env_id, env_kwargs)
@@ -178,7 +207,9 @@ def _env_of(
     return env_id, {**kept, **env_kwargs}
 
 
-def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> Any:
+def _load_into(
+    path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str, with_experience: bool = False
+) -> Any:
     """The agent of a checkpoint, in an env that fits it."""
     try:
         stored = [space_from_json(meta[key]) for key in ("observation_space", "action_space")]
@@ -200,7 +231,8 @@ def _load_into(path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str) -> An
         and ours.action_space == theirs.action_space
     )
     # With its env an agent knows what counts as reached. A map of another size has other bounds.
-    return agent_class_of(meta["agent"]).load(path, env=env if same else None)
+    options = {"env": env if same else None, "replay_buffer": with_experience}
+    return agent_class_of(meta["agent"]).load(path, **options)
 
 
 def _check_fits(path: Path, stored: Any, given: Any, what: str, env_id: str) -> None:

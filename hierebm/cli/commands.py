@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,13 +20,21 @@ from hierebm.callbacks import (
     EvalCallback,
     PlanFigureCallback,
 )
-from hierebm.cli.checkpoints import agent_class_of, load_agent, load_experienced_agent
+from hierebm.checkpoint.state import single_env_kwargs
+from hierebm.cli.checkpoints import (
+    agent_class_of,
+    load_agent,
+    load_experienced_agent,
+    load_stopped_agent,
+)
 from hierebm.cli.names import AGENTS, ENV_ID
+from hierebm.cli.stopping import StopCallback, Stopped, StopSignals
+from hierebm.cli.training import claimed_out, out_of, save_anywhere, say
 from hierebm.data import OfflineDataset, load_minari, load_ogbench
 from hierebm.errors import TrainingDiverged
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
-from hierebm.files import atomic_write, check_writable, checkpoint_path
+from hierebm.files import atomic_write, check_writable
 from hierebm.goal_env.make import make_env
 from hierebm.plotting.pictures import draw_agent, save_figure
 from hierebm.recording import default_dataset_id, record_episodes
@@ -39,53 +48,27 @@ EXPLAINED = (
 
 def train(args: argparse.Namespace) -> None:
     """Train an agent, on data first if there is any, save it whatever happens, evaluate it."""
-    data, env_id = _data(args), args.env or (None if args.data else ENV_ID)
-    agent_class = agent_class_of(AGENTS[args.agent])
-    overrides = parse_settings(args.set)
-    out = checkpoint_path(args.out)
-    env_kwargs = _env_kwargs(args)
-    env = None if env_id is None else make_env(env_id, env_kwargs)
-    agent = agent_class(
-        env=env,
-        seed=args.seed,
-        tensorboard_log=args.tensorboard_log,
-        device=args.device,
-        verbose=int(args.verbose),
-        **overrides,
-    )
-    callbacks: list[BaseCallback] = []
-    if args.eval_freq and env_id is not None:
-        callbacks.append(
-            EvalCallback(env_id, eval_freq=args.eval_freq, n_eval_episodes=20,
-                         env_kwargs=env_kwargs)
-        )  # fmt: skip
-    check_writable(args.out)
-    options = {"progress_bar": not args.no_progress_bar}
+    data = _data(args)
+    out, claim = claimed_out(out_of(args))
     try:
-        if data is not None:
-            steps = {} if args.gradient_steps is None else {"gradient_steps": args.gradient_steps}
-            agent.learn_offline(
-                data,
-                callback=[*callbacks, *_checkpoints(args, f"{out.stem}_offline")],
-                success_tolerance=args.success_tolerance,
-                **steps,
-                **options,
-            )
-        if data is None or args.total_timesteps is not None:
-            agent.learn(
-                total_timesteps=args.total_timesteps,
-                callback=[*callbacks, *_checkpoints(args, out.stem)],
-                **options,
-            )
+        check_writable(out)
+        with StopSignals() as signals:
+            agent, env_id, env_kwargs = _agent(args)
+            try:
+                _learn(agent, args, data, out, StopCallback(signals))
+            finally:
+                signals.is_ending = True
+                if agent.num_timesteps or agent.n_updates:
+                    save_anywhere(agent, out)
+                    say(f"saved {out} after {_done(agent, args)}")
+                if agent.get_env() is not None:
+                    agent.get_env().close()
+            if signals.received is not None:
+                if agent.num_timesteps or agent.n_updates:
+                    say(f"go on with: {_going_on(args, agent, out)}")
+                raise Stopped(signals.received)
     finally:
-        if agent.num_timesteps or agent.n_updates:
-            agent.save(out)
-            done = f"{agent.num_timesteps} steps"
-            if data is not None:
-                done += f" and {agent.n_updates} updates"
-            print(f"saved {out} after {done}", flush=True)
-        if env is not None:
-            env.close()
+        claim.release()
     if args.tensorboard_log is not None:
         print(f"look at it with: tensorboard --logdir {args.tensorboard_log}")
     if args.episodes and env_id is not None:
@@ -97,17 +80,101 @@ def train(args: argparse.Namespace) -> None:
         print(result)
 
 
+def _agent(args: argparse.Namespace) -> tuple[Any, str | None, dict[str, Any]]:
+    """The agent in its env, a new one or that of a file, and id and arguments of the env."""
+    options = {
+        "seed": args.seed,
+        "tensorboard_log": args.tensorboard_log,
+        "device": args.device,
+        "verbose": int(args.verbose),
+        **parse_settings(args.set),
+    }
+    if args.resume is not None:
+        return load_stopped_agent(args.resume, args.env, _env_kwargs(args), options)
+    env_id, env_kwargs = args.env or (None if args.data else ENV_ID), _env_kwargs(args)
+    env = None if env_id is None else make_env(env_id, env_kwargs)
+    return agent_class_of(AGENTS[args.agent])(env=env, **options), env_id, env_kwargs
+
+
+def _learn(
+    agent: Any, args: argparse.Namespace, data: OfflineDataset | None, out: Path, stop: StopCallback
+) -> None:
+    """Learn offline where there is data, or was, then online; or what is left of a stopped run."""
+    options = {"progress_bar": not args.no_progress_bar, "reset_num_timesteps": not args.resume}
+    # Before anything is learned here: what is left is forgotten then.
+    left = dict(agent.unfinished) if args.resume else {}
+    env_id = args.env if args.env or args.data else ENV_ID
+    callbacks: list[BaseCallback] = [stop]
+    if args.eval_freq and agent.get_env() is not None:
+        spec = agent.get_env().spec
+        env_id = env_id if spec is None else spec.id
+        callbacks.append(
+            EvalCallback(env_id, eval_freq=args.eval_freq, n_eval_episodes=20,
+                         env_kwargs={} if spec is None else single_env_kwargs(spec))
+        )  # fmt: skip
+    target = args.total_timesteps
+    if not args.resume:
+        is_online = data is None or target is not None
+    else:
+        target = left.get("timesteps") if target is None else target
+        is_online = target is not None
+        target = None if target is None else target - agent.num_timesteps
+        if data is None and "gradient_steps" not in left and (target is None or target <= 0):
+            raise ValueError(
+                f"nothing is left to do: {args.resume} has learned for {_done(agent, args)}; say "
+                "up to how many with --total-timesteps"
+            )
+    steps = {} if args.gradient_steps is None else {"gradient_steps": args.gradient_steps}
+    if data is None and not steps and "gradient_steps" in left:
+        steps = {"gradient_steps": left["gradient_steps"] - agent.n_updates}
+    if data is not None or "gradient_steps" in left:
+        agent.learn_offline(
+            data,
+            callback=[*callbacks, *_checkpoints(args, out, f"{out.stem}_offline")],
+            success_tolerance=args.success_tolerance,
+            **steps,
+            **options,
+        )
+    if is_online and stop.signals.received is None and (target is None or target > 0):
+        agent.learn(
+            total_timesteps=target,
+            callback=[*callbacks, *_checkpoints(args, out, out.stem)],
+            **options,
+        )
+
+
+def _done(agent: Any, args: argparse.Namespace) -> str:
+    """How long it has learned."""
+    steps = f"{agent.num_timesteps} steps"
+    # What was learned by acting needs no word on updates.
+    return (
+        steps if agent.num_timesteps and not args.data else f"{steps} and {agent.n_updates} updates"
+    )
+
+
+def _going_on(args: argparse.Namespace, agent: Any, out: Path) -> str:
+    """The command that goes on with a run that was stopped."""
+    words = ["hierebm", "train", *([args.env] if args.env else []), "--resume", str(out)]
+    if args.total_timesteps is not None and "timesteps" not in agent.unfinished:
+        words += ["--total-timesteps", str(args.total_timesteps)]
+    return shlex.join(words)
+
+
 def _data(args: argparse.Namespace) -> OfflineDataset | None:
     """The data set that is asked for. Raises ValueError where arguments contradict each other."""
     if args.data is None:
-        if args.gradient_steps is not None or args.success_tolerance is not None:
+        if args.success_tolerance is not None or (args.gradient_steps and not args.resume):
             raise ValueError("--gradient-steps and --success-tolerance go with --data")
         return None
-    if args.env is None and (args.total_timesteps is not None or args.eval_freq):
+    if (
+        args.env is None
+        and not args.resume
+        and (args.total_timesteps is not None or args.eval_freq)
+    ):
         raise ValueError(
             "--total-timesteps and --eval-freq take an environment: hierebm train ENV_ID --data ..."
         )
-    if args.env is None and args.success_tolerance is None:
+    if args.env is None and args.success_tolerance is None and not args.resume:
         raise ValueError(
             "--data without ENV_ID takes --success-tolerance, how far from a goal counts as reached"
         )
@@ -120,10 +187,15 @@ def _data(args: argparse.Namespace) -> OfflineDataset | None:
     return load_minari(args.data)
 
 
-def _checkpoints(args: argparse.Namespace, prefix: str) -> list[BaseCallback]:
-    folder = checkpoint_path(args.out).parent
-    freq: int = args.checkpoint_freq
-    return [CheckpointCallback(freq, folder, prefix)] if freq else []
+def _checkpoints(args: argparse.Namespace, out: Path, prefix: str) -> list[BaseCallback]:
+    if not args.checkpoint_freq:
+        return []
+    keep = args.keep_checkpoints or None
+    return [
+        CheckpointCallback(
+            args.checkpoint_freq, out.parent, prefix, save_replay_buffer=True, keep=keep
+        )
+    ]
 
 
 def evaluate(args: argparse.Namespace) -> None:

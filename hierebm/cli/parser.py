@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes the process's.
 
     Returns:
-        Exit status: 0, 1 after an error that was explained in one line, 130 after Ctrl-C.
+        Exit status: 0, 1 after an error that was explained in one line, 130 after Ctrl-C; 143 and
+        129 after SIGTERM and SIGHUP, which stop `train` as Ctrl-C does.
     """
     args = build_parser().parse_args(argv)
     # OpenMP threads that spin while they wait slow down runs side by side. It has to be set before
@@ -29,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         getattr(commands, args.command)(args)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        status: int = getattr(stop, "status", 130)
+        return status
     except BrokenPipeError:
         # The reader of our output has gone (`hierebm settings | head`); Python would complain once
         # more when it flushes standard output at exit.
@@ -94,7 +96,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="a setting of the agent, as often as you like (`hierebm settings` lists them)",
     )
     train.add_argument(
-        "--out", type=Path, default=Path("agent.zip"), help="checkpoint; default: %(default)s"
+        "--resume", type=Path, metavar="FILE",
+        help="go on with a run that was stopped, or killed, from the file that it saved last; "
+        "--total-timesteps counts from its beginning",
+    )  # fmt: skip
+    train.add_argument(
+        "--out", type=Path, help="checkpoint; default: agent.zip, or that of the resumed run"
     )
     train.add_argument(
         "--tensorboard-log", type=Path, metavar="DIR", help="folder of TensorBoard runs"
@@ -114,6 +121,10 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--checkpoint-freq", type=_count, default=0, metavar="N",
         help="also save every N calls of step, beside OUT",
+    )  # fmt: skip
+    train.add_argument(
+        "--keep-checkpoints", type=_count, default=3, metavar="N",
+        help="of those, keep the newest N, 0 for all; default: %(default)s",
     )  # fmt: skip
     train.add_argument("--no-progress-bar", action="store_true", help="print no progress bar")
     train.add_argument("--verbose", action="store_true", help="print tables of metrics")

@@ -59,6 +59,8 @@ class ActingPass:
     def _prepare(self, rows: int) -> None:
         """Buffers, and products bound to them, for this number of rows and the current scales."""
         f = self._features
+        # None until the end: after an interrupt in between, the next pass comes here again.
+        self._rows = -1
         o, g = len(f.observation_shift), len(f.goal_shift)
         n = 0 if f.fourier is None else f.fourier.n_features
         state, inputs = torch.empty(o + 2 * g, rows), torch.empty(f.out_dim, rows)

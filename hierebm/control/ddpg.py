@@ -201,6 +201,8 @@ class DistanceDDPG(LowLevel):
         )
         reached, failure = map(self._tensor, (batch.reached, batch.failure))
         features = self.features(observation, achieved, goal)
+        # An update that was interrupted may have left them constants.
+        self.critics.requires_grad_(True)
 
         with torch.no_grad():
             next_features = self.features(next_observation, next_achieved, goal)
@@ -297,18 +299,20 @@ class DistanceDDPG(LowLevel):
         """
         if type(self.actor) is not MLP or type(self.critics) is not EnsembleMLP:
             return
-        slope, intercept = self.features.refit(scales)
+        slope, intercept = self.features.compare(scales)
         columns = slice(len(slope))
+        new = self.features.scaled(scales)
         for actor in (self.actor, self.actor_target):
             first = cast("nn.Linear", cast("MLP", actor).layers[0])
             weight = first.weight[:, columns]
-            first.bias.add_(weight @ intercept)
-            weight.mul_(slope)
+            new += [(first.bias, first.bias + weight @ intercept), (weight, weight * slope)]
         for critics in (self.critics, self.critics_target):
             ensemble = cast("EnsembleLinear", cast("EnsembleMLP", critics).layers[0])
             weight = ensemble.weight[:, columns]
-            ensemble.bias.add_((intercept @ weight)[:, None])
-            weight.mul_(slope[:, None])
+            bias = ensemble.bias + (intercept @ weight)[:, None]
+            new += [(ensemble.bias, bias), (weight, weight * slope[:, None])]
+        # In one call, which no interrupt can split: inputs and weights belong together.
+        torch._foreach_copy_([old for old, _ in new], [value for _, value in new])
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.as_tensor(array, device=self.device)

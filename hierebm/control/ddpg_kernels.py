@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hierebm.at_once import set_at_once
 from hierebm.control.acting import ActingPass
 from hierebm.control.ddpg import (
     PREACTIVATION_PENALTY,
@@ -164,8 +165,8 @@ class FastDistanceDDPG(DistanceDDPG):
         rows = len(observation)
         if rows > len(self._input_memory):
             with torch.inference_mode(False):
-                self._input_memory = torch.empty(rows, self._n_inputs)
-            self._input_array = self._input_memory.numpy()
+                memory = torch.empty(rows, self._n_inputs)
+            set_at_once(self, _input_memory=memory, _input_array=memory.numpy())
         self._writer.write(observation, achieved_goal, goal, self._input_array[:rows])
         return self._input_memory[:rows]
 

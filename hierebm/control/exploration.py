@@ -69,11 +69,21 @@ class RandomWalk:
     Args:
         n, action_dim: shape of the actions.
         rng: source of the actions.
+        held: (n, action_dim) the current ones; None draws them.
     """
 
-    def __init__(self, n: int, action_dim: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, n: int, action_dim: int, rng: np.random.Generator, held: FloatArray | None = None
+    ) -> None:
         self.rng = rng
-        self._held = rng.uniform(-1.0, 1.0, (n, action_dim)).astype(np.float32)
+        if held is None:
+            held = rng.uniform(-1.0, 1.0, (n, action_dim)).astype(np.float32)
+        self._held = held
+
+    @property
+    def held(self) -> FloatArray:
+        """(n, action_dim) the current actions."""
+        return self._held
 
     def step(self) -> FloatArray:
         """(n, action_dim) the next actions, in [-1, 1]."""

@@ -104,30 +104,37 @@ class GoalFeatures(nn.Module):
                     f"every {name} must be positive, got {values.tolist()}: give a constant entry "
                     "the scale 1"
                 )
-        for name in ("observation_shift", "observation_scale", "goal_shift", "goal_scale"):
-            getattr(self, name).copy_(torch.as_tensor(getattr(scales, name)))
-        self.step_scale.copy_(torch.as_tensor(scales.step))
+        for buffer, value in self.scaled(scales):
+            buffer.copy_(value)
 
-    def refit(self, scales: InputScales) -> tuple[Tensor, Tensor]:
-        """Set other scales of observations and goals, and say what the inputs were before.
+    def scaled(self, scales: InputScales) -> list[tuple[Tensor, Tensor]]:
+        """Each buffer of the scaling, and what it is to hold."""
+        names = ("observation_shift", "observation_scale", "goal_shift", "goal_scale")
+        new = [(getattr(self, name), torch.as_tensor(getattr(scales, name))) for name in names]
+        return [*new, (self.step_scale, torch.as_tensor(scales.step))]
+
+    def compare(self, scales: InputScales) -> tuple[Tensor, Tensor]:
+        """What the inputs are now, seen from other scales of observations and goals.
 
         Returns:
-            (obs_dim + goal_dim,) slope and intercept: where the first inputs are x now, they were
-            ``slope * x + intercept`` with the scales before; where those cut off, to a line.
+            (obs_dim + goal_dim,) slope and intercept: where the first inputs will be x, they are
+            ``slope * x + intercept`` now; where those cut off, to a line.
         """
-        before = self._linear_range()
-        self.fit(scales)
-        shift, scale = self._linear_range()
+        before = _linear_range(*(new for new, _ in self.scaled(scales)[:4]))
+        shift, scale = _linear_range(*(new for _, new in self.scaled(scales)[:4]))
         ends = torch.stack([shift - scale, shift + scale])
         low, high = ((ends - before[0]) / before[1]).clamp(-LARGEST_INPUT, LARGEST_INPUT)
         same = (shift == before[0]) & (scale == before[1])
         slope = torch.where(same, 1.0, (high - low) / 2)
         return slope.float(), torch.where(same, 0.0, (high + low) / 2).float()
 
-    def _linear_range(self) -> tuple[Tensor, Tensor]:
-        """Shift and scale of the inputs that are linear in observation and goal, as float64."""
-        shift = torch.cat([self.observation_shift, self.goal_shift])
-        return shift.double(), torch.cat([self.observation_scale, self.goal_scale]).double()
+
+def _linear_range(
+    observation_shift: Tensor, observation_scale: Tensor, goal_shift: Tensor, goal_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Shift and scale of the inputs that are linear in observation and goal, as float64."""
+    shift = torch.cat([observation_shift, goal_shift])
+    return shift.double(), torch.cat([observation_scale, goal_scale]).double()
 
 
 class FeatureWriter:

@@ -97,6 +97,23 @@ class GoalEnv:
         self._goals = observation.desired_goal
         return observation
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is known of running episodes besides the last observation; not the environment's own
+        state, which it keeps to itself.
+        """
+        return {"resetting": self._autoreset.resetting, "agreement": list(self._agreement.seen)}
+
+    def resume(self, observation: GoalObservation, state: Mapping[str, Any]) -> None:
+        """Go on in the middle of episodes, without a reset.
+
+        Args:
+            observation: the last one.
+            state: what :meth:`state_dict` gave then.
+        """
+        self._autoreset.resume(state["resetting"])
+        self._agreement.seen = state["agreement"]
+        self._goals = observation.desired_goal
+
     def step(self, action: FloatArray) -> StepResult:
         """Take (n, action_dim) actions in [-1, 1]; where an episode ends, the next one begins.
 

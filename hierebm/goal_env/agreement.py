@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,15 @@ class Agreement:
         # What compute_reward pays elsewhere than at the goal, once a step was paid the same: a
         # wrapper may scale rewards, then they are not compared.
         self._elsewhere: float | None = None
+
+    @property
+    def seen(self) -> tuple[int, int, int, float | None]:
+        """What was seen so far; may be set."""
+        return self._steps, self._successes, self._disagreements, self._elsewhere
+
+    @seen.setter
+    def seen(self, seen: Sequence[Any]) -> None:
+        self._steps, self._successes, self._disagreements, self._elsewhere = seen
 
     def watches(self, step: EnvStep) -> bool:
         """Whether :meth:`look` is to be called for this step."""

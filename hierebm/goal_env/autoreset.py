@@ -176,6 +176,15 @@ class AutoresetEnv:
         self._everywhere.flags.writeable = self._nowhere.flags.writeable = False
 
     @property
+    def resetting(self) -> BoolArray | None:
+        """(n,) in ``NEXT_STEP`` mode: the environments whose next step is their reset."""
+        return self._resetting
+
+    def resume(self, resetting: BoolArray | None) -> None:
+        """Go on in the middle of episodes, where :attr:`resetting` was read."""
+        self._resetting, self._options = resetting, {}
+
+    @property
     def carries_options(self) -> bool:
         """Whether the options of :meth:`reset` also hold for the automatic resets."""
         return self.mode is AutoresetMode.DISABLED

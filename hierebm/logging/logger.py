@@ -132,8 +132,9 @@ class Logger:
                 output.write(kept, step)
             except (OSError, ImportError) as error:
                 self._warn_once(index, output, error)
-        self.name_to_value.clear()
+        # In this order: after an interrupt in between, no mean is taken of a value that is gone.
         self._counts.clear()
+        self.name_to_value.clear()
         self._exclude.clear()
 
     def log(self, *args: Any) -> None:

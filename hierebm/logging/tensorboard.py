@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -35,6 +36,7 @@ class TensorBoardOutput:
         self.folder = Path(folder)
         self._file: BinaryIO | None = None
         self._records: Any = None
+        self._has_warned = False
 
     def _open(self) -> None:
         from tensorboard.compat.proto import event_pb2
@@ -59,6 +61,9 @@ class TensorBoardOutput:
         )
         event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
         try:
+            if self._file is not None and not os.path.exists(self._file.name):
+                # What is written to a file that was deleted goes nowhere, without an error.
+                self._begin_again()
             if self._file is None:
                 self._open()
             assert self._file is not None
@@ -69,6 +74,18 @@ class TensorBoardOutput:
             with contextlib.suppress(OSError):
                 self.close()
             raise
+
+    def _begin_again(self) -> None:
+        """The event file was deleted: say so, once, and write another one."""
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{self.folder} was deleted, or its event file, while a run is logged there: it is "
+                "made again, what was logged until now is gone",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self.close()
 
     def close(self) -> None:
         """Close the event file."""

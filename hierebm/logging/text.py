@@ -27,9 +27,14 @@ class JSONLinesOutput:
             elif isinstance(value, str):
                 row[key] = value
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened for each line: nothing stays open, and a line is either there or not.
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        # Opened for each line: nothing stays open.
+        with open(self.path, "a+b") as file:
+            # A kill or a full disk may have left half a line, which is not to spoil this one too.
+            is_torn = file.seek(0, os.SEEK_END) > 0
+            if is_torn:
+                file.seek(-1, os.SEEK_END)
+                is_torn = file.read(1) != b"\n"
+            file.write(b"\n" * is_torn + json.dumps(row).encode() + b"\n")
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -221,8 +221,9 @@ class DenseKernel:
         small network, and queries come in batches of many sizes. So are the views of each size:
         making them costs as much as a query of twenty rows.
         """
+        # No size until the end: after an interrupt in between, the next pass comes here again.
+        self._batch = -1
         if batch > self._capacity:
-            self._capacity = batch
             *hidden, out = self._widths
             outputs = self.n_members * batch * out
             per_member, like = sum(padded(batch * w) for w in hidden), self._like
@@ -241,12 +242,13 @@ class DenseKernel:
             self._out_memory = like.new_empty(outputs), like.new_empty(outputs)
             self._ones_memory = like.new_ones(batch)
             self._views.clear()
+            self._capacity = batch
         if batch not in self._views:
             self._views[batch] = self._make_views(batch)
-        self._batch = batch
         self._output, self.output_grad, of_members = self._views[batch]
         for member, views in zip(self._members, of_members, strict=True):
             member.use(views)
+        self._batch = batch
 
     def _make_views(self, batch: int) -> tuple[Tensor, Tensor, list[_Views]]:
         """Outputs and their gradient (E, B, out), and the buffers of each member."""

@@ -22,6 +22,7 @@ class PlanFollower:
         rng: gives the source of the draws of a new plan, and of ``direct_share``.
         learning: given to the planner.
         direct_share: share of episodes in which the final goal is chased all the way.
+        direct: (n,) in which of the running ones; None draws it.
 
     Raises:
         ValueError: plans of another number of environments.
@@ -36,6 +37,7 @@ class PlanFollower:
         *,
         learning: bool,
         direct_share: float = 0.0,
+        direct: Sequence[bool] | None = None,
     ) -> None:
         self.planner, self.rng = planner, rng
         self.plans = [None] * n if plans is None else list(plans)
@@ -45,8 +47,8 @@ class PlanFollower:
                 "hand back what the last predict on these environments returned, or None"
             )
         self.learning, self.direct_share = learning, direct_share
-        self._direct = [False] * n
-        if learning:
+        self._direct = [False] * n if direct is None else list(direct)
+        if learning and direct is None:
             self._direct = (rng().random(n) < direct_share).tolist()
 
     def advance(
@@ -106,6 +108,11 @@ class PlanFollower:
                 )
             goals[i] = plan.subgoal
         return goals
+
+    @property
+    def direct(self) -> Sequence[bool]:
+        """In which of the running episodes the final goal is chased all the way, n of them."""
+        return self._direct
 
     @property
     def random_walk(self) -> Sequence[bool]:

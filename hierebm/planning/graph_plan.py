@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -74,8 +76,27 @@ class GraphPlan(PlanState):
     def __post_init__(self) -> None:
         self.planned_for = self.goal
 
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`PlanState`."""
+        own = {name: getattr(self, name) for name in _PLAIN}
+        gate = None if self.gate is None else vars(self.gate)
+        return {**super().state_dict(), **own, "gate": gate, "graph": self.graph.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave, but for the graph."""
+        super().load_state_dict(state)
+        own = {name: state[name] for name in _PLAIN}
+        way = [(point, float(steps)) for point, steps in own["way"]]
+        told = tuple(map(float, own["told"]))
+        gate = None if state["gate"] is None else Gate(**state["gate"])
+        vars(self).update(own | {"path": list(own["path"]), "way": way, "told": told, "gate": gate})
+
     @property
     def is_verified(self) -> bool:
         """Whether there is a path and experience verifies every edge of it."""
         nodes = [0, *self.path]
         return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
+
+
+_PLAIN = ("path", "way", "exploring", "jumping", "last", "moved", "told", "planned_for")
+"""Names of a graph plan's own fields that hold arrays and plain values."""

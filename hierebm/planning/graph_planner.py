@@ -352,6 +352,19 @@ class GraphPlanner(Planner):
         plan = self.begin(observation, achieved_goal, goal, rng)
         return plan.graph.to_plan([0, *plan.path] if plan.path else [])
 
+    def plan_state(self, plan: GraphPlan) -> dict[str, Any]:
+        """See :class:`Planner`."""
+        return plan.state_dict()
+
+    def restored_plan(self, state: Mapping[str, Any], rng: np.random.Generator) -> GraphPlan:
+        """See :class:`Planner`."""
+        goal, gate = state["goal"], state["gate"]
+        target = goal if gate is None else gate["point"]
+        graph = SubgoalGraph.restored(state["graph"], target, self.context.edges)
+        plan = GraphPlan(goal, rng, bool(state["learning"]), graph=graph, last=state["last"])
+        plan.load_state_dict(state)
+        return plan
+
     # ------------------------------------------------------------------- learning
 
     def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:

@@ -109,7 +109,7 @@ class HighLevel:
         """
         if self.context.transition_map is not None:
             # A little more than what is new, for the trajectories that had not gone on yet.
-            new = stored - self.mapped
+            new = max(stored - self.mapped, 0)
             rows = replay.newest_rows(new + 16 * replay.n_envs)
             self._map_rows(replay, rows, min(new, len(rows)))
         self.mapped = stored
@@ -121,10 +121,13 @@ class HighLevel:
         if self.context.transition_map is not None:
             rows = replay.newest_rows(replay.capacity)
             is_new = np.arange(len(rows)) >= len(rows) - (stored - self.mapped)
+            self.mapped = stored - int(np.count_nonzero(is_new))
             # Each new landmark is compared with all rows that are looked at together.
             for start in range(0, len(rows), MAPPED_AT_ONCE):
                 part = slice(start, start + MAPPED_AT_ONCE)
-                self._map_rows(replay, rows[part], int(np.count_nonzero(is_new[part])))
+                n_new = int(np.count_nonzero(is_new[part]))
+                self._map_rows(replay, rows[part], n_new)
+                self.mapped += n_new
         self.mapped = stored
 
     def _map_rows(self, replay: EpisodeReplay, rows: IntArray, n_new: int) -> None:

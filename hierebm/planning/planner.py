@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -61,6 +61,25 @@ class PlanState:
     arrived: bool = field(default=False, init=False)
     """The final goal was reached: from then on the plan is to stay there."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """All of it but the source of draws, as nested dicts and lists of arrays and plain values.
+
+        Plans with fields of their own say what becomes of those.
+        """
+        walk = None
+        if self.walk is not None:
+            walk = {**vars(self.walk), "passed": np.stack(self.walk.passed)}
+        return {**{name: getattr(self, name) for name in _plain_fields()}, "walk": walk}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        walk = state["walk"]
+        own = {name: state[name] for name in _plain_fields()}
+        if walk is not None:
+            walk = Walk(**{**walk, "passed": list(walk["passed"])})
+        own |= {"walk": walk, "nearest": tuple(state["nearest"])}
+        vars(self).update(own)
+
     def chase(self, subgoal: FloatArray, predicted: float) -> None:
         """Chase another subgoal (goal_dim,) that should take ``predicted`` steps."""
         self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0.0
@@ -79,6 +98,11 @@ class PlanState:
         """
         self.arrived, self.random_walk = True, False
         self.chase(self.goal, 1.0)
+
+
+def _plain_fields() -> list[str]:
+    """Names of the fields of every plan that hold arrays and plain values."""
+    return [f.name for f in fields(PlanState) if f.name not in ("rng", "walk")]
 
 
 @dataclass
@@ -187,6 +211,17 @@ class Planner(ABC):
         nothing = np.full(3, np.nan, np.float32)
         edges = np.array([[0, 1], [1, 2]])
         return Plan(nodes, edges, np.full(2, np.nan, np.float32), [0, 1, 2], nothing)
+
+    def plan_state(self, plan: Any) -> dict[str, Any] | None:
+        """A plan as nested dicts and lists of arrays and plain values, for a file.
+
+        None, the default: an agent that goes on from a file makes the plan again.
+        """
+        return None
+
+    def restored_plan(self, state: Mapping[str, Any], rng: np.random.Generator) -> Any:
+        """The plan of which :meth:`plan_state` told, which draws from ``rng``."""
+        raise NotImplementedError(f"{type(self).__name__} gives a plan_state, but no restored_plan")
 
     def is_missed(self, plan: Any, observation: FloatArray, achieved_goal: FloatArray) -> bool:
         """Whether the plan's subgoal is to be given up: its budget is spent, or it gets no nearer.

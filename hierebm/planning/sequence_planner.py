@@ -32,6 +32,16 @@ class SequencePlanState(PlanState):
     next: int = field(default=1, init=False)
     """Row of ``states`` that the low level chases."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`PlanState`."""
+        own = {"states": self.states, "energies": self.energies, "next": self.next}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        super().load_state_dict(state)
+        self.next = int(state["next"])
+
 
 class SequenceSubgoalPlanner(Planner):
     """Plans a sequence, hands out its states as subgoals, learns from those that were missed.
@@ -179,6 +189,24 @@ class SequenceSubgoalPlanner(Planner):
         )
         energies = np.concatenate([np.full(1, np.nan, np.float32), plan.energies])
         return Plan(plan.states, edges, distances, list(range(n)), energies)
+
+    def plan_state(self, plan: SequencePlanState) -> dict[str, Any]:
+        """See :class:`Planner`."""
+        return plan.state_dict()
+
+    def restored_plan(
+        self, state: Mapping[str, Any], rng: np.random.Generator
+    ) -> SequencePlanState:
+        """See :class:`Planner`."""
+        plan = SequencePlanState(
+            state["goal"],
+            rng,
+            bool(state["learning"]),
+            states=state["states"],
+            energies=state["energies"],
+        )
+        plan.load_state_dict(state)
+        return plan
 
     # ------------------------------------------------------------------- learning
 

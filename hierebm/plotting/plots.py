@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -346,13 +347,27 @@ def plot_success(
 def read_progress(folder: str | os.PathLike[str], key: str) -> tuple[list[int], list[float]]:
     """(steps, values) of one key from a run folder's ``progress.jsonl``.
 
+    Lines that are none, as a kill or a full disk leaves them, are left out with a warning.
+
     Raises:
         FileNotFoundError: the folder holds none.
     """
     steps, values = [], []
-    for line in (Path(folder) / "progress.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row.get(key) is not None:
-            steps.append(int(row["step"]))
-            values.append(float(row[key]))
+    path, torn = Path(folder) / "progress.jsonl", 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            step, value = int(row["step"]), row.get(key)
+        except (ValueError, TypeError, KeyError):
+            torn += 1
+            continue
+        if value is not None:
+            steps.append(step)
+            values.append(float(value))
+    if torn:
+        warnings.warn(
+            f"{torn} line(s) of {path} are left out: a kill or a full disk has torn them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return steps, values

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.at_once import set_at_once
+from hierebm.replay.saved import DATA, DIGEST_BYTES, ROWS, TIMES, check_arrays, n_written
 from hierebm.replay.stored import ROWS_AT_ONCE, StoredEpisodes, StoredStep
 from hierebm.types import BoolArray, FloatArray, IntArray
 
@@ -72,6 +74,9 @@ class EpisodeReplay:
         # Transitions that were ever added, those overwritten since among them.
         self.n_added = 0
         self._pending: list[StoredStep] = []
+        # Of data sets that were stored: their digests, and each environment's time before.
+        self.data_digests = np.zeros((0, DIGEST_BYTES), np.uint8)
+        self.data_times = np.zeros((0, n_envs), np.int64)
 
     @property
     def capacity(self) -> int:
@@ -86,19 +91,21 @@ class EpisodeReplay:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays."""
-        return sum(array.nbytes for array in self.state_dict().values())
+        return sum(array.nbytes for array in [*self.rows().values(), self.time, self.episode_start])
 
     def append(self, step: StoredStep) -> None:
         """Store one step of all environments at the next :meth:`flush`, or when many have come."""
-        self._pending.append(step)
-        self.n_added += int(np.count_nonzero(step.valid))
+        n_added = self.n_added + int(np.count_nonzero(step.valid))
+        set_at_once(self, _pending=[*self._pending, step], n_added=n_added)
         if len(self._pending) >= STORED_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         """Store the steps that were appended; until then the arrays lack them."""
-        self._write(self._pending)
-        self._pending.clear()
+        # A step takes a slot, and the end of an episode one more; the next state needs its own.
+        most = (self.n_slots - 1) // 2
+        while self._pending:
+            self._write_block(self._pending[:most], self._pending[most:])
 
     def add(
         self,
@@ -120,13 +127,12 @@ class EpisodeReplay:
         self.append(StoredStep(*before, goal, action, *after, failure, ended, everywhere))
         self.flush()
 
-    def _write(self, steps: Sequence[StoredStep]) -> None:
-        # A step takes a slot, and the end of an episode one more; the next state needs its own.
-        most = (self.n_slots - 1) // 2
-        for start in range(0, len(steps), most):
-            self._write_block(steps[start : start + most])
+    def _write_block(self, steps: list[StoredStep], others: list[StoredStep]) -> None:
+        """Store these steps; only the others are pending then.
 
-    def _write_block(self, steps: Sequence[StoredStep]) -> None:
+        What is written before the last line counts for nothing until then. An interrupt in between
+        does no harm: the same is written again.
+        """
         observation, achieved, goal, action, next_observation, next_achieved, *flags = (
             np.concatenate(parts) for parts in zip(*steps, strict=True)
         )
@@ -155,10 +161,11 @@ class EpisodeReplay:
         self.has_action[row] = True
         self.failure[row] = failure.reshape(-1)[stored]
         self.episode_end[next_row] = -1
-        self.time[:] = after[-1]
+        now, begun = after[-1].copy(), self.episode_start.copy()
         if np.count_nonzero(ended):
             for step, env in np.argwhere(ended).tolist():
-                self._close_episode(env, int(time[step, env]) + 1)
+                self._close_episode(env, int(time[step, env]) + 1, now, begun)
+        set_at_once(self, time=now, episode_start=begun, _pending=others)
 
     def _arcs(self, arc: FloatArray, length: FloatArray, ended: BoolArray) -> FloatArray:
         """(T, n) path length since its episode began of each step's state, from (n,) of the first.
@@ -208,10 +215,15 @@ class EpisodeReplay:
         episodes = StoredEpisodes(observation, achieved_goal, goal, action, episode_end)
         episodes.check(*(a.shape[1] for a in (self.observation, self.goal, self.action)))
         self.close_episodes()
+        now, n_added = self.time.copy(), self.n_added
         for env, run in enumerate(episodes.with_transitions().split(self.n_envs)):
             if len(run.episode_end):
                 self._write_episodes(env, run)
-                self.n_added += int(np.count_nonzero(~run.episode_end))
+                now[env] += len(run.episode_end)
+                n_added += int(np.count_nonzero(~run.episode_end))
+                self._open_episodes(self._flat(now[[env]], env))
+        begun = np.where(now > self.time, now, self.episode_start)
+        set_at_once(self, time=now, episode_start=begun, n_added=n_added)
 
     def _write_episodes(self, env: int, episodes: StoredEpisodes) -> None:
         begun, n = int(self.time[env]), len(episodes.episode_end)
@@ -234,23 +246,41 @@ class EpisodeReplay:
             np.copyto(self.action[here], episodes.action[there], where=has_action[:, None])
             np.copyto(self.failure[here], False, where=has_action)
             start = stop
-        self.time[env] = self.episode_start[env] = begun + n
-        self._open_episodes(self._flat(self.time[[env]], env))
+
+    def holds_data(self, digest: bytes) -> bool:
+        """Whether a data set was stored, and nothing of it was overwritten since."""
+        same = (self.data_digests == np.frombuffer(digest, np.uint8)).all(1)
+        return bool((self.time - self.data_times[same] < self.n_slots).all(1).any())
+
+    def note_data(self, digest: bytes, times: IntArray) -> None:
+        """Remember that a data set was stored when :attr:`time` (n_envs,) was ``times``."""
+        one = np.frombuffer(digest, np.uint8)[None]
+        set_at_once(
+            self,
+            data_digests=np.concatenate([self.data_digests, one]),
+            data_times=np.concatenate([self.data_times, times[None]]),
+        )
 
     def close_episodes(self) -> None:
         """End every running episode here: the environments were reset from outside."""
         self.flush()
-        for env in np.flatnonzero(self.time > self.episode_start).tolist():
-            end = int(self.time[env])
-            self.time[env] += 1
-            self._open_episodes(self._flat(self.time[[env]], env))
-            self._close_episode(env, end)
+        now, begun = self.time.copy(), self.episode_start.copy()
+        for env in np.flatnonzero(now > begun).tolist():
+            now[env] += 1
+            self._open_episodes(self._flat(now[[env]], env))
+            self._close_episode(env, int(now[env]) - 1, now, begun)
+        set_at_once(self, time=now, episode_start=begun)
 
-    def _close_episode(self, env: int, end: int) -> None:
-        """Write down when it ended: the time of its last state."""
-        first = max(int(self.episode_start[env]), int(self.time[env]) - self.n_slots + 1)
+    def _close_episode(self, env: int, end: int, now: IntArray, begun: IntArray) -> None:
+        """Write down when it ended: the time of its last state.
+
+        Args:
+            now, begun: (n_envs,) what the times of the newest states and of the beginnings of their
+                episodes will be; the latter is changed.
+        """
+        first = max(int(begun[env]), int(now[env]) - self.n_slots + 1)
         self.episode_end[self._flat(np.arange(first, end + 1), env)] = end
-        self.episode_start[env] = end + 1
+        begun[env] = end + 1
 
     def _open_episodes(self, rows: IntArray) -> None:
         """Clear the slots where episodes begin: they may still hold the oldest rows."""
@@ -327,45 +357,27 @@ class EpisodeReplay:
 
     # ------------------------------------------------------------- persistence
 
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name; :meth:`load_state_dict` restores the buffer bit for bit."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if isinstance(value, np.ndarray) and not name.startswith("_")
-        }
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """The arrays with an entry for each row, by name."""
+        return {name: getattr(self, name) for name in ROWS}
 
-    def load_state_dict(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave.
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, rows up to the last one that was ever written."""
+        n = n_written(self.time, self.n_slots)
+        rows = {name: array[:n] for name, array in self.rows().items()}
+        return rows | {name: getattr(self, name) for name in (*TIMES, *DATA)}
+
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`state_dict` gave, bit for bit, in a buffer that is new.
 
         Raises:
-            ValueError: if an array is missing or has another shape or type, or its episodes do not
-                end after they began; the buffer is what it was.
+            ValueError: if an array is missing or has another shape or type, or they contradict one
+                another, as where episodes end before they begin; the buffer is what it was.
         """
-        for name, mine in self.state_dict().items():
-            if name not in arrays:
-                raise ValueError(f"the saved replay buffer has no array {name!r}")
-            theirs = arrays[name]
-            if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise ValueError(
-                    f"replay array {name!r} is {theirs.shape} {theirs.dtype}, this buffer needs "
-                    f"{mine.shape} {mine.dtype}: load it into an agent with the same spaces, "
-                    "buffer_size and number of environments"
-                )
-        self._check_times(**{k: arrays[k] for k in ("time", "episode_start", "episode_end")},
-                          rows=np.flatnonzero(arrays["has_action"]))  # fmt: skip
-        for name, mine in self.state_dict().items():
-            mine[...] = arrays[name]
+        arrays = {name: getattr(self, name) for name in DATA} | dict(arrays)
+        check_arrays(arrays, self.state_dict(), self.n_slots, self.n_envs)
+        for name, mine in self.rows().items():
+            mine[: len(arrays[name])] = arrays[name]
+        set_at_once(self, **{name: arrays[name].copy() for name in (*TIMES, *DATA)})
         begun = np.flatnonzero(self.time == self.episode_start)
         self._open_episodes(self._flat(self.time[begun], begun))
-
-    def _check_times(
-        self, time: IntArray, episode_start: IntArray, episode_end: IntArray, rows: IntArray
-    ) -> None:
-        """Raise ValueError unless every action is followed by a state of its episode."""
-        slot, env = np.divmod(rows, self.n_envs)
-        at = time[env] - (time[env] - slot) % self.n_slots
-        end = np.where(episode_end[rows] < 0, time[env], episode_end[rows])
-        began = (episode_start >= 0) & (episode_start <= time)
-        if not (began.all() and (at >= 0).all() and (at < end).all() and (end <= time[env]).all()):
-            raise ValueError("the saved episodes end before they begin: the file is damaged")

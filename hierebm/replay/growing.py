@@ -21,14 +21,14 @@ def enlarged(replay: EpisodeReplay, n_more: int) -> EpisodeReplay:
         replay.action.shape[1],
         n,
     )
-    arrays, copies = replay.state_dict(), result.state_dict()
+    arrays, copies = replay.rows(), result.rows()
     for env in range(n):
         now = int(replay.time[env])
         time = np.arange(max(0, now - replay.n_slots + 1), now + 1)
         old, new = time % replay.n_slots * n + env, time % result.n_slots * n + env
         for name, array in arrays.items():
-            if len(array) == replay.capacity:
-                copies[name][new] = array[old]
+            copies[name][new] = array[old]
     result.time[:], result.episode_start[:] = replay.time, replay.episode_start
+    result.data_digests, result.data_times = replay.data_digests, replay.data_times
     result.n_added = replay.n_added
     return result

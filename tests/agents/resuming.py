@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from hierebm import agents
 from hierebm.agents.replay_file import replay_arrays
+from hierebm.checkpoint.state import to_tensors
 
-STEPS = 200
+STEPS = 150
+WORLD = "PointMassGoal-v0"
+
+
+def make_env(n_envs: int) -> Any:
+    """One environment, or several; fewer than none: Gymnasium's vector of so many."""
+    if n_envs == 1:
+        return gym.make(WORLD)
+    if n_envs > 1:
+        return gym.make_vec(WORLD, num_envs=n_envs)
+    single = [partial(gym.make, WORLD)] * -n_envs
+    return SyncVectorEnv(single, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
 def save(agent: Any, folder: Path) -> None:
-    """Write all that :func:`resumed` needs."""
-    agent.save(folder / "agent.zip")
-    agent.save_replay_buffer(folder / "replay.zip")
+    """Write all that :func:`resumed` needs, the state of the environment too."""
+    agent.save(folder / "agent.zip", replay_buffer=True)
+    (folder / "env.pkl").write_bytes(pickle.dumps(agent.get_env()))
 
 
 def resumed(agent_class: str, folder: Path) -> Any:
     """What :func:`save` wrote."""
-    agent = getattr(agents, agent_class).load(folder / "agent.zip", env="PointMassGoal-v0")
-    agent.load_replay_buffer(folder / "replay.zip")
-    return agent
+    env = pickle.loads((folder / "env.pkl").read_bytes())
+    cls = getattr(agents, agent_class)
+    return cls.load(folder / "agent.zip", env=env, resume_episode=True)
 
 
-def go_on(agent: Any) -> dict[str, Tensor]:
-    """Learn for ``STEPS`` more; return all that the agent saves and all experience, by name."""
-    agent.learn(gym.make("PointMassGoal-v0"), STEPS, reset_num_timesteps=False)
-    experience = {key: torch.as_tensor(value) for key, value in replay_arrays(agent).items()}
-    arrays = {key: torch.as_tensor(value) for key, value in agent._arrays().items()}
-    tensors = _named("agent", agent._tensors()) | _named("arrays", arrays)
-    return tensors | _named("experience", experience)
+def go_on(agent: Any, steps: int = STEPS) -> dict[str, Tensor]:
+    """Learn for more steps; return all that there is of the agent afterwards, by name."""
+    agent.learn(total_timesteps=steps, reset_num_timesteps=False)
+    return everything(agent)
+
+
+def everything(agent: Any) -> dict[str, Tensor]:
+    """All that the agent saves, all experience, and the running episodes, by name."""
+    stream = agent.rng.bit_generator.state["state"]
+    return {
+        **_named("agent", agent._tensors()),
+        **_named("arrays", to_tensors(agent._arrays())),
+        **_named("experience", to_tensors(replay_arrays(agent))),
+        **_named("running", to_tensors(agent._running_episodes())),
+        **_named("stream", [[int(digit) for digit in str(n)] for n in stream.values()]),
+        **_named("counters", [agent.num_timesteps, agent.num_episodes, agent.n_updates]),
+    }
 
 
 def _named(name: str, value: Any) -> dict[str, Tensor]:
@@ -43,7 +68,7 @@ def _named(name: str, value: Any) -> dict[str, Tensor]:
         value = dict(enumerate(value))
     if isinstance(value, dict):
         return {k: t for key in value for k, t in _named(f"{name}/{key}", value[key]).items()}
-    return {name: torch.as_tensor(value)}
+    return {} if value is None else {name: torch.as_tensor(value)}
 
 
 if __name__ == "__main__":

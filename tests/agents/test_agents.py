@@ -100,30 +100,48 @@ def test_a_run_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
     assert _same(agent, other)
 
 
-def test_a_run_resumes_bit_for_bit_in_a_fresh_process(tmp_path: Path) -> None:
-    """There, no buffer is as large yet as in the old process, and memory lies elsewhere."""
+# Kind, environments (negative: Gymnasium's own vector), and steps: not at the end of an episode.
+STOPPED = [
+    ("flat", 1, 40),  # before anything was learned
+    ("flat", 3, 240),
+    ("flat", -2, 231),
+    ("graph", 1, 237),
+    ("graph", 3, 240),
+    ("replay", 1, 233),
+    ("sequence", 1, 237),
+    ("sequence", -2, 231),
+]
+
+
+def test_a_run_goes_on_in_the_middle_of_an_episode_in_a_fresh_process(tmp_path: Path) -> None:
+    """Bit for bit. There, no buffer is as large yet as in the old process, and memory lies
+    elsewhere.
+    """
     # Sizes that fill no cache line: with the others, all that is used begins at one by chance.
     odd = {"hidden_sizes": (31, 27), "batch_size": 29, "max_distance": 13}
     went_on, arguments = {}, []
-    for kind in KINDS:
-        (folder := tmp_path / kind).mkdir()
-        agent = _agent(kind, **odd).learn("PointMassGoal-v0", 300)
+    for kind, n_envs, steps in STOPPED:
+        (folder := tmp_path / f"{kind}_{n_envs}").mkdir()
+        agent = _agent(kind, **odd).learn(resuming.make_env(n_envs), steps)
         # Queries larger than any of learning.
         venv = gym.make_vec("PointMassGoal-v0", num_envs=5)
         agent.predict(venv.reset(seed=0)[0])
         pool = agent.replay_buffer
-        rows = pool.sample_rows(777, np.random.default_rng(0))
-        agent.low_level.distance(*(x[rows] for x in (pool.observation, *[pool.achieved_goal] * 2)))
+        assert (pool.time > pool.episode_start).any()
+        if agent.scales is not None:
+            rows = pool.sample_rows(777, np.random.default_rng(0))
+            states = pool.observation, pool.achieved_goal, pool.achieved_goal
+            agent.low_level.distance(*(x[rows] for x in states))
         resuming.save(agent, folder)
-        went_on[kind] = resuming.go_on(agent)
+        went_on[folder] = resuming.go_on(agent)
         arguments.append(f"{type(agent).__name__}={folder}")
     command = [sys.executable, "-m", "tests.agents.resuming", *arguments]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
-    for kind, expected in went_on.items():
-        later = torch.load(tmp_path / kind / "later.pt")
+    for folder, expected in went_on.items():
+        later = torch.load(folder / "later.pt")
         assert later.keys() == expected.keys()
         differing = [key for key in expected if not torch.equal(later[key], expected[key])]
-        assert not differing, f"{kind}: {len(differing)} of {len(expected)} differ: {differing}"
+        assert not differing, f"{folder.name}: {len(differing)} differ: {differing}"
 
 
 def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
@@ -470,7 +488,7 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         ({"batch_size": "abc"}, TypeError, "batch_size must be a whole number, got 'abc'"),
         ({"batch_size": 0}, ValueError, "batch_size must be between 1 and 100000, got 0"),
         ({"buffer_size": 1.5}, TypeError, "buffer_size must be a whole number"),
-        ({"train_freq": 0}, ValueError, "train_freq must be between 1 and"),
+        ({"train_freq": 0}, ValueError, r"train_freq must be between 1 and 1e\+06"),
         ({"action_noise": -1}, ValueError, "action_noise"),
         ({"action_noise": float("nan")}, TypeError, "action_noise must be a number"),
         ({"tau": 2.0}, ValueError, "tau must be between 0 and 1"),
@@ -479,7 +497,7 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         ({"hidden_sizes": 64}, TypeError, "hidden_sizes must be a tuple of numbers"),
         ({"hidden_sizes": ()}, ValueError, "hidden_sizes"),
         ({"her_future": 0.8}, ValueError, "her_random"),
-        ({"n_subgoals": 0}, ValueError, "n_subgoals must be between 1 and"),
+        ({"n_subgoals": 0}, ValueError, "n_subgoals must be between 1 and 2000"),
         ({"direct_episodes": 3}, ValueError, "direct_episodes must be between 0 and 1"),
         ({"sequence": 3}, TypeError, "SequenceConfig"),
         ({"sequence": {"chain": 3}}, TypeError, "did you mean chains"),

@@ -123,12 +123,12 @@ def test_settings_that_are_changed_at_loading_count_at_once(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("setting", "error", "message"),
     [
-        ({"safe_edge": 0}, ValueError, "safe_edge must be between 1 and"),
+        ({"safe_edge": 0}, ValueError, "safe_edge must be between 1 and 10000"),
         ({"hidden_sizes": (16.5, 16)}, TypeError, "hidden_sizes must be a tuple of whole numbers"),
         (
             {"hidden_sizes": (16, 0)},
             ValueError,
-            "every number of hidden_sizes must be between 1 and",
+            "number of hidden_sizes must be between 1 and 4096",
         ),
     ],
 )

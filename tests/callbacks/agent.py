@@ -31,13 +31,9 @@ class Agent:
         action = np.clip(4 * offset - 6 * velocity, -1, 1) * self.skill
         return action.astype(np.float32), state
 
-    def save(self, path):
+    def save(self, path, replay_buffer=False):
         self.saved.append(Path(path).name)
-        Path(path).write_text("model")
-
-    def save_replay_buffer(self, path):
-        self.saved.append(path.name)
-        path.write_text("buffer")
+        Path(path).write_text("model and experience" if replay_buffer else "model")
 
     def learn(self, total_timesteps, callback=None, progress_bar=False):
         """The order of calls that an agent promises."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import math
+import shutil
 import warnings
 from itertools import count
 from pathlib import Path
@@ -24,6 +25,7 @@ from hierebm.logging.logger import (
     format_table,
     next_run_folder,
 )
+from hierebm.plotting.plots import read_progress
 
 
 def read_events(folder: Path):
@@ -235,3 +237,37 @@ def test_unusable_log_folder_warns_and_goes_on(tmp_path):
     log.record("a", 1)
     log.dump(1)
     assert log.latest == {"a": 1.0}
+
+
+def test_half_a_line_costs_no_other(tmp_path):
+    """A kill or a full disk leaves one."""
+    path = tmp_path / "progress.jsonl"
+    output = JSONLinesOutput(path)
+    for step in (1, 2):
+        output.write({"train/loss": 0.5}, step)
+    path.write_bytes(path.read_bytes()[:-9])
+    for step in (3, 4):
+        output.write({"train/loss": 0.25}, step)
+    with pytest.warns(RuntimeWarning, match=r"1 line\(s\) of .*progress.jsonl are left out"):
+        assert read_progress(tmp_path, "train/loss") == ([1, 3, 4], [0.5, 0.25, 0.25])
+    path.write_bytes(b'{"step": 1, "train/loss": 2.0}\n\xff\xfe\n[1]\nnull\n{"step": "x"}\n')
+    with pytest.warns(RuntimeWarning, match=r"4 line\(s\)"):
+        assert read_progress(tmp_path, "train/loss") == ([1], [2.0])
+
+
+def test_a_deleted_folder_is_said_once_and_made_again(tmp_path):
+    folder = tmp_path / "run"
+    log = Logger(folder, [TensorBoardOutput(folder), JSONLinesOutput(folder / "progress.jsonl")])
+    for step in range(4):
+        if step in (1, 3):
+            shutil.rmtree(folder)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            log.record("train/loss", float(step))
+            log.dump(step)
+        assert len(told) == (step == 1)
+        if step == 1:
+            assert "was deleted" in str(told[0].message) and "made again" in str(told[0].message)
+        assert read_progress(folder, "train/loss")[0][-1] == step
+        assert read_events(folder).Scalars("train/loss")[-1].step == step
+    log.close()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
+import pytest
 import torch
 
+from hierebm.checkpoint.state import to_arrays, to_tensors
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph.gates import TRY
@@ -115,3 +119,20 @@ def test_an_edge_that_is_tried_tells_what_it_took() -> None:
     assert (fewest <= expected).all()
     np.testing.assert_allclose(spent, expected, atol=3.0)
     assert predicted.max() <= 20.0
+
+
+@pytest.mark.parametrize("at_gate", [False, True])
+def test_a_plan_goes_on_from_a_file_as_it_would_have(at_gate: bool) -> None:
+    planner = make()
+    plan = planner.begin(START, START, GOAL, np.random.default_rng(0), learning=True)
+    assert plan.gate is not None and not plan.jumping
+    at = plan.gate.point if at_gate else START
+    if at_gate:
+        plan = planner.begin(at, at, GOAL, np.random.default_rng(0), learning=True)
+        assert plan.jumping
+    state = to_arrays(to_tensors(planner.plan_state(plan)))
+    restored = planner.restored_plan(state, deepcopy(plan.rng))
+    for x in (0.1, 0.2, 3.0):
+        np.testing.assert_equal(planner.plan_state(restored), planner.plan_state(plan))
+        here = at + np.array([x, 0.0], np.float32)
+        plan, restored = (planner.step(p, here, here) for p in (plan, restored))

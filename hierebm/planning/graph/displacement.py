@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray, IntArray
@@ -38,8 +39,11 @@ class DisplacementModel:
         moved = replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows]
         steps = np.clip(moved / self.step_scale, -JUMP, JUMP).astype(np.float64)
         inputs = _with_one(replay.action[rows])
-        self._moments += inputs.T @ inputs
-        self._products += inputs.T @ steps
+        set_at_once(
+            self,
+            _moments=self._moments + inputs.T @ inputs,
+            _products=self._products + inputs.T @ steps,
+        )
 
     def predict(self, action: NDArray[Any]) -> NDArray[np.float64]:
         """(n, action_dim) in [-1, 1] -> (n, goal_dim) full-speed steps that one step goes."""

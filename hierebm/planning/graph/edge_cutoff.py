@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
 from hierebm.types import FloatArray
 
@@ -94,8 +95,8 @@ class EdgeCutoff:
             # A chance that does not fall is enough at every distance or at none.
             beyond = np.inf if height > LOGIT else -np.inf
         low, high = np.log(low / self._configured), np.log(high / self._configured)
-        self.safe_edge = float(self._configured * np.exp(np.clip(beyond, low, high)))
-        self.expected_share = self._fit_share()
+        safe_edge = float(self._configured * np.exp(np.clip(beyond, low, high)))
+        set_at_once(self, safe_edge=safe_edge, expected_share=self._fit_share())
 
     def _fit_share(self) -> float:
         """What share of ``expected - fewest`` tries spent beyond ``fewest``, with caution."""

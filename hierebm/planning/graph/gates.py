@@ -84,12 +84,13 @@ class Gates:
         self._jumps = np.zeros((0, 3, dim), np.float32)
         # (T, goal_dim + 1): the state before, and 1 if a jump followed.
         self._tries = np.zeros((0, dim + 1), np.float32)
+        # Both as of the last `settle`.
+        self._settled, self._settled_tries = self._jumps, self._tries
         self._forget()
 
     def _forget(self) -> None:
-        # The jumps at the last `settle`, with the gate of each; -1 for none.
-        self._settled = self._jumps
-        self._gate_of = np.full(len(self._jumps), -1)
+        # The gate of each settled jump; -1 for none.
+        self._gate_of = np.full(len(self._settled), -1)
         self._graph: csr_array | None = None
 
     def __len__(self) -> int:
@@ -121,19 +122,24 @@ class Gates:
     # ------------------------------------------------------------------- planning
 
     def settle(self, graph: csr_array, landmarks: FloatArray, spacing: FloatArray) -> None:
-        """Find the gates again; until then new jumps change nothing.
+        """Find the gates again; until then new jumps and tries change nothing.
 
         Args:
             graph: steps between landmarks, without jumps.
             landmarks: (n, goal_dim) in units of their spacing.
             spacing: (goal_dim,) of landmarks.
         """
+        self._settled, self._settled_tries = self._jumps, self._tries
+        self.restore(graph, landmarks, spacing)
+
+    def restore(self, graph: csr_array, landmarks: FloatArray, spacing: FloatArray) -> None:
+        """Find the gates of the last :meth:`settle` again, with the arguments of that."""
         self._forget()
-        self._spacing = spacing
-        if not len(self._jumps) or not len(landmarks):
+        self._spacing, tries_seen = spacing, self._settled_tries
+        if not len(self._settled) or not len(landmarks):
             return
         unit = self._spacing
-        before, entry, exits = (self._jumps / unit).transpose(1, 0, 2)
+        before, entry, exits = (self._settled / unit).transpose(1, 0, 2)
         self._gate_of = _clusters(entry, RADIUS)
         count = np.bincount(self._gate_of)
         kept = np.argsort(-count, kind="stable")[:MOST_GATES]
@@ -149,13 +155,13 @@ class Gates:
         first = [int(np.flatnonzero(self._gate_of == gate)[0]) for gate in range(len(kept))]
         self._on_foot = dijkstra(self._backwards, indices=at[first]).astype(np.float32)
         tries, arrived = np.zeros(len(kept)), np.zeros(len(kept))
-        if len(self._tries):
-            gap = np.abs(self._tries[:, None, :-1] / unit - before[None]).max(-1)
+        if len(tries_seen):
+            gap = np.abs(tries_seen[:, None, :-1] / unit - before[None]).max(-1)
             gap[:, self._gate_of < 0] = np.inf
             gate = self._gate_of[gap.argmin(1)]
             near = gap.min(1) <= 2.0 * RADIUS
             np.add.at(tries, gate[near], 1.0)
-            np.add.at(arrived, gate[near], self._tries[near, -1])
+            np.add.at(arrived, gate[near], tries_seen[near, -1])
         # Of a chance with a Beta(a, b) posterior, E[1 / chance] = (a + b - 1) / (a - 1).
         a = ARRIVED + arrived
         self._expected_tries = (a + FAILED + tries - arrived - 1.0) / (a - 1.0)
@@ -230,15 +236,25 @@ class Gates:
     # ---------------------------------------------------------------- persistence
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`load_state_dict` restores it from; :meth:`settle` is called again."""
-        return {"jumps": self._jumps, "tries": self._tries}
+        """What :meth:`load_state_dict` restores it from; :meth:`restore` is called then."""
+        return {
+            "jumps": self._jumps,
+            "tries": self._tries,
+            "settled_jumps": self._settled,
+            "settled_tries": self._settled_tries,
+        }
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of gates."""
         dim = len(self.step_scale)
-        jumps = checked(arrays, "jumps", (None, 3, dim))[-REMEMBERED:].astype(np.float32)
-        tries = checked(arrays, "tries", (None, dim + 1))[-REMEMBERED:].astype(np.float32)
+        shapes = {"jumps": (None, 3, dim), "tries": (None, dim + 1)}
+        jumps, tries, settled, settled_tries = (
+            checked(arrays, prefix + name, shape)[-REMEMBERED:].astype(np.float32)
+            for prefix in ("", "settled_")
+            for name, shape in shapes.items()
+        )
         self._jumps, self._tries = jumps, tries
+        self._settled, self._settled_tries = settled, settled_tries
         self._forget()
 
 

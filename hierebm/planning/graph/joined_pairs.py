@@ -158,5 +158,6 @@ class StepsBetween:
             part = missing[first : first + at_once]
             rows = np.arange(self._n_rows, self._n_rows + len(part))
             self._table[rows] = dijkstra(self._graph, indices=part, limit=self._limit)
-            self._row[part] = rows
+            # In this order: an interrupt in between costs these rows of the table, no more.
             self._n_rows += len(part)
+            self._row[part] = rows

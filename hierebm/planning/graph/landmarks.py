@@ -14,6 +14,8 @@ BOUND = float(np.nextafter(1.0, 2.0))
 class Landmarks:
     """Points that cover all visited ground, in units of their spacing; as many as that takes.
 
+    Arrays are replaced and never changed: a shallow copy can grow on its own.
+
     Those of the last :meth:`settle` lie in one k-d tree, later ones in a small one of their own: a
     tree over all of them for every new one would cost more, the larger the world is.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from hierebm.types import BoolArray, FloatArray, IntArray
 ALIKE = 2.0
 # What a placeholder edge over an unexpanded segment costs: more than any verified edge.
 PLACEHOLDER_COST = 1000.0
+# All that is known of pairs of nodes.
+_MATRICES = ("distance", "blocked", "unverified", "_unasked", "_least")
 # Edges that take no more steps than this at least are predicted first; most paths take no others.
 SHORT = 8.0
 
@@ -44,11 +48,9 @@ class SubgoalGraph:
         edges: EdgeRules,
         failed: list[tuple[FloatArray, FloatArray]] | None = None,
     ) -> None:
-        self.nodes, self.goal, self._rules = nodes, goal, edges
+        self._take_rules(nodes, goal, edges)
         self.failed = [] if failed is None else failed
-        self._alike = np.asarray(ALIKE * edges.step_scale, np.float32)
         n = len(nodes)
-        self.goal_node = n + 1
         # distance[i, j] in steps; infinite where no edge was considered or none predicted yet.
         self.distance = np.full((n + 2, n + 2), np.inf, np.float32)
         self.blocked = np.zeros((n + 2, n + 2), np.bool_)
@@ -56,14 +58,52 @@ class SubgoalGraph:
         # Edges that were not predicted yet, and the steps that each takes at least if verified.
         self._unasked = np.zeros((n + 2, n + 2), np.bool_)
         self._least = np.full((n + 2, n + 2), np.inf, np.float32)
-        points = nodes.achieved_goal
-        self._targets = targets = np.concatenate([points, goal[None]])
+        points, targets = nodes.achieved_goal, self._targets
         i, j = edges.candidate_pairs(points, targets)
         self._unasked[i + 1, j + 1] = True
         # The goal is a target of every node within the radius, however many nodes are nearer.
         self._unasked[1:-1, -1] = edges.is_candidate(points, goal)
         self._least[1:-1, 1:] = edges.least_steps(points, targets)
         self._block_failed()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`restored` makes the graph again from."""
+        nodes = self.nodes
+        failed = np.zeros((0, 2, len(self.goal)), np.float32)
+        return {
+            # Without energies: they chose the nodes, and are only looked at by people.
+            "nodes": [nodes.observation, nodes.achieved_goal, nodes.in_order],
+            "start": [self.start, self.start_observation],
+            "failed": np.array(self.failed, np.float32) if self.failed else failed,
+            "safe_edge": self._rules.config.safe_edge,
+            **{name: getattr(self, name) for name in _MATRICES},
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], goal: FloatArray, edges: EdgeRules) -> SubgoalGraph:
+        """The graph of which :meth:`state_dict` told.
+
+        Args:
+            goal: (goal_dim,).
+            edges: the current rules; how far an edge is safe is what it was then.
+        """
+        config = replace(edges.config, safe_edge=state["safe_edge"])
+        graph = cls.__new__(cls)
+        observation, points, in_order = state["nodes"]
+        energy = np.full(len(points), np.nan, np.float32)
+        nodes = Nodes(observation, points, energy, in_order)
+        graph._take_rules(nodes, goal, replace(edges, config=config))
+        graph.start, graph.start_observation = state["start"]
+        graph.failed = [(source, target) for source, target in state["failed"]]
+        for name in _MATRICES:
+            setattr(graph, name, state[name])
+        return graph
+
+    def _take_rules(self, nodes: Nodes, goal: FloatArray, edges: EdgeRules) -> None:
+        self.nodes, self.goal, self._rules = nodes, goal, edges
+        self._alike = np.asarray(ALIKE * edges.step_scale, np.float32)
+        self.goal_node = len(nodes) + 1
+        self._targets = np.concatenate([nodes.achieved_goal, goal[None]])
 
     def move_start(self, observation: FloatArray, achieved_goal: FloatArray) -> None:
         """Begin at another state, (obs_dim,) and (goal_dim,); only the start's row changes."""

@@ -13,12 +13,15 @@ searched for that nobody asks about.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
 from hierebm.planning.graph.gates import Gates, jumps_within
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
@@ -47,6 +50,10 @@ class TransitionMap:
         limit: experience longer than this many steps counts as none.
     """
 
+    # What verifies: the pairs of the last search, and the fewest steps over them.
+    _searched: JoinedPairs
+    _between: StepsBetween
+
     def __init__(self, step_scale: FloatArray, *, limit: float = 32.0) -> None:
         self.step_scale, self.limit = step_scale, limit
         # Times that the spacing is larger than that of few axes; known from the first states on.
@@ -58,14 +65,7 @@ class TransitionMap:
         self.gates = Gates(step_scale)
         # How much of what is predicted beyond the fewest steps tries have confirmed, 0 to 1.
         self.expected_share = 0.0
-        self._settle(self._joined)
-
-    def _settle(self, joined: JoinedPairs) -> None:
-        """Let these pairs of settled landmarks be what verifies."""
-        self._searched = joined
-        graph = joined.graph(self._landmarks.n_settled, with_implied=False)
-        self._between = StepsBetween(graph, self.limit)
-        self.gates.settle(graph, self.landmarks[: self._landmarks.n_settled], self.spacing)
+        vars(self).update(self._verifying(self._joined, 0)[1])
 
     @property
     def landmarks(self) -> FloatArray:
@@ -75,7 +75,10 @@ class TransitionMap:
     @property
     def spacing(self) -> FloatArray:
         """(goal_dim,) how far apart landmarks are along each axis."""
-        result: FloatArray = SPACING * self.step_scale * np.float32(self._coarseness)
+        return self._spacing(self._coarseness)
+
+    def _spacing(self, coarseness: float) -> FloatArray:
+        result: FloatArray = SPACING * self.step_scale * np.float32(coarseness)
         return result
 
     def add(self, replay: EpisodeReplay, rows: IntArray, n_new: int | None = None) -> None:
@@ -88,33 +91,52 @@ class TransitionMap:
             rows: states in the order of time.
             n_new: the last that many were not seen before and count as visits; None: all.
         """
-        points = self._scale(replay.achieved_goal[rows])
-        if not len(self._landmarks):
-            self._coarseness = _coarseness(points)
-            points = self._scale(replay.achieved_goal[rows])
-        self.visits = np.append(self.visits, np.zeros(self._landmarks.cover(points), np.int64))
-        origin = self._landmarks.nearest(points)
+        coarseness, landmarks = self._coarseness, copy(self._landmarks)
+        if not len(landmarks):
+            coarseness = _coarseness(self._scale(replay.achieved_goal[rows]))
+        spacing = self._spacing(coarseness)
+        points: FloatArray = replay.achieved_goal[rows] / spacing
+        landmarks.cover(points)
+        origin = landmarks.nearest(points)
         counted = origin if n_new is None else origin[len(origin) - min(n_new, len(origin)) :]
-        self.visits += np.bincount(counted, minlength=len(self.visits))
+        visits = np.bincount(counted, minlength=len(landmarks))
+        visits[: len(self.visits)] += self.visits
         left = replay.steps_left(rows)
         # Where a jump leads may be luck: that is for the gates to say.
         jumps = jumps_within(replay, rows, max(STRIDES), self.step_scale)
-        self.gates.add(replay, rows if n_new is None else rows[len(rows) - min(n_new, len(rows)) :])
+        gates, joined = copy(self.gates), self._joined
+        gates.add(replay, rows if n_new is None else rows[len(rows) - min(n_new, len(rows)) :])
         for stride in STRIDES:
             usable = (left >= stride) & ~jumps[:, :stride].any(1)
             later = replay.later(rows[usable], stride)
-            target = self._landmarks.nearest(self._scale(replay.achieved_goal[later]))
+            target = landmarks.nearest(replay.achieved_goal[later] / spacing)
             pairs = np.stack([origin[usable], target], axis=1)
             # The way over the state in the middle is one of the shorter stride's, just as long.
             implied = np.isin(replay.later(rows[usable], stride // 2), rows)
             implied &= stride // 2 in STRIDES
             steps = np.full(len(pairs), stride, np.float32)
-            self._joined = self._joined.merged(JoinedPairs.of(pairs, steps, implied))
+            joined = joined.merged(JoinedPairs.of(pairs, steps, implied))
+        set_at_once(
+            self,
+            _coarseness=coarseness,
+            _landmarks=landmarks,
+            visits=visits,
+            _joined=joined,
+            gates=gates,
+        )
 
     def search(self) -> None:
         """Let all that was added verify from now on; until then, what is new verifies nothing."""
-        self._landmarks.settle()
-        self._settle(self._joined)
+        landmarks, gates = copy(self._landmarks), copy(self.gates)
+        landmarks.settle()
+        graph, settled = self._verifying(self._joined, landmarks.n_settled)
+        gates.settle(graph, landmarks.points, self.spacing)
+        set_at_once(self, _landmarks=landmarks, gates=gates, **settled)
+
+    def _verifying(self, joined: JoinedPairs, n: int) -> tuple[csr_array, dict[str, Any]]:
+        """The graph of these pairs of n settled landmarks, and attributes for them to verify."""
+        graph = joined.graph(n, with_implied=False)
+        return graph, {"_searched": joined, "_between": StepsBetween(graph, self.limit)}
 
     def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (n, goal_dim) -> (n,) fewest experienced steps; inf where there are none.
@@ -248,17 +270,30 @@ class TransitionMap:
         }
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of a map."""
-        landmarks = checked(arrays, "landmarks", (None, len(self.step_scale)))
-        n = len(landmarks)
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of a map.
+
+        The gates are restored before.
+        """
+        points = checked(arrays, "landmarks", (None, len(self.step_scale)))
+        n = len(points)
         visits = checked(arrays, "visits", (n,), "whole numbers", low=0)
         searched = int(checked(arrays, "searched", (), "whole numbers", low=0, high=n))
         # Older files have the same spacing for any number of axes.
         coarseness = checked(arrays, "coarseness", (), low=1.0) if "coarseness" in arrays else 1.0
         joined, settled = _joined(arrays, "", n), _joined(arrays, "searched_", searched)
-        self._landmarks.restore(landmarks, searched)
-        self.visits, self._coarseness, self._joined = visits, float(coarseness), joined
-        self._settle(settled)
+        landmarks, gates = Landmarks(len(self.step_scale)), copy(self.gates)
+        landmarks.restore(points, searched)
+        graph, verifying = self._verifying(settled, searched)
+        gates.restore(graph, points[:searched], self._spacing(float(coarseness)))
+        set_at_once(
+            self,
+            _coarseness=float(coarseness),
+            _landmarks=landmarks,
+            visits=visits,
+            _joined=joined,
+            gates=gates,
+            **verifying,
+        )
 
     def _scale(self, points: FloatArray) -> FloatArray:
         result: FloatArray = points / self.spacing

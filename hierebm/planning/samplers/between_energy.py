@@ -25,6 +25,8 @@ STEPS_PER_RADIAN, OCTAVES, FREQUENCIES = 8.0, (0.5, 1.0, 2.0), 64
 class BetweenMLP(EnergyMLP):
     """The default network: an MLP on w, s, g, their distances and Fourier features."""
 
+    _drawn: tuple[Tensor, Tensor] | None = None
+
     def fit_scale(self, scales: InputScales) -> None:
         """Inputs to [-1, 1], Fourier frequencies to one radian per eight steps; call it once."""
         shift, scale, step = map(
@@ -36,8 +38,12 @@ class BetweenMLP(EnergyMLP):
         )
         unit = STEPS_PER_RADIAN * step
         frequency = (scale / unit).to(self.freq_y.device)
-        self.freq_y *= frequency[:, None]
-        self.freq_x[:-1] *= frequency.repeat(2)[:, None]
+        # Of what was drawn: where learning was interrupted here, it comes here again.
+        if self._drawn is None:
+            self._drawn = self.freq_y.clone(), self.freq_x.clone()
+        freq_y, freq_x = self._drawn
+        self.freq_y.copy_(freq_y * frequency[:, None])
+        self.freq_x[:-1] = freq_x[:-1] * frequency.repeat(2)[:, None]
         self.freq_x[-1] = 0.0
 
 

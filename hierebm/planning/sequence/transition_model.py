@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hierebm.at_once import set_at_once
 from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.planning.sequence.config import SequenceConfig
@@ -67,8 +68,8 @@ class Ring:
         rows = rows.detach()[-len(self.rows) :]
         where = (self.at + torch.arange(len(rows))) % len(self.rows)
         self.rows[where] = rows.to(self.rows)
-        self.at = (self.at + len(rows)) % len(self.rows)
-        self.size = min(len(self.rows), self.size + len(rows))
+        at = (self.at + len(rows)) % len(self.rows)
+        set_at_once(self, at=at, size=min(len(self.rows), self.size + len(rows)))
 
     @property
     def contents(self) -> Tensor:
@@ -160,9 +161,12 @@ class TransitionModel:
         polyak_(self._flat_average, self._flat, 1.0 - decay)
         shares = torch.tensor([FREE_SHARE, FEASIBLE_SHARE])
         typical, unlikely = positive.quantile(shares).tolist()
-        self.typical = decay * self.typical + (1 - decay) * typical
-        self.unlikely = decay * self.unlikely + (1 - decay) * unlikely
-        self.n_updates += 1
+        set_at_once(
+            self,
+            typical=decay * self.typical + (1 - decay) * typical,
+            unlikely=decay * self.unlikely + (1 - decay) * unlikely,
+            n_updates=self.n_updates + 1,
+        )
         return metrics
 
     def _loss(self, pairs: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:

@@ -142,3 +142,16 @@ def test_gates_are_restored_with_the_map() -> None:
     first, second = (x.gates.route(START, GOAL, NOWHERE, NEAR) for x in (known, again))
     assert first is not None and second is not None
     assert (first.point == second.point).all() and (first.exit == second.exit).all()
+
+
+def test_what_came_after_the_last_search_counts_after_the_next_in_a_file_too() -> None:
+    known = mapped(line(6, np.array([0.1, 0.1, 0.8])))
+    for _ in range(20):
+        known.gates.add_try(known.gates.state_dict()["jumps"][0, 0], jumped=False)
+    again = TransitionMap(STEP)
+    again.gates.load_state_dict(known.gates.state_dict())
+    again.load_state_dict(known.state_dict())
+    for expected in (True, False):
+        for each in (known, again):
+            assert (each.gates.route(START, GOAL, NOWHERE, NEAR) is not None) == expected
+            each.search()
