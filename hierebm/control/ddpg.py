@@ -47,7 +47,7 @@ def reduction(name: str) -> Callable[[Tensor], Tensor]:
 # Weight of the mean squared pre-tanh action; without it the actor saturates for good.
 PREACTIVATION_PENALTY = 0.05
 # What a row counts in the behaviour term whose action did not lead to the goal.
-UNRELATED = 0.2
+UNRELATED = 0.4
 # Frequencies of the Fourier features, in multiples of one radian per four steps at full speed.
 FOURIER_OCTAVES = (0.5, 1.0, 2.0)
 
@@ -175,7 +175,7 @@ class DistanceDDPG(LowLevel):
             behavior_weight: w >= 0 of the behaviour term, w / B sum c |actor(s, g) - a|^2, added to
                 the actor's loss (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5). c is 1
                 where the action a led to the goal (``followed``; goals in hindsight as in GCSL,
-                Ghosh et al. 2021, arXiv 1912.06088), else .2. Fujimoto & Gu's lambda, on the other
+                Ghosh et al. 2021, arXiv 1912.06088), else .4. Fujimoto & Gu's lambda, on the other
                 term, brings Q to a common size; here that term is in steps in every environment,
                 and so is w.
 

@@ -104,7 +104,7 @@ def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
     counts less where those did not lead to the goal."""
     chosen = agent.act(batch.observation, batch.achieved_goal, batch.goal)
     return float(
-        (np.square(chosen - batch.action).sum(-1) * np.where(batch.followed, 1.0, 0.2)).mean()
+        (np.square(chosen - batch.action).sum(-1) * np.where(batch.followed, 1.0, 0.4)).mean()
     )
 
 
@@ -120,7 +120,7 @@ def test_behaviour_term_has_the_gradient_of_float64_autograd(
     arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
     chosen = torch.tanh(actor(with_term.features(*arrays).double()))
     error = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1)
-    expected = (error * torch.as_tensor(np.where(batch.followed, 1.0, 0.2))).mean()
+    expected = (error * torch.as_tensor(np.where(batch.followed, 1.0, 0.4))).mean()
     (weight * expected).backward()
 
     metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
