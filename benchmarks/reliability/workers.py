@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import resource
+import signal
 import sys
 import time
 import warnings
@@ -106,6 +107,9 @@ def train(folder: Path, kind: str, seed: int, freq: int, total: int, keep: int |
 
 def command(argv: list[str], log: Path) -> None:
     """Run ``hierebm``; what it prints goes to a file, its status is that of the process."""
+    # Under nohup and in the background of a shell, signals are ignored.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     from hierebm.cli.parser import main
 
     with open(log, "w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):

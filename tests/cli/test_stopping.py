@@ -23,18 +23,22 @@ from hierebm.files import Claim
 def test_a_signal_is_noted_and_only_an_impatient_one_raises(
     signum: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(signum)
-    with StopSignals() as signals:
-        for _ in range(3):
+    # The tests may run where signals are ignored, such as under nohup.
+    outside = signal.signal(signum, signal.SIG_DFL)
+    try:
+        with StopSignals() as signals:
+            for _ in range(3):
+                signal.raise_signal(signum)
+            assert signals.received == signum
+            monkeypatch.setattr(stopping, "PATIENCE", -1.0)
+            with pytest.raises(Stopped, match=signum.name) as stopped:
+                signal.raise_signal(signum)
+            assert stopped.value.status == 128 + signum
+            # From then on, saving is waited for.
             signal.raise_signal(signum)
-        assert signals.received == signum
-        monkeypatch.setattr(stopping, "PATIENCE", -1.0)
-        with pytest.raises(Stopped, match=signum.name) as stopped:
-            signal.raise_signal(signum)
-        assert stopped.value.status == 128 + signum
-        # From then on, saving is waited for.
-        signal.raise_signal(signum)
-    assert signal.getsignal(signum) is before
+        assert signal.getsignal(signum) is signal.SIG_DFL
+    finally:
+        signal.signal(signum, outside)
 
 
 def test_what_is_to_be_ignored_stays_ignored() -> None:
