@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.reliability.rows import Row, row
@@ -44,7 +45,9 @@ def _stop(folder: Path, signum: int, times: int) -> str:
         return "did not begin"
     for i in range(times):
         time.sleep(i * APART)
-        os.kill(process.pid or 0, signum)
+        # It may have saved and ended before the second signal.
+        with suppress(ProcessLookupError):
+            os.kill(process.pid or 0, signum)
     process.join(60.0)
     if process.exitcode != 128 + signum:
         process.kill()
