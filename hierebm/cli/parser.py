@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hierebm import __version__
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except commands.EXPLAINED as error:
         if args.traceback:
             raise
-        print(f"hierebm {args.command}: error: {error}", file=sys.stderr)
+        # The log may be on the disk that is full.
+        with suppress(OSError):
+            print(f"hierebm {args.command}: error: {error}", file=sys.stderr)
         return 1
     return 0
 

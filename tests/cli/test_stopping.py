@@ -41,6 +41,15 @@ def test_a_signal_is_noted_and_only_an_impatient_one_raises(
         signal.signal(signum, outside)
 
 
+def test_an_error_that_cannot_be_told_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr("sys.stderr", Full())
+    assert main(["evaluate", "not_there.zip"]) == 1
+
+
 def test_what_is_to_be_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
