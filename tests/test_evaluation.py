@@ -298,7 +298,7 @@ def test_sub_envs_with_nothing_to_do_stay_at_the_goal(mode, options):
     still = [
         (before == after) & (before > 0) for (before, _), (after, _) in itertools.pairwise(seen)
     ]
-    assert np.concatenate(still).any(), "somebody waited"
+    assert np.concatenate(still).any(), "a sub-env waited"
     assert all(here[row].all() for row, (_, here) in zip(still, seen[1:], strict=True))
 
 

@@ -124,7 +124,7 @@ def test_agents_plan_at_the_ends_of_every_range(
         try:
             agent = HierarchicalEBMAgent.load(files[planner], "PointMassGoal-v0", **override)
         except ValueError as error:
-            # Other networks: learned anew.
+            # Other networks: trained again.
             assert f"cannot be used with another {name.partition('.')[0]}" in str(error)
             agent = HierarchicalEBMAgent(seed=0, planner=planner, **TINY | override)
             agent.learn("PointMassGoal-v0", STEPS)

@@ -1,8 +1,8 @@
 """Kinds of damage to a zip file of arrays, JSON and tensors: by chance, and by hand.
 
 Every kind is a function of the file's bytes and a source of random numbers. Flipped bytes and cut
-files are what disks and networks do; the other kinds are what somebody does who knows the format:
-checksums are right again, and the sizes that are declared are lies.
+files are what disks and networks do; the other kinds are made on purpose, with knowledge of the
+format: checksums are right again, and the sizes that are declared are lies.
 """
 
 from __future__ import annotations

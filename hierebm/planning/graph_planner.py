@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hierebm.checkpoint.arrays import checked
-from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.gates import TRY, Gate, Gates, far_steps
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan
-from hierebm.planning.graph.stitching import stitched_between
 from hierebm.planning.graph.subgoal_graph import ALIKE, SubgoalGraph
 from hierebm.planning.graph_plan import GraphPlan
-from hierebm.planning.planner import Log, Planner
-from hierebm.planning.samplers.base import LearnedSampler, SubgoalSampler
-from hierebm.planning.samplers.training_data import TrainingData, newest_triplets
-from hierebm.replay import BetweenTriplets, EpisodeReplay
+from hierebm.planning.sampling_planner import SamplingPlanner
 from hierebm.types import FloatArray
-
-Self = TypeVar("Self", bound="GraphPlanner")
 
 # Steps of a random-walk phase, which begins at the frontier.
 RANDOM_WALK_STEPS = 48
-# Stitched triplets that are kept; the newest replace the oldest.
-STITCHED_TRIPLETS = 120_000
 
 
-class GraphPlanner(Planner):
-    """Sampler -> graph -> shortest path -> subgoal, and what happens when a subgoal is missed.
-
-    Args:
-        context: what plans are made of.
-        sampler: where the nodes come from.
-    """
-
-    def __init__(self, context: PlanningContext, sampler: SubgoalSampler) -> None:
-        super().__init__(context)
-        self.sampler = sampler
-        # Triplets from the last shortest paths over pools.
-        self.stitched = BetweenTriplets.none(context.goal_dim)
-
-    @classmethod
-    def build(
-        cls: type[Self], context: PlanningContext, make_sampler: Callable[[], SubgoalSampler]
-    ) -> Self:
-        """See :class:`Planner`."""
-        return cls(context, make_sampler())
+class GraphPlanner(SamplingPlanner):
+    """Sampler -> graph -> shortest path -> subgoal, and what happens when a subgoal is missed."""
 
     # ------------------------------------------------------------------- planning
 
@@ -95,9 +66,9 @@ class GraphPlanner(Planner):
             graph = SubgoalGraph(nodes, target, edges, failed)
             graph.move_start(observation, achieved_goal)
             plan = GraphPlan(goal, rng, learning, graph=graph, gate=gate, last=achieved_goal)
-            may_be_verified = graph.may_be_verified()
-            last = not redraws or not (may_be_verified or edges.may_lead(achieved_goal, target))
-            if may_be_verified or last:
+            hopeless = redraws > 0 and not graph.may_be_verified()
+            last = not redraws or (hopeless and not edges.may_lead(achieved_goal, target))
+            if last or not hopeless:
                 self.find_path(plan, achieved_goal)
             if last or plan.is_verified or plan.arrived or plan.jumping:
                 break
@@ -364,45 +335,3 @@ class GraphPlanner(Planner):
         plan = GraphPlan(goal, rng, bool(state["learning"]), graph=graph, last=state["last"])
         plan.load_state_dict(state)
         return plan
-
-    # ------------------------------------------------------------------- learning
-
-    def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:
-        """Stitch new paths over the pool, and fit the sampler to what lies between."""
-        if not isinstance(self.sampler, LearnedSampler):
-            return
-        c, pool = self.context.config, self.context.experienced
-        if self.sampler.learns_from_triplets:
-            fresh = stitched_between(pool, self.context.edges, rng)
-            self.stitched = newest_triplets(self.stitched, fresh, STITCHED_TRIPLETS)
-        data = TrainingData(replay, pool, self.stitched, c.stitched_share, rng)
-        for _ in range(c.energy_gradient_steps * self.context.effort):
-            log(self.sampler.train(data))
-
-    def fit_scale(self) -> None:
-        """See :class:`Planner`."""
-        if isinstance(self.sampler, LearnedSampler):
-            assert self.context.scales is not None
-            self.sampler.fit_scale(self.context.scales)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See :class:`Planner`."""
-        return self.sampler.state_dict() if isinstance(self.sampler, LearnedSampler) else {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See :class:`Planner`."""
-        if isinstance(self.sampler, LearnedSampler):
-            self.sampler.load_state_dict(state)
-
-    def replay_arrays(self) -> dict[str, NDArray[Any]]:
-        """See :class:`Planner`."""
-        return {f"stitched/{name}": array for name, array in vars(self.stitched).items()}
-
-    def load_replay_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """See :class:`Planner`."""
-        n = len(checked(arrays, "stitched/half", (None,), "flags"))
-        start, goal, between = (
-            checked(arrays, f"stitched/{name}", (n, self.context.goal_dim)).astype(np.float32)
-            for name in ("start", "goal", "between")
-        )
-        self.stitched = BetweenTriplets(start, goal, between, arrays["stitched/half"])
