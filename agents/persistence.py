@@ -31,6 +31,7 @@ from hierebm.errors import CheckpointError
 from hierebm.goal_env.adapter import EnvLike
 from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.replay.scales import InputScales
+from hierebm.types import LARGEST
 
 Self = TypeVar("Self", bound="SavedAgent")
 # What the names of the replay buffer's arrays begin with in an agent's file.
@@ -212,7 +213,10 @@ class SavedAgent(AgentState):
         if seed is not None:
             agent.set_random_seed(seed)
         if env is not None:
-            agent.set_env(env, resume_episode=resume_episode)
+            try:
+                agent.set_env(env, resume_episode=resume_episode)
+            except ValueError as error:
+                raise ValueError(f"{name} cannot be used in this environment: {error}") from error
         return agent
 
     def _restore(self, checkpoint: Checkpoint, saved: Any) -> None:
@@ -257,7 +261,7 @@ class SavedAgent(AgentState):
             scales = []
             for name in _SCALES:
                 shape = (n if name.startswith("observation") else goal_dim,)
-                low = -np.inf if name.endswith("shift") else np.finfo(np.float32).tiny
+                low = -LARGEST if name.endswith("shift") else 1.0 / LARGEST
                 scales.append(checked(arrays, f"scales/{name}", shape, low=low))
             self.scales = InputScales(*(scale.astype(np.float32) for scale in scales))
         if "success_tolerance" in arrays or "pool/achieved_goal" in arrays:

@@ -14,6 +14,10 @@ Float64Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+LARGEST = 1e18
+"""No number of an environment, a data set or a file is larger: squares of differences, and sums of
+them, have to be float32 numbers, too."""
+
 ReachedFn = Callable[[FloatArray, FloatArray], BoolArray]
 """(achieved (n, goal_dim), goal (n, goal_dim)) -> (n,) whether the goal counts as reached."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_KINDS = {"numbers": "fiu", "whole numbers": "iu", "flags": "b"}
+from hierebm.types import LARGEST, FloatArray
+
+_KINDS = {"numbers": "fiu", "floats": "f", "whole numbers": "iu", "flags": "b"}
 
 
 def checked(
@@ -18,15 +19,15 @@ def checked(
     shape: tuple[int | None, ...],
     kind: str = "numbers",
     *,
-    low: float = -math.inf,
-    high: float = math.inf,
+    low: float = -LARGEST,
+    high: float = LARGEST,
 ) -> NDArray[Any]:
     """One of the arrays.
 
     Args:
         shape: None for an axis of any length.
-        kind: "numbers", "whole numbers" or "flags".
-        low, high: of every number, ends included.
+        kind: "numbers", "floats", "whole numbers" or "flags".
+        low, high: of every number, ends included. NaN is within no range.
 
     Raises:
         ValueError: it is missing, or of another shape or kind, or out of the range.
@@ -34,6 +35,8 @@ def checked(
     if name not in arrays:
         raise ValueError(f"the array {name!r} is missing")
     array = arrays[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name!r} is a {type(array).__name__}, it should be an array")
     fits = array.ndim == len(shape) and all(
         wanted in (None, length) for length, wanted in zip(array.shape, shape, strict=True)
     )
@@ -48,6 +51,34 @@ def checked(
             f"the array {name!r} goes from {array.min()} to {array.max()}, it should be within "
             f"{low:g} and {high:g}"
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"the array {name!r} holds infinity")
     return array
+
+
+def plain(values: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    """One of the values, a number.
+
+    Raises:
+        ValueError: it is missing, no number, or not within ``low`` and ``high``, ends included.
+    """
+    value = values.get(name)
+    if not isinstance(value, (bool, int, float)) or not low <= value <= high:
+        raise ValueError(f"{name!r} is {value!r:.60}, it should be within {low:g} and {high:g}")
+    return value
+
+
+def rows_of(parts: Any, name: str, n: int | None, widths: Sequence[int]) -> list[FloatArray]:
+    """A list of arrays, (n, width) each.
+
+    Args:
+        n: None for any number of rows, the same in all of them.
+
+    Raises:
+        ValueError: it is none, or its numbers are larger than those of any environment.
+    """
+    if not isinstance(parts, list) or len(parts) != len(widths):
+        raise ValueError(f"{name!r} is no list of {len(widths)} arrays")
+    result: list[FloatArray] = []
+    for part, width in zip(parts, widths, strict=True):
+        result.append(checked({name: part}, name, (n, width), "floats"))
+        n = len(result[-1])
+    return result

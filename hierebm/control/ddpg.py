@@ -19,6 +19,7 @@ from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
+from hierebm.nn.trusted import check_network
 from hierebm.replay import TransitionBatch
 from hierebm.replay.scales import InputScales
 from hierebm.settings import Config, setting
@@ -335,10 +336,11 @@ class DistanceDDPG(LowLevel):
         """Restore what :meth:`state_dict` gave, in place.
 
         Raises:
-            KeyError, ValueError, RuntimeError: it is of other networks, or holds infinity.
+            KeyError, ValueError, RuntimeError: it is of other networks, or none that training
+                leaves.
         """
         for name in self.state_dict():
-            getattr(self, name).load_state_dict(state[name])
-        for name, flat in (("actor", self._flat_actor), ("critics", self._flat_critics)):
-            if not bool(torch.isfinite(flat).all()):
-                raise ValueError(f"weights of the {name} are not finite")
+            part = getattr(self, name)
+            part.load_state_dict(state[name])
+            if isinstance(part, nn.Module):
+                check_network(part, name)

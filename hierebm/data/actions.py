@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierebm.data.checks import LARGEST, chunks, float32
-from hierebm.types import BoolArray, FloatArray
+from hierebm.data.checks import chunks, float32
+from hierebm.types import LARGEST, BoolArray, FloatArray
 
 # Actions may lie outside of their bounds by this share of half the range: rounding, no more.
 ROUNDING = 1e-4

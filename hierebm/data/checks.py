@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierebm.types import BoolArray, FloatArray
+from hierebm.types import LARGEST, BoolArray, FloatArray
 
 # Numbers that are looked at together.
 AT_ONCE = 1 << 20
-# Squares of differences, and sums of them, have to be float32 numbers, too.
-LARGEST = 1e18
 
 
 def chunks(n: int, width: int) -> Iterator[slice]:

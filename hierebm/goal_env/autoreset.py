@@ -22,8 +22,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.goal_env.faults import LARGEST, reward_fault
-from hierebm.types import BoolArray
+from hierebm.goal_env.faults import reward_fault
+from hierebm.types import LARGEST, BoolArray
 
 SUCCESS_KEYS = ("is_success", "success")
 """Keys of an info that say whether the episode was a success."""
@@ -181,7 +181,17 @@ class AutoresetEnv:
         return self._resetting
 
     def resume(self, resetting: BoolArray | None) -> None:
-        """Go on in the middle of episodes, where :attr:`resetting` was read."""
+        """Go on in the middle of episodes, where :attr:`resetting` was read.
+
+        Raises:
+            ValueError: it was read in environments of another number or mode.
+        """
+        if resetting is not None:
+            if self.mode is not AutoresetMode.NEXT_STEP:
+                raise ValueError(f"no step of autoreset mode {self.mode.value} is a reset")
+            given = np.asarray(resetting)
+            if given.shape != (self.n_envs,) or given.dtype != np.bool_:
+                raise ValueError(f"resets of {self.n_envs} environment(s) are no {given.shape}")
         self._resetting, self._options = resetting, {}
 
     @property

@@ -10,8 +10,8 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.goal_env.faults import INTACT, LARGEST
-from hierebm.types import BoolArray, FloatArray, GoalObservation
+from hierebm.goal_env.faults import INTACT
+from hierebm.types import LARGEST, BoolArray, FloatArray, GoalObservation
 
 # float32 must resolve the success tolerance into at least this many parts.
 TOLERANCE_PARTS = 10

@@ -13,8 +13,8 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from hierebm.goal_env.faults import INTACT, LARGEST, observation_fault
-from hierebm.types import FloatArray, GoalObservation
+from hierebm.goal_env.faults import INTACT, observation_fault
+from hierebm.types import LARGEST, FloatArray, GoalObservation
 
 KEYS = ("observation", "achieved_goal", "desired_goal")
 

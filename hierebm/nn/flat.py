@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hierebm.errors import TrainingDiverged
+from hierebm.nn.scratch import zeros_when_written
 
 
 def flat_parameters(module: nn.Module) -> Tensor:
@@ -37,7 +38,7 @@ def flat_parameters(module: nn.Module) -> Tensor:
     if len({(p.dtype, p.device) for p in parameters}) > 1:
         raise ValueError("all parameters must have one dtype and one device to be flattened")
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    flat.grad = torch.zeros_like(flat)
+    flat.grad = zeros_when_written(flat)
     offset = 0
     for p in parameters:
         window = slice(offset, offset + p.numel())
@@ -157,8 +158,8 @@ class FlatAdam:
         # Compared with a sum of squares, which is NaN or infinite where one weight is.
         self._most = LARGEST_RMS**2 * flat.numel()
         self._options = _Adam(*betas, eps)
-        self._exp_avg = torch.zeros_like(flat)
-        self._exp_avg_sq = torch.zeros_like(flat)
+        self._exp_avg = zeros_when_written(flat)
+        self._exp_avg_sq = zeros_when_written(flat)
         self._step = torch.zeros((), device=flat.device)
         self._descend_ = _adam_fused_ if _has_fused_adam(flat) else _adam_by_hand_
 
@@ -222,7 +223,8 @@ class FlatAdam:
         """Restore what :meth:`state_dict` gave, in place; the learning rate stays as configured.
 
         Raises:
-            ValueError: if ``state`` is of another network or another optimiser.
+            ValueError: if ``state`` is of another network or another optimiser, or holds what no
+                training leaves: infinity, or squares below zero.
         """
         own = self.state_dict()
         if state.keys() != own.keys() or any(state[k].shape != own[k].shape for k in own):
@@ -232,6 +234,14 @@ class FlatAdam:
             )
         for key, tensor in own.items():
             tensor.copy_(state[key])
+        # NaN compares as False. The square of a gradient may be too large for a number.
+        if not (
+            max(-self._exp_avg.min(), self._exp_avg.max()) < math.inf
+            and self._exp_avg_sq.min() >= 0.0
+        ):
+            raise ValueError(f"moments of the optimiser of the {self.name} are none of Adam's")
+        if not 0.0 <= self._step < math.inf:
+            raise ValueError(f"the optimiser of the {self.name} has made {self._step:g} steps")
 
 
 @torch.no_grad()

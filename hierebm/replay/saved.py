@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.types import IntArray
+from hierebm.types import LARGEST, IntArray
 
 ROWS = (
     "observation",
@@ -56,6 +57,12 @@ def check_arrays(
                 f"{mine.shape} {mine.dtype}: load it into an agent with the same spaces, "
                 "buffer_size and number of environments"
             )
+    for name in wanted:
+        array, most = arrays[name], math.inf if name == "arc_length" else LARGEST
+        # NaN compares as False.
+        numbers = array.dtype.kind == "f" and array.size > 0
+        if numbers and not (-most <= array.min() and array.max() <= most):
+            raise ValueError(f"replay array {name!r} is not within {-most:g} and {most:g}")
     if not _agree(arrays, n_slots, n_envs):
         raise ValueError(
             "the arrays of the saved replay buffer contradict one another: it is damaged, or of "

@@ -13,6 +13,7 @@ from hierebm.energy.losses import info_nce
 from hierebm.energy.networks import EnergyMLP
 from hierebm.energy.resampling import importance_resample
 from hierebm.nn.flat import FlatAdam, flat_parameters
+from hierebm.nn.trusted import check_network
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.replay import BetweenTriplets
 from hierebm.replay.scales import InputScales
@@ -179,4 +180,5 @@ class BetweenEnergy:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place."""
         self.model.load_state_dict(state["model"])
+        check_network(self.model, "energy")
         self.optimizer.load_state_dict(state["optimizer"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hierebm.energy.point_selection import farthest_points
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP
+from hierebm.nn.trusted import check_network
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool, Nodes
 from hierebm.planning.samplers.base import OVERSAMPLING, LearnedSampler
@@ -180,3 +181,4 @@ class CVAESampler(LearnedSampler):
         """See :class:`LearnedSampler`."""
         for name in ("vae", "connectivity", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
+        check_network(self.vae, "conditional VAE")

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from hierebm.energy.losses import info_nce_rows
 from hierebm.nn.flat import FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP, RandomFourierFeatures
+from hierebm.nn.trusted import check_network, check_range
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.replay.scales import InputScales
-from hierebm.types import BoolArray, FloatArray
+from hierebm.types import LARGEST, BoolArray, FloatArray
 
 # Frequencies of one radian per eight steps and their neighbours, as the between-energy's.
 STEPS_PER_RADIAN, OCTAVES, FREQUENCIES = 8.0, (0.5, 1.0, 2.0), 64
@@ -152,4 +153,7 @@ class PairScore:
         """Restore what :meth:`state_dict` gave, in place."""
         for name in ("features", "encoders", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
+        for module in (self.features, self.encoders):
+            check_network(module, "pair score")
         self.threshold.copy_(state["threshold"])
+        check_range(self.threshold, "threshold of the pair score", -LARGEST, LARGEST)

@@ -34,6 +34,7 @@ from hierebm.planning.sequence.chains import (
 )
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.planning.sequence.transition_model import TransitionModel
+from hierebm.types import LARGEST
 
 # "Unit" is the rms length of a transition along each axis. The figures are from docs/experiments,
 # "What is each part of the sequence optimiser worth?". Where a constant gives none, its value was
@@ -350,7 +351,7 @@ class SequenceOptimizer:
             states, costs = lattice
             n = len(states)
             fits = states.shape == (n, self.state_dim) and costs.shape == (n, n) and n > 0
-            if not fits or not bool(torch.isfinite(states).all() and (costs >= 0.0).all()):
+            if not fits or not bool((states.abs() <= LARGEST).all() and (costs >= 0.0).all()):
                 raise ValueError("the lattice is none of states and the costs between them")
             lattice = states.float(), costs.float()
         self.model.load_state_dict(state["model"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from hierebm.at_once import set_at_once
 from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
+from hierebm.nn.trusted import check_network
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.planning.sequence.transition_energy import (
     NegativeProposal,
@@ -18,6 +19,7 @@ from hierebm.planning.sequence.transition_energy import (
     margin_penalty,
     squared_energy_loss,
 )
+from hierebm.types import LARGEST
 
 # The figures are from docs/experiments, "What is each part of the sequence optimiser worth?". Where
 # a constant gives none, its value was chosen by hand, on other queries than those of the benchmark,
@@ -87,9 +89,10 @@ class Ring:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, in place. Raises ValueError for other rows."""
         rows, at = state["rows"], int(state["at"])
-        fits = rows.shape[1:] == self.rows.shape[1:] and len(rows) <= len(self.rows)
-        if not fits or not 0 <= at < len(self.rows) or not bool(torch.isfinite(rows).all()):
+        if rows.shape[1:] != self.rows.shape[1:] or len(rows) > len(self.rows):
             raise ValueError(f"rows {tuple(rows.shape)} are none of {tuple(self.rows.shape)}")
+        if not 0 <= at < len(self.rows) or not bool((rows.abs() <= LARGEST).all()):
+            raise ValueError("remembered states are in no order, or not finite, or far too large")
         self.size, self.at = len(rows), at
         self.rows[: self.size] = rows
 
@@ -250,7 +253,11 @@ class TransitionModel:
         """Restore what :meth:`state_dict` returned, in place."""
         for name in ("_trained", "energy", "_optimiser", "states", "missed"):
             getattr(self, name).load_state_dict(state[name.lstrip("_")])
+        for network in (self._trained, self.energy):
+            check_network(network, "transition energy")
         n_updates, typical, unlikely = state["counters"]
+        if n_updates < 0 or not max(abs(typical), abs(unlikely)) <= LARGEST:
+            raise ValueError(f"counters {state['counters']} are none of a transition energy")
         self.n_updates, self.typical, self.unlikely = (
             int(n_updates),
             float(typical),
