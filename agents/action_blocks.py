@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hierebm.checkpoint.arrays import checked, plain, rows_of
 from hierebm.goal_env.adapter import StepResult
 from hierebm.types import BoolArray, FloatArray, GoalObservation
+
+# No action is held for more environment steps.
+LONGEST = 1_000_000
 
 
 class ActionBlocks:
@@ -46,11 +50,23 @@ class ActionBlocks:
             running = [*self.observation.parts, self.goal, self.action]
         return {"repeat": self.repeat, "left": self._left, "running": running}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self.repeat, self._left = int(state["repeat"]), state["left"]
+    def load_state_dict(self, state: Mapping[str, Any], widths: Sequence[int]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Args:
+            state: what it gave.
+            widths: lengths of the three parts of an observation, of a goal and of an action.
+
+        Raises:
+            ValueError: it is of another number of environments, or damaged.
+        """
+        n = len(self._left)
+        self.repeat = int(plain(state, "repeat", 1, LONGEST))
+        # Where nothing runs, an action is due.
+        most = 0 if state["running"] is None else self.repeat
+        self._left = checked(state, "left", (n,), "whole numbers", low=0, high=most)
         if state["running"] is not None:
-            *observation, self.goal, self.action = state["running"]
+            *observation, self.goal, self.action = rows_of(state["running"], "running", n, widths)
             self.observation = GoalObservation(*observation)
 
     def begin(

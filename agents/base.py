@@ -195,6 +195,8 @@ class GoalAgent(LearningAgent):
     def set_env(self, env: EnvLike, *, resume_episode: bool = False) -> None:
         """Learn in this environment from now on; its spaces must be those seen before.
 
+        Experience is kept, of another number of environments too.
+
         Spaces that were made from data (:meth:`learn_offline`) are replaced by the environment's:
         lengths of observations and goals and the bounds of actions must agree.
 
@@ -217,7 +219,7 @@ class GoalAgent(LearningAgent):
             self._fit_spaces(goal_env.spaces)
             for name in ("observation_space", "action_space"):
                 check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
-            self._keep_buffer(goal_env)
+            replay = self._kept_buffer(goal_env.n_envs)
             loop = LearningLoop(self, goal_env)
             if resume_episode:
                 self._resume(loop)
@@ -228,7 +230,7 @@ class GoalAgent(LearningAgent):
         old = self.env
         # What is remembered of episodes belongs to the old one.
         episodes = self.episodes if old is None else EpisodeStatistics()
-        set_at_once(self, env=goal_env, _loop=loop, episodes=episodes, _running=None)
+        set_at_once(self, env=goal_env, _loop=loop, episodes=episodes, _running=None, replay=replay)
         if old is not None and old.made_from is not None:
             old.close()
 
@@ -244,8 +246,8 @@ class GoalAgent(LearningAgent):
         # What is wrong with a file can show as nearly anything.
         except Exception as error:
             raise ValueError(
-                f"the episodes of the file cannot be gone on with in this environment ({error}): "
-                "give as many environments as ran then, or leave resume_episode out"
+                f"the episodes of the file cannot be gone on with ({error!s:.300}): give as many "
+                "environments as ran then, or leave resume_episode out"
             ) from error
 
     def _running_episodes(self) -> dict[str, Any] | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hierebm.at_once import set_at_once
-from hierebm.checkpoint.arrays import checked
+from hierebm.checkpoint.arrays import checked, rows_of
 from hierebm.goal_env.adapter import StepResult
 from hierebm.logging.logger import Logger
 from hierebm.types import BoolArray, FloatArray, GoalObservation
+
+# No sum of rewards is larger.
+MOST = 1e30
 
 
 class FinishedEpisode(NamedTuple):
@@ -66,11 +69,21 @@ class EpisodeStatistics:
             "first": list(self._first),
         }
 
-    def resume(self, running: Mapping[str, Any]) -> None:
-        """Go on in the middle of the episodes that :meth:`running` was asked in."""
-        self._reward, self._reached = running["reward"], running["reached"]
-        self._now, self._began = 0, -running["lengths"]
-        self._first = list(running["first"])
+    def resume(self, running: Mapping[str, Any], n_envs: int, widths: Sequence[int]) -> None:
+        """Go on in the middle of the episodes that :meth:`running` was asked in.
+
+        Args:
+            running: what it gave.
+            n_envs: number of environments.
+            widths: lengths of the parts of an observation.
+
+        Raises:
+            ValueError: it is of another number of environments, or damaged.
+        """
+        self._reward = checked(running, "reward", (n_envs,), "floats", low=-MOST, high=MOST)
+        self._reached = checked(running, "reached", (n_envs,), "flags")
+        self._now, self._began = 0, -checked(running, "lengths", (n_envs,), "whole numbers", low=0)
+        self._first = rows_of(running["first"], "first", n_envs, widths)
 
     def count(self, step: StepResult) -> int:
         """Take one step into account; returns how many episodes ended with it."""
@@ -162,7 +175,8 @@ class EpisodeStatistics:
         outcomes = np.zeros((0, 6))
         tasks: list[NDArray[Any]] = []
         if "outcomes" in arrays:
-            outcomes = checked(arrays, "outcomes", (None, 6))
+            # Returns are sums of rewards.
+            outcomes = checked(arrays, "outcomes", (None, 6), low=-MOST, high=MOST)
             n = len(outcomes)
             tasks = [
                 checked(arrays, key, (n, width))

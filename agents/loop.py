@@ -14,6 +14,7 @@ from hierebm.agents.reporting import ProgressReport
 from hierebm.agents.state import AgentState
 from hierebm.agents.training import train_high_level, update_low_level
 from hierebm.callbacks import BaseCallback
+from hierebm.checkpoint.arrays import checked, rows_of
 from hierebm.control.base import check_action
 from hierebm.control.exploration import RandomWalk
 from hierebm.goal_env.adapter import GoalEnv, StepResult
@@ -149,23 +150,24 @@ class LearningLoop:
         """Go on in an environment that is where it was when :meth:`state_dict` was asked.
 
         Raises:
-            KeyError, TypeError, ValueError: ``state`` is of another number of environments, or none
-                at all.
+            Exception: ``state`` is of another number of environments, or damaged.
         """
-        agent, n = self.agent, self.env.n_envs
-        observation = GoalObservation(*state["observation"])
-        if len(observation.observation) != n:
-            raise ValueError(f"{len(observation.observation)} environment(s) ran, not {n}")
-        self._random_walk = RandomWalk(
-            n, self.env.spaces.action_dim, agent.rng, held=state["random_walk"]
-        )
+        agent, n, spaces = self.agent, self.env.n_envs, self.env.spaces
+        widths = spaces.obs_dim, spaces.goal_dim, spaces.goal_dim
+        ran = rows_of(state["observation"], "observation", None, widths)
+        if len(ran[0]) != n:
+            raise ValueError(f"{len(ran[0])} environment(s) ran, not {n}")
+        observation = GoalObservation(*ran)
+        held = checked(state, "random_walk", (n, spaces.action_dim), "floats", low=-1, high=1)
+        self._random_walk = RandomWalk(n, spaces.action_dim, agent.rng, held=held)
         self._blocks = ActionBlocks(agent.action_repeat, n)
-        self._blocks.load_state_dict(state["blocks"])
+        self._blocks.load_state_dict(state["blocks"], (*widths, spaces.goal_dim, spaces.action_dim))
         if agent.high_level is not None:
             planner, follower = agent.high_level.planner, state["follower"]
             plans = [p and planner.restored_plan(p, agent.rng) for p in follower["plans"]]
-            self._follower = self._follow(plans, follower["direct"])
-        agent.episodes.resume(state["episodes"])
+            direct = [bool(direct) for direct in follower["direct"]]
+            self._follower = self._follow(plans, direct)
+        agent.episodes.resume(state["episodes"], n, widths)
         self.env.resume(observation, state["env"])
         self._is_training_due = bool(state["is_training_due"])
         self._observation = observation

@@ -10,7 +10,7 @@ import numpy as np
 
 from hierebm.goal_env.autoreset import EnvStep
 from hierebm.goal_env.reward import GoalReward
-from hierebm.types import BoolArray
+from hierebm.types import LARGEST, BoolArray
 
 # Steps that are looked at from the beginning, and ends of episodes at which a goal was reached.
 FIRST_STEPS, SUCCESSES = 48, 200
@@ -41,7 +41,15 @@ class Agreement:
 
     @seen.setter
     def seen(self, seen: Sequence[Any]) -> None:
-        self._steps, self._successes, self._disagreements, self._elsewhere = seen
+        *counts, elsewhere = seen
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise ValueError(f"{counts} are no numbers of steps, successes and disagreements")
+        if elsewhere is not None and not (
+            isinstance(elsewhere, float) and abs(elsewhere) <= LARGEST
+        ):
+            raise ValueError(f"{elsewhere!r:.60} is no reward")
+        self._steps, self._successes, self._disagreements = counts
+        self._elsewhere = elsewhere
 
     def watches(self, step: EnvStep) -> bool:
         """Whether :meth:`look` is to be called for this step."""

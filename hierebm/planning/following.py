@@ -48,6 +48,8 @@ class PlanFollower:
             )
         self.learning, self.direct_share = learning, direct_share
         self._direct = [False] * n if direct is None else list(direct)
+        if len(self._direct) != n:
+            raise ValueError(f"{len(self._direct)} episode(s) go without a plan or not, not {n}")
         if learning and direct is None:
             self._direct = (rng().random(n) < direct_share).tolist()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from hierebm.checkpoint.arrays import checked, plain
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.gates import Gate
 from hierebm.planning.graph.subgoal_graph import SubgoalGraph
@@ -83,19 +85,38 @@ class GraphPlan(PlanState):
         return {**super().state_dict(), **own, "gate": gate, "graph": self.graph.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave, but for the graph."""
+        """Restore what :meth:`state_dict` gave, but for the graph.
+
+        Raises:
+            ValueError: it is of other lengths or another graph, or damaged.
+        """
         super().load_state_dict(state)
-        own = {name: state[name] for name in _PLAIN}
-        way = [(point, float(steps)) for point, steps in own["way"]]
-        told = tuple(map(float, own["told"]))
-        gate = None if state["gate"] is None else Gate(**state["gate"])
-        vars(self).update(own | {"path": list(own["path"]), "way": way, "told": told, "gate": gate})
+        dim, path = len(self.goal), state["path"]
+        if not all(isinstance(node, int) and 0 < node <= self.graph.goal_node for node in path):
+            raise ValueError(
+                f"a path over {path!r:.60}, in a graph of {self.graph.goal_node} nodes"
+            )
+        own: dict[str, Any] = {
+            name: checked(state, name, (length,), "floats")
+            for name, length in {"last": dim, "planned_for": dim, "moved": 1}.items()
+        }
+        for name in ("exploring", "jumping"):
+            own[name] = bool(plain(state, name, 0, 1))
+        way = [(checked({"way": p}, "way", (dim,), "floats"), _steps(n)) for p, n in state["way"]]
+        fewest, expected = map(_steps, state["told"])
+        gate = None if state["gate"] is None else Gate.restored(state["gate"], dim)
+        own |= {"path": list(path), "way": way, "told": (fewest, expected), "gate": gate}
+        vars(self).update(own)
 
     @property
     def is_verified(self) -> bool:
         """Whether there is a path and experience verifies every edge of it."""
         nodes = [0, *self.path]
         return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
+
+
+def _steps(value: Any) -> float:
+    return float(plain({"steps": value}, "steps", 0.0, math.inf))
 
 
 _PLAIN = ("path", "way", "exploring", "jumping", "last", "moved", "told", "planned_for")

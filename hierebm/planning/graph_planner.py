@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.planning.graph.gates import TRY, Gate, Gates, far_steps
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
@@ -331,7 +332,14 @@ class GraphPlanner(SamplingPlanner):
         """See :class:`Planner`."""
         goal, gate = state["goal"], state["gate"]
         target = goal if gate is None else gate["point"]
-        graph = SubgoalGraph.restored(state["graph"], target, self.context.edges)
-        plan = GraphPlan(goal, rng, bool(state["learning"]), graph=graph, last=state["last"])
+        obs_dim = self.context.experienced.observation.shape[1]
+        graph = SubgoalGraph.restored(state["graph"], target, self.context.edges, obs_dim)
+        goal = checked(state, "goal", (self.context.goal_dim,), "floats")
+        plan = GraphPlan(goal, rng, False, graph=graph, last=graph.start)
         plan.load_state_dict(state)
+        novelty, walk = self.context.novelty_walk, plan.walk
+        if walk is not None and (
+            novelty is None or len(walk.action) != novelty.displacement.action_dim
+        ):
+            raise ValueError("a walk by actions of another number of axes")
         return plan

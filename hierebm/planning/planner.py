@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -11,12 +12,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hierebm.checkpoint.arrays import checked, plain
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.novelty_walk import Walk
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.replay import EpisodeReplay
-from hierebm.types import FloatArray
+from hierebm.types import LARGEST, FloatArray
 
 Self = TypeVar("Self", bound="Planner")
 Log = Callable[[dict[str, float]], None]
@@ -66,18 +68,25 @@ class PlanState:
 
         Plans with fields of their own say what becomes of those.
         """
-        walk = None
-        if self.walk is not None:
-            walk = {**vars(self.walk), "passed": np.stack(self.walk.passed)}
+        walk = None if self.walk is None else self.walk.state_dict()
         return {**{name: getattr(self, name) for name in _plain_fields()}, "walk": walk}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        walk = state["walk"]
-        own = {name: state[name] for name in _plain_fields()}
-        if walk is not None:
-            walk = Walk(**{**walk, "passed": list(walk["passed"])})
-        own |= {"walk": walk, "nearest": tuple(state["nearest"])}
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: it is of other lengths, or damaged.
+        """
+        dim = len(self.goal)
+        own: dict[str, Any] = {k: checked(state, k, (dim,), "floats") for k in ("goal", "subgoal")}
+        for name in ("learning", "random_walk", "arrived"):
+            own[name] = bool(plain(state, name, 0, 1))
+        for name in ("predicted", "budget", "elapsed", "asked"):
+            own[name] = plain(state, name, -ASK, LARGEST)
+        nearest, at = state["nearest"]
+        pair = {"nearest": nearest, "at": at}
+        own["nearest"] = plain(pair, "nearest", 0, math.inf), plain(pair, "at", 0, LARGEST)
+        own["walk"] = None if state["walk"] is None else Walk.restored(state["walk"], dim)
         vars(self).update(own)
 
     def chase(self, subgoal: FloatArray, predicted: float) -> None:

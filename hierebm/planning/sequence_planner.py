@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 
+from hierebm.checkpoint.arrays import checked, plain
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.planner import Log, Planner, PlanState
@@ -38,9 +40,9 @@ class SequencePlanState(PlanState):
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave. Raises ValueError where it is of another plan."""
         super().load_state_dict(state)
-        self.next = int(state["next"])
+        self.next = int(plain(state, "next", 1, len(self.states) - 1))
 
 
 class SequenceSubgoalPlanner(Planner):
@@ -198,13 +200,13 @@ class SequenceSubgoalPlanner(Planner):
         self, state: Mapping[str, Any], rng: np.random.Generator
     ) -> SequencePlanState:
         """See :class:`Planner`."""
-        plan = SequencePlanState(
-            state["goal"],
-            rng,
-            bool(state["learning"]),
-            states=state["states"],
-            energies=state["energies"],
+        dim = self.context.goal_dim
+        states = checked(state, "states", (None, dim), "floats")
+        energies = checked(
+            state, "energies", (len(states) - 1,), "floats", low=-math.inf, high=math.inf
         )
+        goal = checked(state, "goal", (dim,), "floats")
+        plan = SequencePlanState(goal, rng, False, states=states, energies=energies)
         plan.load_state_dict(state)
         return plan
 

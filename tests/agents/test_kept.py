@@ -58,12 +58,45 @@ def test_there_may_be_no_episode_to_resume(trained: DDPGHERAgent) -> None:
     alone, whole = (_stream(trained, replay_buffer=r) for r in (False, True))
     with pytest.raises(ValueError, match=r"no episode to resume.*leave resume_episode out"):
         DDPGHERAgent.load(alone, env=WORLD, resume_episode=True)
-    with (
-        pytest.warns(UserWarning, match="new buffer"),
-        pytest.raises(ValueError, match="give as many environments as ran then"),
+    venv = gym.make_vec(WORLD, num_envs=2)
+    with pytest.raises(
+        ValueError, match=r"the stream cannot be .*give as many environments as ran"
     ):
-        venv = gym.make_vec(WORLD, num_envs=2)
         DDPGHERAgent.load(whole, env=venv, resume_episode=True)
+
+
+@pytest.mark.parametrize("planner", ["graph", "sequence"])
+def test_damaged_episodes_are_refused_or_gone_on_with(planner: str) -> None:
+    """Whatever stands in place of a part of them."""
+    settings = {**TINY_PLANNING, "planner": planner, "direct_episodes": 0.0}
+    agent = HierarchicalEBMAgent(**settings, seed=0).learn(WORLD, 437)
+    data = _stream(agent, replay_buffer=True).getvalue()
+    env = gym.make(WORLD)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    odd: list[Any] = [None, -1, 10**6, 0.5, True, "x", [], {}, np.zeros(0), np.array([7]),
+                      np.zeros((2, 3), np.int64), np.full((1, 4), 1e30, np.float32)]  # fmt: skip
+    outcomes = set()
+    for _ in range(25):
+        loaded = HierarchicalEBMAgent.load(io.BytesIO(data))
+        branch: Any = loaded._running
+        assert branch is not None
+        while True:
+            keys = list(branch) if isinstance(branch, dict) else list(range(len(branch)))
+            key = keys[int(rng.integers(len(keys)))]
+            if not isinstance(branch[key], (dict, list)) or not branch[key]:
+                break
+            branch = branch[key]
+        branch[key] = odd[int(rng.integers(len(odd)))]
+        try:
+            loaded.set_env(env, resume_episode=True)
+        except ValueError as error:
+            assert "cannot be gone on with" in str(error)
+            outcomes.add("refused")
+            continue
+        loaded.learn(total_timesteps=12, reset_num_timesteps=False)
+        outcomes.add("gone on with")
+    assert outcomes == {"refused", "gone on with"}
 
 
 def test_without_the_state_of_its_environment_the_episode_is_over(trained: DDPGHERAgent) -> None:

@@ -17,9 +17,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
-from hierebm.checkpoint.arrays import checked
+from hierebm.checkpoint.arrays import checked, plain
 from hierebm.replay import EpisodeReplay
-from hierebm.types import BoolArray, FloatArray, IntArray
+from hierebm.types import LARGEST, BoolArray, FloatArray, IntArray
 
 # A jump goes more than so many times as far as a full-speed step, and as the steps before and after
 # it: an agent that has become faster than it was when its speed was measured does not jump.
@@ -68,6 +68,12 @@ class Gate:
     """(goal_dim,) a state from which a jump was made."""
     exit: FloatArray
     """(goal_dim,) where a jump from there once led; the low level knows how to get there."""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], goal_dim: int) -> Gate:
+        """The gate of which ``vars`` told. Raises ValueError where it is none."""
+        point, out = (checked(state, name, (goal_dim,), "floats") for name in ("point", "exit"))
+        return cls(int(plain(state, "number", 0, LARGEST)), point, out)
 
 
 class Gates:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.checkpoint.arrays import checked
+from hierebm.checkpoint.arrays import checked, plain
 from hierebm.planning.graph.displacement import DisplacementModel
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
-from hierebm.types import FloatArray, IntArray
+from hierebm.types import LARGEST, FloatArray, IntArray
 
 # Actions to choose from, and the fewest and the most steps that one is held for.
 CANDIDATES, SHORTEST, LONGEST = 32, 4, 12
@@ -54,6 +54,23 @@ class Walk:
     """(goal_dim,) achieved goals, one a step."""
     looked: float = 0.0
     """When the last of them was added."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`restored` makes it again from."""
+        return {**vars(self), "passed": np.stack(self.passed)}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], goal_dim: int) -> Walk:
+        """What :meth:`state_dict` told of. Raises ValueError where it is of no walk."""
+        passed = list(checked(state, "passed", (None, goal_dim), "floats"))
+        if not passed:
+            raise ValueError("a walk that has passed no point")
+        return cls(
+            checked(state, "action", (None,), "floats", low=-1.0, high=1.0),
+            *(plain(state, name, -LARGEST, LARGEST) for name in ("begun", "until")),
+            passed,
+            plain(state, "looked", -LARGEST, LARGEST),
+        )
 
 
 class NoveltyWalk:

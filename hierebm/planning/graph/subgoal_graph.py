@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,17 +12,19 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
+from hierebm.checkpoint.arrays import checked, plain, rows_of
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.plan import Plan
-from hierebm.types import BoolArray, FloatArray, IntArray
+from hierebm.types import LARGEST, BoolArray, FloatArray, IntArray
 
 # Edges whose ends lie within this many steps of the ends of one that failed are blocked with it.
 ALIKE = 2.0
 # What a placeholder edge over an unexpanded segment costs: more than any verified edge.
 PLACEHOLDER_COST = 1000.0
 # All that is known of pairs of nodes.
-_MATRICES = ("distance", "blocked", "unverified", "_unasked", "_least")
+_STEPS = ("distance", "_least")
+_MATRICES = (*_STEPS, "blocked", "unverified", "_unasked")
 # Edges that take no more steps than this at least are predicted first; most paths take no others.
 SHORT = 8.0
 
@@ -80,23 +83,39 @@ class SubgoalGraph:
         }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any], goal: FloatArray, edges: EdgeRules) -> SubgoalGraph:
+    def restored(
+        cls, state: Mapping[str, Any], goal: FloatArray, edges: EdgeRules, obs_dim: int
+    ) -> SubgoalGraph:
         """The graph of which :meth:`state_dict` told.
 
         Args:
             goal: (goal_dim,).
+            obs_dim: length of an observation.
             edges: the current rules; how far an edge is safe is what it was then.
+
+        Raises:
+            ValueError: it is of other lengths, or damaged.
         """
-        config = replace(edges.config, safe_edge=state["safe_edge"])
+        dim = len(edges.step_scale)
+        goal = checked({"goal": goal}, "goal", (dim,), "floats")
+        config = replace(edges.config, safe_edge=plain(state, "safe_edge", 0.0, LARGEST))
         graph = cls.__new__(cls)
-        observation, points, in_order = state["nodes"]
-        energy = np.full(len(points), np.nan, np.float32)
-        nodes = Nodes(observation, points, energy, in_order)
+        graph.start, graph.start_observation = (
+            checked({"start": part}, "start", (length,), "floats")
+            for part, length in zip(state["start"], (dim, obs_dim), strict=True)
+        )
+        *stored, in_order = state["nodes"]
+        observation, points = rows_of(stored, "nodes", None, (obs_dim, dim))
+        n = len(points)
+        in_order = int(plain({"in_order": in_order}, "in_order", 0, n))
+        nodes = Nodes(observation, points, np.full(n, np.nan, np.float32), in_order)
         graph._take_rules(nodes, goal, replace(edges, config=config))
-        graph.start, graph.start_observation = state["start"]
-        graph.failed = [(source, target) for source, target in state["failed"]]
+        failed = checked(state, "failed", (None, 2, dim), "floats")
+        graph.failed = [(source, target) for source, target in failed]
         for name in _MATRICES:
-            setattr(graph, name, state[name])
+            kind, high = ("floats", math.inf) if name in _STEPS else ("flags", 1)
+            matrix = checked(state, name, (n + 2, n + 2), kind, low=0.0, high=high)
+            setattr(graph, name, matrix)
         return graph
 
     def _take_rules(self, nodes: Nodes, goal: FloatArray, edges: EdgeRules) -> None:
