@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from hierebm.logging.logger import Logger
 from hierebm.parts import part_name
 from hierebm.planning.high_level import HighLevel
 from hierebm.replay import EpisodeReplay
+from hierebm.replay.growing import spread
 from hierebm.replay.scales import InputScales
 from hierebm.settings import overridden
 from hierebm.types import BoolArray, FloatArray
@@ -173,17 +173,20 @@ class AgentState(ABC):
             )
         return self.replay
 
-    def _keep_buffer(self, env: GoalEnv) -> None:
-        """Go on with the buffer that there is, if it has as many environments."""
-        if self.replay is not None:
-            if self.replay.n_envs == env.n_envs:
-                return
-            warnings.warn(
-                f"the replay buffer was filled by {self.replay.n_envs} environment(s), the "
-                f"new one has {env.n_envs}: a new buffer is begun, the old experience is dropped",
-                stacklevel=4,
-            )
-        self.make_buffer(env.n_envs)
+    def _kept_buffer(self, n_envs: int) -> EpisodeReplay:
+        """The experience that there is, spread over as many environments."""
+        if self.replay is None:
+            self.make_buffer(n_envs)
+        replay, high_level = self.replay_buffer, self.high_level
+        if replay.n_envs == n_envs:
+            return replay
+        # As large as it has to be. Raises ValueError where buffer_size is too small for so many.
+        most = max(self.empty_buffer(n_envs).capacity, replay.capacity)
+        replay.flush()
+        if high_level is not None and high_level.context.transition_map is not None:
+            # What is new to the map is looked for among the last rows.
+            high_level.map(replay, replay.n_added)
+        return spread(replay, n_envs, most)
 
     def empty_buffer(self, n_envs: int, capacity: int | None = None) -> EpisodeReplay:
         """A replay buffer for the agent's spaces, by default of the size that the config says."""

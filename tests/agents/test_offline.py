@@ -221,6 +221,22 @@ def test_data_does_not_push_out_experience(n_envs: int, walks: OfflineDataset) -
     assert agent.replay_buffer.n_transitions == replay.n_added == 300 + 2 * walks.n_transitions
 
 
+def test_data_that_was_given_before_a_vector_of_environments_is_kept(
+    walks: OfflineDataset, recwarn: pytest.WarningsRecorder
+) -> None:
+    agent = _agent("graph", buffer_size=300, action_repeat=1)
+    agent.learn_offline(walks, 20, success_tolerance=0.1)
+    agent.learn(gym.vector.SyncVectorEnv([PlaneGoal] * 3), 60, reset_num_timesteps=False)
+    replay = agent.replay_buffer
+    assert replay.n_envs == 3 and replay.n_added == walks.n_transitions + 60
+    assert replay.n_transitions == replay.n_added and not list(recwarn)
+    stored = {tuple(row) for row in replay.observation[replay.has_action].tolist()}
+    assert stored >= {tuple(row) for row in walks.observation[~walks.episode_end].tolist()}
+    # Nor is it stored again.
+    agent.learn_offline(walks, 5)
+    assert replay.n_added == walks.n_transitions + 60
+
+
 def test_the_map_takes_in_every_transition() -> None:
     """Also where many states are the last ones of their episodes."""
     data = _walks(400, 9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hierebm.replay import EpisodeReplay
-from hierebm.replay.growing import enlarged
+from hierebm.replay.growing import enlarged, spread
 
 
 def _fill(replay: EpisodeReplay, steps: range) -> None:
@@ -43,3 +43,29 @@ def test_it_holds_the_same_and_goes_on(n_envs: int, n_steps: int) -> None:
     assert np.array_equal(always.steps_left(rows), large.steps_left(same))
     # And the small one is what it was.
     assert small.n_slots == 20
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 5)])
+@pytest.mark.parametrize("n_steps", [0, 7, 100])
+def test_other_environments_get_all_episodes(before: int, after: int, n_steps: int) -> None:
+    replay = EpisodeReplay(20 * before, 1, 1, 1, before)
+    replay.note_data(bytes(16), replay.time.copy())
+    _fill(replay, range(n_steps))
+    held = replay.holds_data(bytes(16))
+    result = spread(replay, after, 9 * after)
+    assert result.n_envs == after and result.n_added == replay.n_added
+    assert result.n_transitions == replay.n_transitions
+    assert result.holds_data(bytes(16)) or not held
+    rows, same = (np.flatnonzero(r.has_action) for r in (replay, result))
+    # By what was done, which is another thing in every environment and step.
+    rows, same = rows[replay.action[rows, 0].argsort()], same[result.action[same, 0].argsort()]
+    for ours, theirs in zip(replay.transitions(rows), result.transitions(same), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert np.array_equal(replay.failure[rows], result.failure[same])
+    assert np.array_equal(replay.steps_left(rows), result.steps_left(same))
+    _fill(result, range(n_steps, n_steps + 20))
+    newest = result.action[result.newest_rows(after), 0].astype(int)
+    assert (
+        set(newest) <= {n_steps + 19, n_steps + 20}
+        and result.n_added == replay.n_added + 20 * after
+    )
