@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hierebm.goal_env.agreement import Agreement
 from hierebm.goal_env.autoreset import AutoresetEnv, EnvFault, EnvStep
-from hierebm.goal_env.faults import INTACT, observation_fault
+from hierebm.goal_env.faults import INTACT, observation_fault, reward_fault
 from hierebm.goal_env.reward import GoalReward
 from hierebm.goal_env.spaces import KEYS, GoalSpaces
 from hierebm.types import BoolArray, FloatArray, GoalObservation
@@ -200,10 +200,10 @@ class GoalEnv:
         when = when or f"in step {self._n_steps}"
         if isinstance(error, EnvFault):
             raise ValueError(f"the environment returned {when} {error}: {INTACT}") from error
-        row, is_of_vector = _innermost(error)
-        if not is_of_vector:
+        at = _innermost(error)
+        if not at.is_of_vector:
             return
-        observations = getattr(self.env.unwrapped, "_env_obs", None)
+        observations = getattr(self.env.unwrapped, "_env_obs", at.observations)
         for i, observation in enumerate(observations if isinstance(observations, list) else []):
             batch = observation
             if isinstance(observation, Mapping):
@@ -213,10 +213,19 @@ class GoalEnv:
                     f"the observation that the environment returned {when} in row {i} {fault}: "
                     f"{INTACT}"
                 ) from error
-        where = "" if row is None else f" in row {row}"
+        if at.rewards is not None and (fault := reward_fault(at.rewards, self.n_envs)):
+            raise ValueError(f"the environment returned {when} {fault}: {INTACT}") from error
+        where = "" if at.row is None else f" in row {at.row}"
+        what = f"what the environment returned {when}{where} is no step ({error}), expected"
+        if at.has_died:
+            # Only the other process knows more.
+            what = (
+                f"the environment{where} broke off {when} ({error}). A SyncVectorEnv shows the "
+                "line, if that is an error of its own; if not, it returned something else than"
+            )
         raise ValueError(
-            f"what the environment returned {when}{where} is no step ({error}), expected "
-            f"observation, reward (one number), terminated, truncated and info (a dict): {INTACT}"
+            f"{what} observation, reward (one number), terminated, truncated and info (a dict): "
+            f"{INTACT}"
         ) from error
 
     # -------------------------------------------------------------------- reward
@@ -258,15 +267,43 @@ class GoalEnv:
         self.env.close()
 
 
-def _innermost(error: Exception) -> tuple[int | None, bool]:
-    """The row that a vector of Gymnasium's was at, and whether the error is one of its own."""
-    row, module, traceback = None, "", error.__traceback__
+class _Place(NamedTuple):
+    """Where in a vector of Gymnasium's an error arose, and what the environments had returned."""
+
+    is_of_vector: bool
+    """It is an error of the vector, not of one of its environments."""
+    row: int | None
+    """The environment that it was at."""
+    has_died: bool
+    """That environment has a process of its own, which has ended."""
+    observations: Any
+    rewards: Any
+
+
+def _innermost(error: Exception) -> _Place:
+    row, module, has_died = None, "", False
+    observations = rewards = None
+    traceback = error.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame
         module = str(frame.f_globals.get("__name__", ""))
+        known = frame.f_locals
         if module == "gymnasium.vector.sync_vector_env":
-            row = frame.f_locals.get("i", row)
+            row = known.get("i", row)
+        elif module == "gymnasium.vector.async_vector_env":
+            row, told = known.get("env_idx", row), known.get("successes")
+            # Where all have been looked at, the last one is no better than the others.
+            if told is not None and len(told) == known["self"].num_envs:
+                has_died = not all(told)
+                row = list(told).index(False) if has_died else None
+            if told is not None and row is None:
+                observations, rewards = known["observations"], known["rewards"]
+                if observations[0] is None:
+                    # They are in memory that is shared, and in order.
+                    observations = None
+        elif frame.f_code.co_name == "_add_info":
+            row, observations, rewards = known.get("env_num", row), None, None
         traceback = traceback.tb_next
     # Of NumPy's functions some have frames.
     own = module.startswith(("gymnasium.vector", "numpy"))
-    return row, own
+    return _Place(own, row, has_died, observations, rewards)

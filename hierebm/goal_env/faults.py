@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-# Squares of differences, and sums of them, have to be float32 numbers, too.
-LARGEST = 1e18
+from hierebm.types import LARGEST
 
 INTACT = "fix the environment. What was learned so far is intact: agent.save(path) still works"
 
@@ -89,7 +88,8 @@ def reward_fault(reward: Any, n: int) -> str:
     try:
         array = np.asarray(reward)
     except ValueError:
-        return f"rewards of several shapes, {expected}"
+        row = next((i for i, part in enumerate(reward) if np.shape(part)), 0)
+        return f"a reward of the shape {np.shape(reward[row])} (row {row}), {expected}"
     if array.dtype.kind not in "fiub":
         rows = list(reward) if _is_list(reward) else [reward]
         row = next((i for i, part in enumerate(rows) if not _is_numbers(part)), 0)

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from benchmarks.reliability import faults
 from hierebm import DDPGHERAgent
@@ -33,6 +33,8 @@ class Odd(LineGoal):
         if self.total_steps >= STEP:
             if self.key == "reward":
                 reward = self.value
+            elif self.key == "info":
+                info = self.value
             elif self.value is KeyError:
                 del observation[self.key]
             else:
@@ -156,3 +158,28 @@ def test_a_seeded_sample_of_faults_loses_nothing(tmp_path: Path) -> None:
     assert sum(row["tried"] for row in rows) == 24
     assert not [row for row in rows if row["losses"]], rows
     assert all(re.fullmatch(r"named, agent intact \d+", row["outcomes"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told", "shared"),
+    [
+        ("achieved_goal", np.zeros(8), r"shape \(8,\)", False),
+        ("achieved_goal", KeyError, "lacks the key 'achieved_goal'", False),
+        ("desired_goal", "north", "'north'", False),
+        ("achieved_goal", np.zeros(8), r"broke off in step 4 \(could not broadcast.*\(8,\)", True),
+        ("desired_goal", np.array([np.nan]), r"'desired_goal' nan \(row 2\)", True),
+        ("reward", "good", r"'good' \(row 2\)", True),
+        ("reward", np.zeros(2), r"a reward of the shape \(2,\) \(row 2\)", True),
+        ("reward", None, r"reward nan \(row 2\)", True),
+        ("info", None, "info", True),
+    ],
+)
+def test_environments_in_other_processes_are_named_by_their_row(
+    key: str, value: Any, told: str, shared: bool
+) -> None:
+    env = AsyncVectorEnv([LineGoal, LineGoal, lambda: Odd(key, value)], shared_memory=shared)
+    try:
+        message = _message(env, 3)
+    finally:
+        env.close(terminate=True)
+    assert re.search(told, message) and "row 2" in message and f"step {STEP}" in message
