@@ -269,6 +269,35 @@ def sb3_low_level(rows: list[Row]) -> list[str]:
     return [table(f"{columns}|{errors}", lines)]
 
 
+def reliability(rows: list[Row]) -> list[str]:
+    """One line a case; how the long run went in its ten parts."""
+    lines = [
+        [
+            row["what"],
+            row["case"],
+            f"{row['tried']:,}",
+            str(row["losses"]),
+            row["outcomes"],
+            number(row.get("worst_s"), 2),
+            number(row.get("worst_mb"), 2),
+            number(row["wall_s"], 2),
+        ]
+        for row in rows
+    ]
+    columns = "what|case|tried|lost|what became of them|slowest, s|most memory, MB|time, s"
+    result = [table(columns, lines)]
+    for row in rows:
+        if "us_per_step" in row:
+            parts = [
+                ["memory, MB", *(number(x, 4) for x in row["rss_mb"])],
+                ["us a step", *(number(x, 3) for x in row["us_per_step"])],
+                ["open files", *map(str, row["open_files"])],
+            ]
+            names = "|".join(["part", *map(str, range(1, 1 + len(row["rss_mb"])))])
+            result += titled(f"The long run, {row['case']}", table(names, parts))
+    return result
+
+
 SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
     "learning": ("Learning", learning),
     "robotics": ("Robotics and maze worlds", robotics),
@@ -277,5 +306,6 @@ SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
     "energy": ("Energies", energy),
     "sequence": ("Sequence optimiser", sequence),
     "sb3_low_level": ("Stable-Baselines3's SAC as low level", sb3_low_level),
+    "reliability": ("Reliability", reliability),
     "speed": ("Speed", speed),
 }

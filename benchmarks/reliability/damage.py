@@ -162,8 +162,9 @@ def tensors(data: bytes, rng: Generator) -> bytes:
         branch, key = _somewhere(tree, rng)
         value = branch[key]
         if kind == 3 and isinstance(value, torch.Tensor) and value.is_floating_point():
-            odd = [math.nan, math.inf, 1e38, -1e38]
-            value.reshape(-1)[: int(rng.integers(1, value.numel() + 1))] = odd[int(rng.integers(4))]
+            odd = [math.nan, math.inf, 1e38, -1e38, 1e17, 1e-17, -1.0, 0.0]
+            n = int(rng.integers(value.numel() + 1))
+            value.reshape(-1)[:n] = odd[int(rng.integers(len(odd)))]
         elif kind == 4:
             del branch[key]
         else:

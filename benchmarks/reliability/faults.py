@@ -19,7 +19,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 import hierebm
 from benchmarks.reliability.rows import Row, row
@@ -45,6 +45,12 @@ REWARDS: dict[str, Any] = {
     "NaN": np.nan, "infinity": -np.inf, "None": None, "a string": "good", "1e30": 1e30,
     "two rewards": np.zeros(2),
 }  # fmt: skip
+VECTORS: dict[str, Any] = {
+    "one environment": None,
+    f"{N_ENVS} environments": SyncVectorEnv,
+    f"{N_ENVS} processes": partial(AsyncVectorEnv, shared_memory=False),
+}
+"""Name -> what makes a vector of environments of functions that make one."""
 NETWORKS = {"actor_lr": "actor", "critic_lr": "critics", "energy_lr": "energy"}
 LEARNING_RATES = (1e3, 1e8, 1e20)
 
@@ -139,8 +145,7 @@ def _trials(rng: np.random.Generator) -> Iterator[Trial]:
     def at() -> int:
         return int(rng.integers(1, 90))
 
-    for vector in (False, True):
-        kind = f"{N_ENVS} environments" if vector else "one environment"
+    for kind, vector in VECTORS.items():
         for key in KEYS:
             for name, value in VALUES.items():
                 yield _in_env(f"observation, {kind}", f"{key} {name}", key, value, at(), vector)
@@ -178,7 +183,7 @@ def _in_env(
     part: str,
     value: Callable[[Any], Any],
     at: int,
-    vector: bool,
+    vector: Any,
     named: str | None = None,
 ) -> Trial:
     """A trial in which one of the environments is broken."""
@@ -189,15 +194,17 @@ def _in_env(
         broken = Broken(part, value, at)
         env: Any = broken
         if vector:
-            env = SyncVectorEnv(
-                [(lambda: broken) if i == row_of else _sound for i in range(N_ENVS)]
-            )
+            env = vector([(lambda: broken) if i == row_of else _sound for i in range(N_ENVS)])
         words = [part if named is None else named]
         if part != "compute_reward":
             words.append(f"step {at}")
             if vector and part in (*KEYS, "key", "reward") and row_of:
                 words.append(f"row {row_of}")
-        return _learns_until(env, SMALL, words)
+        try:
+            return _learns_until(env, SMALL, words)
+        finally:
+            if isinstance(env, AsyncVectorEnv):
+                env.close(terminate=True)
 
     return case, name, trial
 

@@ -28,9 +28,32 @@ FILES = {
     "sequence": "sequence.zip",
     "command": "flat.zip",
     "replay": "replay.zip",
+    "experience": "experience.zip",
+    "running": "experience.zip",
+    "running sequence": "running.zip",
     "data": "data.npz",
 }
-"""How a file is read -> the file. ``command`` is what the command line does with an agent."""
+"""How a file is read -> the file. ``command`` is what the command line does with an agent;
+``experience`` goes on learning, the ``running`` ones in the middle of an episode.
+"""
+SMALL: dict[str, Any] = {
+    "hidden_sizes": (16, 16),
+    "fourier_features": 8,
+    "batch_size": 16,
+    "learning_starts": 120,
+    "train_freq": 20,
+    "buffer_size": 1000,
+}
+HIGH: dict[str, Any] = {
+    "energy_width": 16,
+    "energy_batch_size": 16,
+    "energy_negatives": 4,
+    "energy_train_freq": 200,
+    "energy_gradient_steps": 2,
+    "pool_size": 100,
+    "n_subgoals": 8,
+}
+SEQUENCE: dict[str, Any] = {"chains": 4, "langevin_steps": 2, "lattice_states": 32}
 
 
 def measure(n: int, seed: int, folder: Path) -> Iterator[Row]:
@@ -65,32 +88,16 @@ def write_files(folder: Path) -> None:
     """Write one small file of each kind."""
     import hierebm
 
-    small: dict[str, Any] = {
-        "hidden_sizes": (16, 16),
-        "fourier_features": 8,
-        "batch_size": 16,
-        "learning_starts": 120,
-        "train_freq": 20,
-        "buffer_size": 1000,
-    }
-    high: dict[str, Any] = {
-        "energy_width": 16,
-        "energy_batch_size": 16,
-        "energy_negatives": 4,
-        "energy_train_freq": 200,
-        "energy_gradient_steps": 2,
-        "pool_size": 100,
-        "n_subgoals": 8,
-    }
-    flat = hierebm.DDPGHERAgent(seed=0, **small).learn("PointMassGoal-v0", 400)
+    flat = hierebm.DDPGHERAgent(seed=0, **SMALL).learn("PointMassGoal-v0", 400)
     flat.save(folder / "flat.zip")
     flat.save_replay_buffer(folder / "replay.zip")
     agent_class = hierebm.HierarchicalEBMAgent
-    graph = agent_class(seed=0, **small, **high).learn("PointMassGoal-v0", 400)
+    graph = agent_class(seed=0, **SMALL, **HIGH).learn("PointMassGoal-v0", 400)
     graph.save(folder / "graph.zip")
-    sequence: dict[str, Any] = {"chains": 4, "langevin_steps": 2, "lattice_states": 32}
-    agent = agent_class(seed=0, **small, **high, planner="sequence", sequence=sequence)
-    agent.learn("PointMassGoal-v0", 400).save(folder / "sequence.zip")
+    graph.save(folder / "experience.zip", replay_buffer=True)
+    sequence = agent_class(seed=0, **SMALL, **HIGH, planner="sequence", sequence=SEQUENCE)
+    sequence.learn("PointMassGoal-v0", 400).save(folder / "sequence.zip")
+    sequence.save(folder / "running.zip", replay_buffer=True)
     rng, n = np.random.default_rng(0), 300
     np.savez(
         folder / "data.npz",

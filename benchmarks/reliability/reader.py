@@ -24,6 +24,8 @@ from typing import Any
 STOPPED_AFTER_S = 20
 # Above this, beyond what the reader takes itself, memory is not given: the machine stays alive.
 MOST_BYTES = 3 << 30
+# Steps after loading, with a few updates and plans.
+GOES_ON = 30
 
 SAME, OTHER, REFUSED = "loaded, the same", "loaded, other content", "refused"
 HUNG, DIED, SILENT = "hung", "process died", "not named in the error"
@@ -124,9 +126,12 @@ def _outcome(read: Callable[[str], bool], path: str) -> str:
 
 def _readers(folder: Path) -> dict[str, Callable[[str], bool]]:
     """Kind -> reads a file, uses what it holds, and says whether it is what was written."""
+    import gymnasium as gym
     import numpy as np
 
     import hierebm
+    from benchmarks.reliability.files import HIGH, SMALL
+    from benchmarks.reliability.workers import WORLD
     from hierebm.cli.checkpoints import load_agent
     from hierebm.data import load_ogbench
 
@@ -150,6 +155,21 @@ def _readers(folder: Path) -> dict[str, Callable[[str], bool]]:
         acts(agent)
         return bool(env_id == "PointMassGoal-v0" and not kwargs)
 
+    def that_goes_on(name: str, resume: bool) -> Callable[[str], bool]:
+        agent_class, settings = hierebm.HierarchicalEBMAgent, {**SMALL, **HIGH}
+        wanted, env = acts(agent_class.load(folder / name)), gym.make(WORLD)
+        env.reset(seed=0)
+
+        def read(path: str) -> bool:
+            # With settings of our own: learning takes what its settings ask for.
+            agent = agent_class.load(path, env, resume_episode=resume, **settings)
+            same = acts(agent) == wanted
+            agent.learn(total_timesteps=GOES_ON, reset_num_timesteps=False)
+            acts(agent)
+            return bool(same)
+
+        return read
+
     owner = hierebm.DDPGHERAgent.load(folder / "flat.zip")
     owner.load_replay_buffer(folder / "replay.zip")
     stored = owner.replay_buffer._packed.copy()
@@ -166,6 +186,9 @@ def _readers(folder: Path) -> dict[str, Callable[[str], bool]]:
         "graph": of_agent(hierebm.HierarchicalEBMAgent, "graph.zip"),
         "sequence": of_agent(hierebm.HierarchicalEBMAgent, "sequence.zip"),
         "command": on_the_command_line,
+        "experience": that_goes_on("experience.zip", False),
+        "running": that_goes_on("experience.zip", True),
+        "running sequence": that_goes_on("running.zip", True),
         "replay": of_replay,
         "data": lambda path: np.array_equal(load_ogbench(path).observation, rows),
     }

@@ -8,9 +8,12 @@ that was not refused in one sentence, a run that hung. All of them have to be 0.
 from __future__ import annotations
 
 import tempfile
+import time
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.jobs import Finished
+from benchmarks.provenance import commit
 from benchmarks.reliability.rows import Row
 
 ROWS = {
@@ -29,22 +32,36 @@ ROWS = {
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
-    """Every row in turn, printed as it comes.
+    """Every row in turn, printed as it comes; those of this commit that are there already are kept.
 
     Args:
         seeds: how many times, each with other random numbers; one by default.
     """
     rows: list[Row] = []
+    done = Finished(out / "reliability_rows.jsonl", commit())
     for seed in range(seeds or 1):
-        for module in map(import_module, ROWS.values()):
-            with tempfile.TemporaryDirectory(dir=out) as folder:
-                for values in module.measure(
-                    module.QUICK if quick else module.FULL, seed, Path(folder)
-                ):
-                    print(line(values), flush=True)
-                    rows.append(values | {"seed": seed})
+        for name in ROWS:
+            job = (measured, name, quick, seed)
+            if job in done:
+                print("\n".join(map(line, done[job])), flush=True)
+            else:
+                done[job] = measured(name, quick, seed, out)
+            rows += done[job]
     lost = sum(values["losses"] for values in rows)
     print(f"{len(rows)} rows, {lost} losses", flush=True)
+    return rows
+
+
+def measured(name: str, quick: bool, seed: int, out: Path) -> list[Row]:
+    """The cases of one row, printed as they come; each with the seconds that it took."""
+    module, rows = import_module(ROWS[name]), []
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        for values in module.measure(module.QUICK if quick else module.FULL, seed, Path(folder)):
+            now = time.perf_counter()
+            rows.append(values | {"seed": seed, "wall_s": round(now - began, 1)})
+            began = now
+            print(line(rows[-1]), flush=True)
     return rows
 
 
