@@ -164,7 +164,10 @@ class LearningLoop:
         self._blocks.load_state_dict(state["blocks"], (*widths, spaces.goal_dim, spaces.action_dim))
         if agent.high_level is not None:
             planner, follower = agent.high_level.planner, state["follower"]
-            plans = [p and planner.restored_plan(p, agent.rng) for p in follower["plans"]]
+            plans = [
+                None if p is None else planner.restored_plan(p, agent.rng)
+                for p in follower["plans"]
+            ]
             direct = [bool(direct) for direct in follower["direct"]]
             self._follower = self._follow(plans, direct)
         agent.episodes.resume(state["episodes"], n, widths)

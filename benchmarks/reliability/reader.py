@@ -24,6 +24,8 @@ from typing import Any
 STOPPED_AFTER_S = 20
 # Above this, beyond what the reader takes itself, memory is not given: the machine stays alive.
 MOST_BYTES = 3 << 30
+# A file may ask for a rate at which learning diverges, which is said then.
+RATES = {"actor_lr": 1e-3, "critic_lr": 1e-3, "energy_lr": 1e-3}
 # Steps after loading, with a few updates and plans.
 GOES_ON = 30
 
@@ -156,7 +158,7 @@ def _readers(folder: Path) -> dict[str, Callable[[str], bool]]:
         return bool(env_id == "PointMassGoal-v0" and not kwargs)
 
     def that_goes_on(name: str, resume: bool) -> Callable[[str], bool]:
-        agent_class, settings = hierebm.HierarchicalEBMAgent, {**SMALL, **HIGH}
+        agent_class, settings = hierebm.HierarchicalEBMAgent, {**SMALL, **HIGH, **RATES}
         wanted, env = acts(agent_class.load(folder / name)), gym.make(WORLD)
         env.reset(seed=0)
 

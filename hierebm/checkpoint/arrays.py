@@ -51,7 +51,16 @@ def checked(
             f"the array {name!r} goes from {array.min()} to {array.max()}, it should be within "
             f"{low:g} and {high:g}"
         )
-    return array
+    return array.astype(_exact(array.dtype, kind), copy=False)
+
+
+def _exact(given: np.dtype[Any], kind: str) -> np.dtype[Any]:
+    """What to calculate with: sums of the small types of numbers overflow."""
+    if kind == "whole numbers":
+        return np.dtype(np.int64)
+    if kind == "flags" or given in (np.float32, np.float64):
+        return given
+    return np.dtype(np.float64)
 
 
 def plain(values: Mapping[str, Any], name: str, low: float, high: float) -> float:

@@ -94,6 +94,9 @@ class GoalEnv:
         except Exception as error:
             self._explain(error, "at its reset")
             raise
+        except BaseException:
+            self._autoreset.end_checks()
+            raise
         self._goals = observation.desired_goal
         return observation
 
@@ -126,6 +129,9 @@ class GoalEnv:
             step = self._autoreset.step(self.spaces.to_env_action(action))
         except Exception as error:
             self._explain(error)
+            raise
+        except BaseException:
+            self._autoreset.end_checks()
             raise
         next_state = current = self._flat(step.current)
         has_ended = np.count_nonzero(step.ended)

@@ -20,6 +20,7 @@ from typing import Any, overload
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers import PassiveEnvChecker
 from numpy.typing import NDArray
 
 from hierebm.goal_env.faults import reward_fault
@@ -210,6 +211,18 @@ class AutoresetEnv:
         self._options = dict(options or {})
         options = {"options": dict(self._options)} if self._options else {}
         return self._begun(self.env.reset(seed=seed, **options))
+
+    def end_checks(self) -> None:
+        """After an interrupt in the environment, it can be gone on with.
+
+        Gymnasium's checker takes the call that was interrupted for one that has returned, and
+        fails in a later one, where it looks for what that was.
+        """
+        for env in getattr(self.env, "envs", [self.env]):
+            while isinstance(env, gym.Wrapper):
+                if isinstance(env, PassiveEnvChecker):
+                    env.checked_step = env.checked_data_reuse = True
+                env = env.env
 
     def _begun(self, returned: Any) -> Any:
         """The batched observation of what a reset returned."""

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import PassiveEnvChecker
 
 import hierebm  # noqa: F401
 from hierebm.goal_env.adapter import GoalEnv
@@ -172,3 +173,25 @@ def test_a_goal_counts_as_reached_though_the_step_replaces_it(
     reached = [step.reached.tolist() for step in valid]
     assert reached[:10] == [[t % 3 == 0] * 2 for t in (1, 2, 3, 4, 5, 6, 7, 1, 2, 3)]
     assert not any(step.success.any() for step in steps)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_environment_that_was_interrupted_in_its_first_reset_is_gone_on_with(n: int) -> None:
+    """Gymnasium's checker would fail in the first step."""
+    wait = [True]
+
+    class Slow(LineGoal):
+        def reset(self, **kwargs: Any) -> Any:
+            if wait and wait.pop():
+                raise KeyboardInterrupt
+            return super().reset(**kwargs)
+
+    def checked() -> Any:
+        return PassiveEnvChecker(Slow())
+
+    env = GoalEnv(checked() if n == 1 else SyncVectorEnv([checked] * n))
+    with pytest.raises(KeyboardInterrupt):
+        env.reset(seed=0)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.zeros((n, 1), np.float32))

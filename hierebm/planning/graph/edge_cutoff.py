@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
+from hierebm.planning.graph.edges import FARTHEST
 from hierebm.types import FloatArray
 
 # Outcomes remembered: the low level gets better, and what it missed long ago says little.
@@ -143,8 +144,8 @@ class EdgeCutoff:
         width = 2 if arrays["outcomes"].shape[1:] == (2,) else 5
         outcomes = checked(arrays, "outcomes", (None, width), low=0.0)
         share = checked(arrays, "expected_share", (), low=0.0, high=1.0) if width == 5 else 0.0
-        # Below 1, nothing would be near enough to be reached.
-        self.safe_edge = float(checked(arrays, "safe_edge", (), low=1.0))
+        # Below 1, nothing would be near enough to be reached; and as far as a setting may say.
+        self.safe_edge = float(checked(arrays, "safe_edge", (), low=1.0, high=FARTHEST))
         nothing = np.zeros((len(outcomes), 5 - width), np.float32)
         outcomes = np.concatenate([outcomes, nothing], axis=1)
         self._outcomes = outcomes[-REMEMBERED:].astype(np.float32)

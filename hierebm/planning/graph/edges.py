@@ -48,16 +48,20 @@ class EdgeVerifier(Protocol):
         """Whether verified edges may lead from (goal_dim,) to (goal_dim,), over whatever nodes."""
 
 
+# No edge is longer, nor taken for safe beyond this, in predicted steps.
+FARTHEST = 10_000
+
+
 @dataclass
 class GraphConfig(Config):
     """The graph over subgoals."""
 
-    max_edge: float = setting(20.0, "Longest edge, in predicted steps.", low=1, high=10_000)
+    max_edge: float = setting(20.0, "Longest edge, in predicted steps.", low=1, high=FARTHEST)
     safe_edge: float = setting(
         8.0,
         "Predicted steps up to which an edge costs about its length; longer ones cost far more.",
         low=1,
-        high=10_000,
+        high=FARTHEST,
     )
     unverified_cost: float = setting(
         50.0,

@@ -65,12 +65,11 @@ class Walk:
         passed = list(checked(state, "passed", (None, goal_dim), "floats"))
         if not passed:
             raise ValueError("a walk that has passed no point")
-        return cls(
-            checked(state, "action", (None,), "floats", low=-1.0, high=1.0),
-            *(plain(state, name, -LARGEST, LARGEST) for name in ("begun", "until")),
-            passed,
-            plain(state, "looked", -LARGEST, LARGEST),
+        action = checked(state, "action", (None,), "floats", low=-1.0, high=1.0)
+        begun, until, looked = (
+            plain(state, name, -LARGEST, LARGEST) for name in ("begun", "until", "looked")
         )
+        return cls(action, begun, until, passed, looked)
 
 
 class NoveltyWalk:

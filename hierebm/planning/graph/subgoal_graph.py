@@ -13,10 +13,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from hierebm.checkpoint.arrays import checked, plain, rows_of
-from hierebm.planning.graph.edges import EdgeRules
+from hierebm.planning.graph.edges import FARTHEST, EdgeRules
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.plan import Plan
-from hierebm.types import LARGEST, BoolArray, FloatArray, IntArray
+from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Edges whose ends lie within this many steps of the ends of one that failed are blocked with it.
 ALIKE = 2.0
@@ -98,7 +98,7 @@ class SubgoalGraph:
         """
         dim = len(edges.step_scale)
         goal = checked({"goal": goal}, "goal", (dim,), "floats")
-        config = replace(edges.config, safe_edge=plain(state, "safe_edge", 0.0, LARGEST))
+        config = replace(edges.config, safe_edge=plain(state, "safe_edge", 1.0, FARTHEST))
         graph = cls.__new__(cls)
         graph.start, graph.start_observation = (
             checked({"start": part}, "start", (length,), "floats")
