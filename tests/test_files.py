@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 import pytest
 
+from benchmarks.reliability.workers import room
 from hierebm.files import Claim, atomic_write, check_writable, remove_stale
 
 
@@ -67,3 +69,9 @@ def test_only_temporary_files_of_that_name_are_removed(tmp_path):
     assert remove_stale(tmp_path, r"a\.zip") == [left]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
     assert remove_stale(tmp_path / "nowhere", "a") == []
+
+
+def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path) -> None:
+    with room(1000), pytest.raises(OSError, match=r"too large: '.*agent\.zip'"):
+        check_writable(tmp_path / "agent.zip")
+    assert not list(tmp_path.iterdir())

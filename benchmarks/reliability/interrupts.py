@@ -39,9 +39,10 @@ class Interrupt:
 
     def __init__(self, line: Line | None = None, passes: int = 0) -> None:
         import hierebm.agents
+        import hierebm.envs
 
         self._line, self._left = line, passes
-        modules = (hierebm, hierebm.agents)
+        modules = (hierebm, hierebm.agents, hierebm.envs)
         self._folders = tuple(str(Path(str(module.__file__)).parent) for module in modules)
         self.seen: Counter[Line] = Counter()
         self.has_struck = False
