@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from numpy.typing import ArrayLike
 
+from hierebm.agents.describing import log_description
 from hierebm.agents.loop import LearningLoop
 from hierebm.agents.offline import OfflineLoop, take_data
 from hierebm.agents.persistence import SavedAgent
@@ -185,6 +186,9 @@ class LearningAgent(SavedAgent):
         entries: list[Any] = [*self._default_callbacks(callback), *given]
         callbacks = make_callback(entries, progress_bar)
         listened = bool(entries) or progress_bar
+        unit = "gradient_steps" if "gradient_step" in locals_ else "total_timesteps"
+        target = {unit: locals_["total_timesteps"]}
+        log_description(self, **target)
         callbacks.init_callback(self)
         callbacks.on_training_start({**locals_, "self": self}, globals())
         try:
@@ -192,6 +196,8 @@ class LearningAgent(SavedAgent):
         finally:
             self.replay_buffer.flush()
             callbacks.on_training_end()
+            # The clock is known by now.
+            log_description(self, **target)
             self.logger.close()
 
     def dump_logs(self) -> None:

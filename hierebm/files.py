@@ -47,9 +47,13 @@ def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -
     raise FileNotFoundError(f"there is no checkpoint at {str(path)!r}{also}")
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str], trial_bytes: int = TRIAL_BYTES) -> None:
     """Find out before hours of work, by writing, whether a file can be written; makes missing
     folders.
+
+    Args:
+        path: the file.
+        trial_bytes: what there has to be room for.
 
     Raises:
         OSError: it cannot.
@@ -59,7 +63,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent) as file:
-        file.write(bytes(TRIAL_BYTES))
+        file.write(bytes(trial_bytes))
         file.flush()
         os.fsync(file.fileno())
 
