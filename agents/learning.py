@@ -16,6 +16,7 @@ from hierebm.agents.loop import LearningLoop
 from hierebm.agents.offline import OfflineLoop, take_data
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
+from hierebm.callbacks.base import init_callback
 from hierebm.data import OfflineDataset
 from hierebm.goal_env.adapter import EnvLike
 from hierebm.logging.logger import configure
@@ -69,10 +70,10 @@ class LearningAgent(SavedAgent):
             ValueError, TypeError: an environment that is none this agent can learn in, NaN
                 observations or rewards; the message says what to do. What was learned is kept.
         """
-        if isinstance(env, (int, float)):
+        if isinstance(env, Real):
             raise TypeError(
                 "the environment is learn's first argument, then comes the number of steps: "
-                f"learn(env, {env:g}), or learn(total_timesteps={env:g}) where one was set before"
+                f"learn(env, {env!r}), or learn(total_timesteps={env!r}) where one was set before"
             )
         if env is not None:
             self.set_env(env)
@@ -189,7 +190,7 @@ class LearningAgent(SavedAgent):
         unit = "gradient_steps" if "gradient_step" in locals_ else "total_timesteps"
         target = {unit: locals_["total_timesteps"]}
         log_description(self, **target)
-        callbacks.init_callback(self)
+        init_callback(callbacks, self)
         callbacks.on_training_start({**locals_, "self": self}, globals())
         try:
             yield callbacks if listened else None

@@ -47,20 +47,10 @@ def _text(key: str, text: str) -> Any:
 def _hparams(value: HParam) -> Iterator[Any]:
     from tensorboard.plugins.hparams import summary_v2 as hparams
 
-    plain = {
-        name: entry.item() if isinstance(entry, np.generic) else entry
-        for name, entry in value.hparam_dict.items()
-    }
-    # Numbers are doubles there.
-    plain = {
-        name: entry
-        if isinstance(entry, (float, str)) or (isinstance(entry, int) and entry < 1 << 53)
-        else str(entry)
-        for name, entry in plain.items()
-    }
+    names = [hparams.HParam(name) for name in value.hparam_dict]
     metrics = [hparams.Metric(tag) for tag in value.metric_dict]
-    yield from hparams.hparams_config_pb([hparams.HParam(name) for name in plain], metrics).value
-    yield from hparams.hparams_pb(plain).value
+    yield from hparams.hparams_config_pb(names, metrics).value
+    yield from hparams.hparams_pb(dict(value.hparam_dict)).value
 
 
 def _image(value: Figure | Image | Video) -> Any:

@@ -86,6 +86,13 @@ def to_uint8(pixels: Any) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
+def _plain(value: Any) -> bool | float | str:
+    """A value that TensorBoard can compare; numbers are doubles there."""
+    value = value.item() if isinstance(value, np.generic) else value
+    fits = isinstance(value, (float, str)) or (isinstance(value, int) and abs(value) < 1 << 53)
+    return value if fits else str(value)
+
+
 def own_value(value: Any) -> Any:
     """Figures, images, videos and hyperparameters of any library as those of this module.
 
@@ -95,7 +102,8 @@ def own_value(value: Any) -> Any:
     if hasattr(value, "savefig"):
         return value
     if hasattr(value, "hparam_dict"):
-        return HParam(dict(value.hparam_dict), dict(value.metric_dict))
+        plain = {name: _plain(entry) for name, entry in value.hparam_dict.items()}
+        return HParam(plain, dict(value.metric_dict))
     if hasattr(value, "dataformats"):
         return Image(value.image, value.dataformats)
     if hasattr(value, "fps") and hasattr(value, "frames"):
