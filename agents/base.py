@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -69,7 +71,8 @@ class GoalAgent(NamesOfSB3):
         verbose: int = 0,
         **overrides: Any,
     ) -> None:
-        if more or isinstance(config, str) or overrides.keys() & {"policy", "policy_kwargs"}:
+        named = isinstance(config, str) and config.endswith("Policy")
+        if more or named or overrides.keys() & {"policy", "policy_kwargs"}:
             raise TypeError(
                 "no policy is named here, other than in Stable-Baselines3: networks are made for "
                 f"the environment. Write {type(self).__name__}(env=env), with hidden_sizes=(256, "
@@ -203,8 +206,10 @@ class GoalAgent(NamesOfSB3):
     def set_env(self, env: EnvLike, *, resume_episode: bool = False) -> None:
         """Learn in this environment from now on; its spaces must be those seen before.
 
-        Spaces that were made from data (:meth:`learn_offline`) are replaced by the environment's:
-        lengths of observations and goals and the bounds of actions must agree.
+        Bounds of observations and goals may be others: those of another map of the same world.
+        What was learned of the old one, such as its walls, is not forgotten. Spaces that were made
+        from data (:meth:`learn_offline`) are replaced by the environment's: lengths of observations
+        and goals and the bounds of actions must agree.
 
         An environment that was made from an id is kept where the same id is given again, and closed
         where another environment takes its place.
@@ -223,8 +228,22 @@ class GoalAgent(NamesOfSB3):
             return
         try:
             self._fit_spaces(goal_env.spaces)
-            for name in ("observation_space", "action_space"):
-                check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
+            assert self.spaces is not None
+            ours, theirs = self.spaces, goal_env.spaces
+            known = _bounded_as(theirs.observation_space, ours.observation_space)
+            check_same_space(ours.observation_space, known, "observation_space")
+            check_same_space(ours.action_space, theirs.action_space, "action_space")
+            if (
+                known != theirs.observation_space
+                and self.replay is not None
+                and self.replay.n_added
+            ):
+                warnings.warn(
+                    "the environment has other bounds than the one that the agent learned in: what "
+                    "was stored there stays in the replay buffer, and may not be true here; "
+                    "load(path, env, replay_buffer=False) begins without it",
+                    stacklevel=2,
+                )
             self._keep_buffer(goal_env)
             loop = LearningLoop(self, goal_env)
             if resume_episode:
@@ -303,3 +322,14 @@ class GoalAgent(NamesOfSB3):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({json.dumps(asdict(self.config))})"
+
+
+def _bounded_as(given: gym.spaces.Dict, known: gym.spaces.Dict) -> gym.spaces.Dict:
+    """A space with the bounds of another one, where shape and dtype are the same."""
+    same = {
+        key: known[key]
+        if (given[key].shape, given[key].dtype) == (known[key].shape, known[key].dtype)
+        else given[key]
+        for key in KEYS
+    }
+    return gym.spaces.Dict(same)

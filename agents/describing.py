@@ -83,7 +83,8 @@ def _made_with(agent: AgentState) -> tuple[str | None, dict[str, Any]]:
         return None, {}
     registered = gym.registry.get(env["id"])
     limit = agent.env.max_episode_steps
-    if registered is not None and limit not in (None, registered.max_episode_steps):
+    own = getattr(agent.env.env.unwrapped, "time_limit", None)
+    if registered is not None and limit not in (None, own, registered.max_episode_steps):
         env["kwargs"]["max_episode_steps"] = limit
     return env["id"], env["kwargs"]
 

@@ -59,7 +59,8 @@ class LearningAgent(SavedAgent):
             total_timesteps: environment steps (over all environments); default: the config's.
             callback: a callback, a list of them, or a function (locals, globals) -> bool; False
                 stops the training.
-            log_interval: episodes between two rows of the log; None: one row at the end.
+            log_interval: episodes between two rows of the log, or 2,000 steps where episodes are
+                long; None: one row at the end.
             tb_log_name: name of the run's folder.
             reset_num_timesteps: False continues the last call: its step count, its log, and the
                 episode that was running, unless it was stopped by an error. True resets the
