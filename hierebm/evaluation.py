@@ -227,7 +227,9 @@ def evaluate(
         if progress_bar:
             from tqdm import tqdm
 
-            episodes = tqdm(episodes, total=n_eval_episodes, unit="episode", desc="evaluate")
+            episodes = tqdm(
+                episodes, total=n_eval_episodes, unit="episode", desc="evaluate", disable=None
+            )
         return EvaluationResult.from_episodes(list(episodes))
 
 
