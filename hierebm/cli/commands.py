@@ -14,6 +14,7 @@ from hierebm.cli.demo import demo
 from hierebm.cli.names import AGENTS
 from hierebm.cli.train import train
 from hierebm.cli.values import env_kwargs_of, format_rows, options_of
+from hierebm.cli.watch import watch
 from hierebm.errors import TrainingDiverged
 from hierebm.evaluation import EvaluationResult
 from hierebm.evaluation import evaluate as evaluate_agent
@@ -23,7 +24,7 @@ from hierebm.recording import default_dataset_id, record_episodes
 from hierebm.settings import setting_rows
 
 __all__ = [
-    "demo", "diagnose", "evaluate", "gallery", "plot", "record", "settings", "train",
+    "demo", "diagnose", "evaluate", "gallery", "plot", "record", "settings", "train", "watch",
 ]  # fmt: skip
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.

@@ -218,6 +218,24 @@ def build_parser(train_defaults: Mapping[str, Any] | None = None) -> argparse.Ar
     )
     record.add_argument("--overwrite", action="store_true", help="replace a data set of this id")
 
+    watch = command("watch", "show what a checkpoint's agent does and plans, in a window or a file")
+    _add_checkpoint_arguments(watch)
+    _add_task_arguments(watch)
+    watch.add_argument(
+        "--record", type=Path, metavar="FILE", help="write it as .gif or .mp4; needs no screen"
+    )
+    watch.add_argument(
+        "--episodes", type=_positive, default=3, metavar="N", help="default: %(default)s"
+    )
+    watch.add_argument(
+        "--every", type=_positive, default=1, metavar="N",
+        help="steps from one picture to the next; default: %(default)s",
+    )  # fmt: skip
+    watch.add_argument(
+        "--fps", type=_positive, default=15, metavar="N",
+        help="pictures in a second; default: %(default)s",
+    )  # fmt: skip
+
     plot = command("plot", "draw the plans, energies and episodes of a checkpoint")
     _add_checkpoint_arguments(plot)
     _add_task_arguments(plot)
