@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.agents.config import DDPGHERConfig
 from hierebm.agents.diagnosing import diagnose
 from hierebm.agents.episode_statistics import EpisodeStatistics
-from hierebm.agents.learning import LearningAgent
+from hierebm.agents.interface import NamesOfSB3
 from hierebm.agents.loop import LearningLoop
 from hierebm.agents.replay_file import load_replay, save_replay
 from hierebm.at_once import set_at_once
@@ -37,7 +37,7 @@ from hierebm.types import GoalObservation
 Self = TypeVar("Self", bound="GoalAgent")
 
 
-class GoalAgent(LearningAgent):
+class GoalAgent(NamesOfSB3):
     """Base of the agents: a subclass says which settings and which high level there are.
 
     Args:
@@ -63,7 +63,7 @@ class GoalAgent(LearningAgent):
     def __init__(
         self,
         config: Any = None,
-        *,
+        *more: Any,
         env: EnvLike | None = None,
         seed: int | None = None,
         tensorboard_log: str | os.PathLike[str] | None = None,
@@ -71,6 +71,13 @@ class GoalAgent(LearningAgent):
         verbose: int = 0,
         **overrides: Any,
     ) -> None:
+        named = isinstance(config, str) and config.endswith("Policy")
+        if more or named or overrides.keys() & {"policy", "policy_kwargs"}:
+            raise TypeError(
+                "no policy is named here, other than in Stable-Baselines3: networks are made for "
+                f"the environment. Write {type(self).__name__}(env=env), with hidden_sizes=(256, "
+                "256) for networks of other sizes; all other arguments go by name, too"
+            )
         config = self.config_class() if config is None else config
         if not isinstance(config, self.config_class):
             raise TypeError(
@@ -123,7 +130,8 @@ class GoalAgent(LearningAgent):
         """The action for an observation, or for a batch of them.
 
         Args:
-            observation: a Dict observation, or one with a leading batch dimension.
+            observation: a Dict observation, or one with a leading batch dimension; scaled by the
+                ``VecNormalize`` that was given around the environment, if one was.
             state: what the last call returned; None at first.
             episode_start: (n,) True where a new episode begins.
             deterministic: False adds the exploration noise.
@@ -140,6 +148,9 @@ class GoalAgent(LearningAgent):
             raise RuntimeError(
                 "the agent knows no spaces yet: learn(env), learn_offline(data) or load(path) first"
             )
+        if (normalization := self.get_vec_normalize_env()) is not None:
+            # Learned from, and looked at, is what there was before it.
+            observation = normalization.unnormalize_obs(observation)
         batch, single = self._rows(self.spaces, observation)
         n = len(batch.observation)
         goals = batch.desired_goal
@@ -197,8 +208,10 @@ class GoalAgent(LearningAgent):
 
         Experience is kept, of another number of environments too.
 
-        Spaces that were made from data (:meth:`learn_offline`) are replaced by the environment's:
-        lengths of observations and goals and the bounds of actions must agree.
+        Bounds of observations and goals may be others: those of another map of the same world.
+        What was learned of the old one, such as its walls, is not forgotten. Spaces that were made
+        from data (:meth:`learn_offline`) are replaced by the environment's: lengths of observations
+        and goals and the bounds of actions must agree.
 
         An environment that was made from an id is kept where the same id is given again, and closed
         where another environment takes its place.
@@ -213,12 +226,26 @@ class GoalAgent(LearningAgent):
         if self.env is not None and isinstance(env, str) and env == self.env.made_from:
             return
         goal_env = GoalEnv(env)
-        if self.env is not None and goal_env.env is self.env.env:
+        if self.env is not None and goal_env.given is self.env.given:
             return
         try:
             self._fit_spaces(goal_env.spaces)
-            for name in ("observation_space", "action_space"):
-                check_same_space(getattr(self.spaces, name), getattr(goal_env.spaces, name), name)
+            assert self.spaces is not None
+            ours, theirs = self.spaces, goal_env.spaces
+            known = _bounded_as(theirs.observation_space, ours.observation_space)
+            check_same_space(ours.observation_space, known, "observation_space")
+            check_same_space(ours.action_space, theirs.action_space, "action_space")
+            if (
+                known != theirs.observation_space
+                and self.replay is not None
+                and self.replay.n_added
+            ):
+                warnings.warn(
+                    "the environment has other bounds than the one that the agent learned in: what "
+                    "was stored there stays in the replay buffer, and may not be true here; "
+                    "load(path, env, replay_buffer=False) begins without it",
+                    stacklevel=2,
+                )
             replay = self._kept_buffer(goal_env.n_envs)
             loop = LearningLoop(self, goal_env)
             if resume_episode:
@@ -295,23 +322,16 @@ class GoalAgent(LearningAgent):
         self.low_level = part
         self.high_level = self._make_high_level(spaces)
 
-    def get_env(self) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | None:
-        """The environment that was set, as it was given."""
-        return None if self.env is None else self.env.env
-
-    @property
-    def observation_space(self) -> gym.spaces.Dict | None:
-        """What of an observation the agent looks at; None before it has seen an environment."""
-        return None if self.spaces is None else self.spaces.observation_space
-
-    @property
-    def action_space(self) -> gym.spaces.Box | None:
-        """Where its actions are; None before it has seen an environment."""
-        return None if self.spaces is None else self.spaces.action_space
-
-    def get_vec_normalize_env(self) -> None:
-        """None: these agents scale their inputs themselves. Stable-Baselines3's callbacks ask."""
-        return None
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({json.dumps(asdict(self.config))})"
+
+
+def _bounded_as(given: gym.spaces.Dict, known: gym.spaces.Dict) -> gym.spaces.Dict:
+    """A space with the bounds of another one, where shape and dtype are the same."""
+    same = {
+        key: known[key]
+        if (given[key].shape, given[key].dtype) == (known[key].shape, known[key].dtype)
+        else given[key]
+        for key in KEYS
+    }
+    return gym.spaces.Dict(same)

@@ -59,7 +59,7 @@ class HierarchicalEBMAgent(GoalAgent):
         """Plans and energies as images, where there is a log to put them into."""
         given = callback if isinstance(callback, (list, tuple)) else [callback]
         drawn = any(isinstance(entry, PlanFigureCallback) for entry in given)
-        copyable = getattr(self.get_env(), "spec", None) is not None
+        copyable = self.env is not None and getattr(self.env.env, "spec", None) is not None
         if self.tensorboard_log is None or drawn or not copyable:
             return []
         return [PlanFigureCallback()]

@@ -11,10 +11,12 @@ from typing import Any, ClassVar, TypeVar
 
 from numpy.typing import ArrayLike
 
+from hierebm.agents.describing import log_description
 from hierebm.agents.loop import LearningLoop
 from hierebm.agents.offline import OfflineLoop, take_data
 from hierebm.agents.persistence import SavedAgent
 from hierebm.callbacks import BaseCallback, MaybeCallback, make_callback
+from hierebm.callbacks.base import init_callback
 from hierebm.data import OfflineDataset
 from hierebm.goal_env.adapter import EnvLike
 from hierebm.logging.logger import configure
@@ -57,7 +59,8 @@ class LearningAgent(SavedAgent):
             total_timesteps: environment steps (over all environments); default: the config's.
             callback: a callback, a list of them, or a function (locals, globals) -> bool; False
                 stops the training.
-            log_interval: episodes between two rows of the log; None: one row at the end.
+            log_interval: episodes between two rows of the log, or 2,000 steps where episodes are
+                long; None: one row at the end.
             tb_log_name: name of the run's folder.
             reset_num_timesteps: False continues the last call: its step count, its log, and the
                 episode that was running, unless it was stopped by an error. True resets the
@@ -68,10 +71,10 @@ class LearningAgent(SavedAgent):
             ValueError, TypeError: an environment that is none this agent can learn in, NaN
                 observations or rewards; the message says what to do. What was learned is kept.
         """
-        if isinstance(env, (int, float)):
+        if isinstance(env, Real):
             raise TypeError(
                 "the environment is learn's first argument, then comes the number of steps: "
-                f"learn(env, {env:g}), or learn(total_timesteps={env:g}) where one was set before"
+                f"learn(env, {env!r}), or learn(total_timesteps={env!r}) where one was set before"
             )
         if env is not None:
             self.set_env(env)
@@ -185,13 +188,18 @@ class LearningAgent(SavedAgent):
         entries: list[Any] = [*self._default_callbacks(callback), *given]
         callbacks = make_callback(entries, progress_bar)
         listened = bool(entries) or progress_bar
-        callbacks.init_callback(self)
+        unit = "gradient_steps" if "gradient_step" in locals_ else "total_timesteps"
+        target = {unit: locals_["total_timesteps"]}
+        log_description(self, **target)
+        init_callback(callbacks, self)
         callbacks.on_training_start({**locals_, "self": self}, globals())
         try:
             yield callbacks if listened else None
         finally:
             self.replay_buffer.flush()
             callbacks.on_training_end()
+            # The clock is known by now.
+            log_description(self, **target)
             self.logger.close()
 
     def dump_logs(self) -> None:

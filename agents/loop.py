@@ -25,6 +25,8 @@ from hierebm.types import FloatArray, GoalObservation
 
 # Steps of the agent after which the transition map is brought up to date.
 MAP_FREQ = 50
+# Environment steps after which there is a row of the log, however few episodes have ended.
+LOG_FREQ = 2000
 
 
 class LearningLoop:
@@ -57,7 +59,8 @@ class LearningLoop:
         elif self._is_training_due:
             # A callback stopped the last call, or saved the agent, between the two.
             self._train()
-        self._begun, logged = (time.perf_counter(), agent.num_timesteps), agent.num_episodes
+        self._begun = (time.perf_counter(), agent.num_timesteps)
+        logged = self._counts()
         progress = ProgressReport(agent)
         if callbacks is not None:
             callbacks.on_rollout_start()
@@ -83,14 +86,19 @@ class LearningLoop:
             self._train()
             if callbacks is not None:
                 callbacks.on_rollout_start()
-            if log_interval is not None and agent.num_episodes - logged >= log_interval:
-                logged = agent.num_episodes
-                self.dump_logs()
+            if log_interval is not None:
+                episodes, steps = (n - at for n, at in zip(self._counts(), logged, strict=True))
+                if episodes >= log_interval or steps >= LOG_FREQ:
+                    logged = self._counts()
+                    self.dump_logs()
         if callbacks is not None:
             callbacks.on_rollout_end()
         progress.look()
         progress.close()
         self.dump_logs()
+
+    def _counts(self) -> tuple[int, int]:
+        return self.agent.num_episodes, self.agent.num_timesteps
 
     def _reset(self) -> GoalObservation:
         """Begin an episode in every environment."""

@@ -43,6 +43,8 @@ class AgentState(ABC):
     low_level: LowLevel
     high_level: HighLevel | None = None
     logger: Logger
+    given_seed: int | None
+    """What the random streams began with; None where they go on from a file."""
 
     def __init__(
         self,
@@ -86,10 +88,14 @@ class AgentState(ABC):
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Start all random streams of the agent again, as the constructor's ``seed``."""
-        self._start_streams(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        sequence = np.random.SeedSequence(seed)
+        self._start_streams(int(sequence.generate_state(1)[0]))
+        # Where none was given, one was drawn.
+        assert isinstance(sequence.entropy, int)
+        self.given_seed = sequence.entropy
 
     def _start_streams(self, seed: int) -> None:
-        self.seed = seed
+        self.seed, self.given_seed = seed, None
         self.rng = np.random.default_rng(seed)
         # In place: the models hold it too.
         self.generator.manual_seed(seed)

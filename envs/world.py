@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from hierebm.envs.dynamics import MAX_SPEED
 from hierebm.envs.layouts import Layout, get_layout
@@ -104,6 +106,20 @@ class PointMassWorld:
             steps *= 3 if self.layout.tiles.has_teleporters else 1
             self._time_limit = max(OPEN_TIME_LIMIT, 50 * math.ceil(steps / 50))
         return self._time_limit
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How it was made; wrappers find the time limit there, as ``max_episode_steps``."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None and spec.max_episode_steps is None:
+            spec = copy.deepcopy(spec)
+            spec.max_episode_steps = self.time_limit
+        self._spec = spec
+
+    _spec: EnvSpec | None = None
 
     def compute_reward(
         self, achieved_goal: npt.ArrayLike, desired_goal: npt.ArrayLike, info: Any = None

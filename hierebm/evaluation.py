@@ -23,6 +23,7 @@ from gymnasium.vector import VectorEnv
 from hierebm.episode_loop import Episode, ObservedStep, Policy, run_episodes
 from hierebm.goal_env.autoreset import AutoresetEnv
 from hierebm.goal_env.make import open_eval_env
+from hierebm.goal_env.vec_env import VecEnv, normalization_of
 
 __all__ = [
     "Episode",
@@ -121,6 +122,38 @@ class EvaluationResult:
         )
 
 
+class _Normalized:
+    """A policy that is used to observations behind ``VecNormalize``.
+
+    Args:
+        model: the policy.
+        normalization: what scales observations for it.
+    """
+
+    def __init__(self, model: Policy, normalization: Any) -> None:
+        self._model, self._normalization = model, normalization
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, Any]:
+        scaled = self._normalization.normalize_obs(observation)
+        return self._model.predict(scaled, state, episode_start, deterministic)
+
+
+def _as_it_sees(model: Policy, env: Any) -> Policy:
+    """The policy, whose observations are scaled as those that it learned from."""
+    ask = getattr(model, "get_vec_normalize_env", None)
+    normalization = None if ask is None else ask()
+    normalization = normalization if normalization is not None else normalization_of(env)
+    if normalization is None or not normalization.norm_obs:
+        return model
+    return _Normalized(model, normalization)
+
+
 def _rate(outcomes: list[bool | None]) -> tuple[float, tuple[float, float]]:
     """The share of what is known, and its interval; nan where nothing is."""
     known = [outcome for outcome in outcomes if outcome is not None]
@@ -156,7 +189,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 def evaluate(
     model: Policy,
-    env: str | gym.Env | VectorEnv,
+    env: str | gym.Env | VectorEnv | VecEnv,
     n_eval_episodes: int = 100,
     *,
     seed: int | None = None,
@@ -170,7 +203,7 @@ def evaluate(
     Args:
         model: anything with Stable-Baselines3's ``predict``.
         env: an env id (made and closed here, natively vectorised where the env offers it), an env,
-            or a ``VectorEnv`` in any autoreset mode.
+            a ``VectorEnv`` in any autoreset mode, or a ``VecEnv`` of Stable-Baselines3.
         n_eval_episodes: number of episodes, at least 1.
         seed: of the first reset. The same seed and kind of env give the same tasks.
         options: given to *every* reset, e.g. ``{"distance": (4.0, 8.0)}``.
@@ -180,22 +213,29 @@ def evaluate(
 
     Raises:
         ValueError: n_eval_episodes < 1, or env_kwargs with something that is not an id.
-        TypeError: env is none of the three.
+        TypeError: env is none of these.
     """
     with open_eval_env(env, n_eval_episodes, env_kwargs) as opened:
         episodes = run_episodes(
-            model, opened, n_eval_episodes, deterministic, seed=seed, options=options
+            _as_it_sees(model, env),
+            opened,
+            n_eval_episodes,
+            deterministic,
+            seed=seed,
+            options=options,
         )
         if progress_bar:
             from tqdm import tqdm
 
-            episodes = tqdm(episodes, total=n_eval_episodes, unit="episode", desc="evaluate")
+            episodes = tqdm(
+                episodes, total=n_eval_episodes, unit="episode", desc="evaluate", disable=None
+            )
         return EvaluationResult.from_episodes(list(episodes))
 
 
 def evaluate_policy(
     model: Policy,
-    env: str | gym.Env | VectorEnv,
+    env: str | gym.Env | VectorEnv | VecEnv,
     n_eval_episodes: int = 10,
     deterministic: bool = True,
     render: bool = False,
@@ -240,7 +280,7 @@ def evaluate_policy(
         observed = render or callback is not None
         episodes = list(
             run_episodes(
-                model,
+                _as_it_sees(model, env),
                 opened,
                 n_eval_episodes,
                 deterministic,

@@ -47,9 +47,13 @@ def checkpoint_path(path: str | os.PathLike[str], *, must_exist: bool = False) -
     raise FileNotFoundError(f"there is no checkpoint at {str(path)!r}{also}")
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str], trial_bytes: int = TRIAL_BYTES) -> None:
     """Find out before hours of work, by writing, whether a file can be written; makes missing
     folders.
+
+    Args:
+        path: the file.
+        trial_bytes: what there has to be room for.
 
     Raises:
         OSError: it cannot; names it.
@@ -60,7 +64,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryFile(dir=path.parent) as file:
-            file.write(bytes(TRIAL_BYTES))
+            file.write(bytes(trial_bytes))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

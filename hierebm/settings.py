@@ -80,6 +80,7 @@ class SettingRow(NamedTuple):
     name: str
     default: Any
     meaning: str
+    range: str
 
 
 def setting_rows(config: Any, prefix: str = "") -> Iterator[SettingRow]:
@@ -101,9 +102,20 @@ def setting_rows(config: Any, prefix: str = "") -> Iterator[SettingRow]:
             if is_dataclass(value):
                 yield from setting_rows(value, f"{prefix}{name}.")
             else:
+                metadata = by_name[name].metadata
                 yield SettingRow(
-                    group, prefix + name, value, by_name[name].metadata.get("meaning", "")
+                    group, prefix + name, value, metadata.get("meaning", ""), _range(metadata)
                 )
+
+
+def _range(metadata: Mapping[str, Any]) -> str:
+    """The values that a setting takes, in words; empty for any."""
+    if metadata.get("choices"):
+        return ", ".join(metadata["choices"])
+    low, high = metadata.get("range", (-math.inf, math.inf))
+    if math.isinf(high):
+        return "" if math.isinf(low) else f">= {low:g}"
+    return f"<= {high:g}" if math.isinf(low) else f"{low:g} to {high:g}"
 
 
 def overridden(config: Any, overrides: Mapping[str, Any]) -> Any:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hierebm.callbacks.others import ModelView
+from hierebm.goal_env.vec_env import TrainingEnv
 from hierebm.logging.logger import Logger, TableOutput
 
 Hook = Callable[[dict[str, Any], dict[str, Any]], Any]
@@ -42,8 +44,10 @@ class BaseCallback(ABC):
 
     @property
     def training_env(self) -> Any:
-        """The env that the agent learns in."""
-        return self.model.get_env()
+        """The env that the agent learns in, with ``num_envs``, ``get_attr`` and ``env_method`` as
+        Stable-Baselines3's have them, single or not; ``model.get_env()`` is the env itself.
+        """
+        return TrainingEnv.of(self.model.get_env())
 
     @property
     def logger(self) -> Logger:
@@ -135,6 +139,18 @@ def as_callback(entry: Any) -> BaseCallback:
     )
 
 
+def init_callback(callback: BaseCallback, model: Any) -> None:
+    """Tell a callback of the agent; one of Stable-Baselines3 gets what its own agents have."""
+    own: bool = isinstance(callback, BaseCallback)
+    if own:
+        callback.init_callback(model)
+        return
+    with warnings.catch_warnings():
+        # It compares classes: any environment is taken here, beside any other.
+        warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
+        callback.init_callback(ModelView(model))
+
+
 def goes_on(answer: Any) -> bool:
     """Whether training goes on after this answer of a callback; None, no answer, means yes."""
     return answer is None or bool(answer)
@@ -150,7 +166,7 @@ class CallbackList(BaseCallback):
     def _init_callback(self) -> None:
         for callback in self.callbacks:
             callback.parent = self.parent
-            callback.init_callback(self.model)
+            init_callback(callback, self.model)
 
     def _on_training_start(self) -> None:
         for callback in self.callbacks:
@@ -211,7 +227,7 @@ class EventCallback(BaseCallback):
         """Called once, before training, with the agent."""
         super().init_callback(model)
         for child in self._children():
-            child.init_callback(model)
+            init_callback(child, model)
 
     def _on_training_start(self) -> None:
         for child in self._children():

@@ -16,6 +16,7 @@ from hierebm.evaluation import EvaluationResult, evaluate
 from hierebm.files import atomic_write
 from hierebm.goal_env.make import make_eval_env
 from hierebm.goal_env.spaces import GoalSpaces
+from hierebm.goal_env.vec_env import VecEnv, as_gymnasium, is_vec_env
 
 
 class EvalCallback(EventCallback):
@@ -48,7 +49,7 @@ class EvalCallback(EventCallback):
 
     def __init__(
         self,
-        eval_env: str | gym.Env | VectorEnv,
+        eval_env: str | gym.Env | VectorEnv | VecEnv,
         callback_on_new_best: Hook | BaseCallback | None = None,
         callback_after_eval: Hook | BaseCallback | None = None,
         n_eval_episodes: int = 5,
@@ -65,10 +66,10 @@ class EvalCallback(EventCallback):
         super().__init__(callback_after_eval, verbose)
         if n_eval_episodes < 1:
             raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes}")
-        if not isinstance(eval_env, (str, gym.Env, VectorEnv)):
+        if not isinstance(eval_env, (str, gym.Env, VectorEnv)) and not is_vec_env(eval_env):
             raise TypeError(
-                "eval_env must be an env id, a gymnasium.Env or a gymnasium.vector.VectorEnv, got "
-                f"{type(eval_env).__name__}"
+                "eval_env must be an env id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a "
+                f"VecEnv of Stable-Baselines3, got {type(eval_env).__name__}"
             )
         self.callback_on_new_best = self._adopt(callback_on_new_best)
         self._env_id = eval_env if isinstance(eval_env, str) else None
@@ -100,15 +101,16 @@ class EvalCallback(EventCallback):
             raise
 
     def _check_env(self) -> None:
+        training = self.model.get_env()
         mine = getattr(self.eval_env, "unwrapped", self.eval_env)
-        if mine is getattr(self.training_env, "unwrapped", self.training_env):
+        if mine is getattr(training, "unwrapped", training):
             raise ValueError(
                 "eval_env is the env that the agent learns in: an evaluation would cut its episode "
                 "short; make a second one, e.g. gymnasium.make(env.spec)"
             )
-        evaluated, training = GoalSpaces.of(self.eval_env), self.training_env
+        evaluated = GoalSpaces.of(as_gymnasium(self.eval_env))
         # Without a training env, the agent learns from data.
-        learned = self.model.spaces if training is None else GoalSpaces.of(training)
+        learned = self.model.spaces if training is None else GoalSpaces.of(as_gymnasium(training))
         for name in ("obs_dim", "goal_dim", "action_dim"):
             theirs, ours = getattr(evaluated, name), getattr(learned, name)
             if theirs != ours:

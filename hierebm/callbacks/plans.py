@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from hierebm.callbacks.base import BaseCallback
 from hierebm.checkpoint.state import single_env_kwargs
+from hierebm.goal_env.vec_env import as_gymnasium
 
 
 class PlanFigureCallback(BaseCallback):
@@ -51,7 +52,7 @@ class PlanFigureCallback(BaseCallback):
     def _on_training_start(self) -> None:
         from hierebm.plotting.plots import walls_of
 
-        if self.env is None and self.training_env.spec is None:
+        if self.env is None and as_gymnasium(self.model.get_env()).spec is None:
             raise ValueError("the training env has no spec to copy it by; pass env=")
         try:
             made = self._tasks_env()
@@ -81,7 +82,8 @@ class PlanFigureCallback(BaseCallback):
             return self.env
         if self.env is not None:
             return gym.make(self.env)
-        training, spec = self.training_env, self.training_env.spec
+        training = as_gymnasium(self.model.get_env())
+        spec = training.spec
         if isinstance(training, VectorEnv):
             return gym.make(spec.id, **single_env_kwargs(spec))
         return gym.make(spec, **({"render_mode": None} if "render_mode" in spec.kwargs else {}))

@@ -74,7 +74,7 @@ def load_stopped_agent(
             f"{path} says that its agent learned in {n_envs!r:.100} environments, 1 to {MOST_ENVS} "
             "are made here: use another copy"
         )
-    env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, n_envs))
+    env = _made(path, trained_in, given, lambda: make_as_many(env_id, env_kwargs, n_envs))
     return agent_class.load(path, env=env, **options), env_id, env_kwargs
 
 
@@ -93,7 +93,7 @@ def load_experienced_agent(
     n_envs = _filled_by(path if replay is None else replay)
     if given or trained_in:
         try:
-            env = _made(path, trained_in, given, lambda: _make_as_many(env_id, env_kwargs, n_envs))
+            env = _made(path, trained_in, given, lambda: make_as_many(env_id, env_kwargs, n_envs))
         except (CheckpointError, gym.error.Error, ImportError):
             if given:
                 raise
@@ -124,8 +124,8 @@ def _filled_by(path: Path) -> int:
     return n_envs
 
 
-def _make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv:
-    """The env or, where there were several, a vector of as many."""
+def make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv:
+    """The env or, where there are to be several, a vector of as many."""
     if n_envs > 1:
         return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
     return make_env(env_id, env_kwargs)

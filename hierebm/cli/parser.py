@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hierebm import __version__
 from hierebm.cli.names import AGENTS, ENV_ID
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, 1 after an error that was explained in one line, 130 after Ctrl-C; 143 and
         129 after SIGTERM and SIGHUP, which stop `train` as Ctrl-C does.
     """
-    args = build_parser().parse_args(argv)
+    args = _parsed(argv)
     # OpenMP threads that spin while they wait slow down runs side by side. It has to be set before
     # torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -49,8 +50,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, with those of a config file below them."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command != "train":
+        return args
+    # A file of an env that is not this one says nothing of this one's arguments.
+    values: dict[str, Any] = {"settings": {}, "env_args": {}}
+    if args.config is not None:
+        from hierebm.cli.config_file import read_config
+
+        bare = vars(parser.parse_args(["train"]))
+        options = {k: v for k, v in bare.items() if k not in _NOT_IN_FILES}
+        try:
+            values = read_config(args.config, options)
+        except (OSError, ValueError, ImportError) as error:
+            parser.exit(1, f"hierebm train: error: {error}\n")
+        # Parsed once more, with other defaults: what is given here goes first.
+        own = {k: v for k, v in values.items() if k in options}
+        args = build_parser(own).parse_args(argv)
+    if args.env_id and args.env and args.env_id != args.env != values.get("env"):
+        parser.error(
+            f"train: two environments are named, {args.env_id} and {args.env}: leave one out"
+        )
+    args.env = args.env_id or args.env
+    # What processes of single seeds are started with: all but the word train.
+    args.argv = list(sys.argv[1:] if argv is None else argv)[1:]
+    args.settings = values["settings"]
+    same = values.get("env") in (None, args.env)
+    args.env_args = values["env_args"] if same else {}
+    return args
+
+
+# Of the parser's own names; environment arguments and settings are mappings there.
+_NOT_IN_FILES = ("command", "config", "env_id", "env_arg", "set", "traceback", "resume")
+
+
+def build_parser(train_defaults: Mapping[str, Any] | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Args:
+        train_defaults: of the options of train, other than usual.
+    """
     parser = argparse.ArgumentParser(
         prog="hierebm",
         description="Goal-conditioned reinforcement learning with energy-based subgoals.",
@@ -66,7 +108,19 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     train = command("train", "train an agent, evaluate it and save it")
-    train.add_argument("env", nargs="?", metavar="ENV_ID", help=f"{_ENV_HELP}, or with --data none")
+    train.add_argument(
+        "env_id", nargs="?", metavar="ENV_ID", help=f"{_ENV_HELP}, or with --data none"
+    )
+    train.add_argument("--env", metavar="ENV_ID", help="the same, as the other commands have it")
+    train.add_argument(
+        "--n-envs", type=_positive, default=1, metavar="N",
+        help="environments that are stepped together; default: %(default)s",
+    )  # fmt: skip
+    train.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="options from a YAML or JSON file, such as the run.json of a run; those that are "
+        "given here go first",
+    )  # fmt: skip
     _add_env_arguments(train)
     train.add_argument(
         "--agent", choices=AGENTS, default="hierarchical", help="default: %(default)s"
@@ -91,6 +145,14 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     train.add_argument("--seed", type=_count, help="makes the run repeatable")
     train.add_argument(
+        "--seeds", type=_seeds, metavar="LIST",
+        help="several, such as 0-4 or 0,2,7: one process each, OUT with the seed in its name",
+    )  # fmt: skip
+    train.add_argument(
+        "--jobs", type=_positive, metavar="N",
+        help="of these, at the same time; default: as many as there are cores",
+    )  # fmt: skip
+    train.add_argument(
         "--set",
         action="append",
         default=[],
@@ -114,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--episodes", type=_count, default=100, metavar="N",
         help="of the evaluation at the end, 0 for none; default: %(default)s",
     )  # fmt: skip
+    train.add_argument("--json", type=Path, metavar="FILE", help="write that evaluation there")
     train.add_argument(
         "--eval-freq",
         type=_count,
@@ -131,6 +194,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     train.add_argument("--no-progress-bar", action="store_true", help="print no progress bar")
     train.add_argument("--verbose", action="store_true", help="print tables of metrics")
+
+    train.set_defaults(**(train_defaults or {}))
 
     evaluate = command("evaluate", "evaluate a checkpoint")
     _add_checkpoint_arguments(evaluate)
@@ -152,6 +217,24 @@ def build_parser() -> argparse.ArgumentParser:
         help="NAMESPACE/NAME-v0; default: hierebm/ENV_ID-agent-v0",
     )
     record.add_argument("--overwrite", action="store_true", help="replace a data set of this id")
+
+    watch = command("watch", "show what a checkpoint's agent does and plans, in a window or a file")
+    _add_checkpoint_arguments(watch)
+    _add_task_arguments(watch)
+    watch.add_argument(
+        "--record", type=Path, metavar="FILE", help="write it as .gif or .mp4; needs no screen"
+    )
+    watch.add_argument(
+        "--episodes", type=_positive, default=3, metavar="N", help="default: %(default)s"
+    )
+    watch.add_argument(
+        "--every", type=_positive, default=1, metavar="N",
+        help="steps from one picture to the next; default: %(default)s",
+    )  # fmt: skip
+    watch.add_argument(
+        "--fps", type=_positive, default=15, metavar="N",
+        help="pictures in a second; default: %(default)s",
+    )  # fmt: skip
 
     plot = command("plot", "draw the plans, energies and episodes of a checkpoint")
     _add_checkpoint_arguments(plot)
@@ -255,6 +338,18 @@ def _count(text: str) -> int:
     if not (number >= 0 and number.is_integer()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(number)
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        start = _count(first)
+        end = _count(last) if dash else start
+        if end < start or end - start >= 1000:
+            raise argparse.ArgumentTypeError(f"{part!r} is no range of up to 1000 seeds")
+        seeds += range(start, end + 1)
+    return list(dict.fromkeys(seeds))
 
 
 def _positive(text: str) -> int:

@@ -16,12 +16,14 @@ from hierebm.goal_env.autoreset import AutoresetEnv, EnvFault, EnvStep
 from hierebm.goal_env.faults import INTACT, observation_fault, reward_fault
 from hierebm.goal_env.reward import GoalReward
 from hierebm.goal_env.spaces import KEYS, GoalSpaces
+from hierebm.goal_env.vec_env import VecEnv, VecEnvAdapter
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
 __all__ = ["EnvLike", "GoalEnv", "GoalObservation", "GoalSpaces", "StepResult"]
 
-EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
-"""What is taken for an environment: its id, the environment, or a vector of them."""
+EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
+"""What is taken for an environment: its id, the environment, or a vector of them, Gymnasium's or
+Stable-Baselines3's."""
 
 
 @dataclass(slots=True)
@@ -78,6 +80,11 @@ class GoalEnv:
         self._n_steps = 0
         self._nowhere = np.zeros(self.n_envs, bool)
         self._nowhere.flags.writeable = False
+
+    @property
+    def given(self) -> Any:
+        """The environment as it was given, or made."""
+        return self.env.given if isinstance(self.env, VecEnvAdapter) else self.env
 
     @property
     def max_episode_steps(self) -> int | None:

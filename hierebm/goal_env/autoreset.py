@@ -24,6 +24,7 @@ from gymnasium.wrappers import PassiveEnvChecker
 from numpy.typing import NDArray
 
 from hierebm.goal_env.faults import reward_fault
+from hierebm.goal_env.vec_env import VecEnv, as_gymnasium
 from hierebm.types import LARGEST, BoolArray
 
 SUCCESS_KEYS = ("is_success", "success")
@@ -148,7 +149,7 @@ class AutoresetEnv:
     Observations and actions are those of the environment, with a leading axis of length n.
 
     Attributes:
-        env: what was given.
+        env: what was given; Stable-Baselines3's behind Gymnasium's interface.
         n_envs: n; 1 for a single environment.
         mode: the autoreset mode; ``DISABLED`` for a single environment.
 
@@ -156,7 +157,8 @@ class AutoresetEnv:
         TypeError: if ``env`` is neither an environment nor a vector of them.
     """
 
-    def __init__(self, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv) -> None:
+        env = as_gymnasium(env)
         self.env: Any = env
         self._is_vector = isinstance(env, VectorEnv)
         if isinstance(env, VectorEnv):
@@ -167,8 +169,8 @@ class AutoresetEnv:
             self.n_envs, self.mode = 1, AutoresetMode.DISABLED
         else:
             raise TypeError(
-                "env must be an env id, a gymnasium.Env or a gymnasium.vector.VectorEnv, got "
-                f"{type(env).__name__}"
+                "env must be an env id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a VecEnv "
+                f"of Stable-Baselines3, got {type(env).__name__}"
             )
         self._options: dict[str, Any] = {}
         # In NEXT_STEP mode: the environments whose next step is their reset.

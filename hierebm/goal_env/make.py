@@ -11,6 +11,7 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from hierebm.goal_env.autoreset import AutoresetEnv
+from hierebm.goal_env.vec_env import VecEnv
 
 _MAX_ENVS = 32
 
@@ -45,7 +46,7 @@ def make_eval_env(
 
 @contextmanager
 def open_eval_env(
-    env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
+    env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv,
     n_episodes: int,
     env_kwargs: Mapping[str, Any] | None,
 ) -> Iterator[AutoresetEnv]:
@@ -58,7 +59,7 @@ def open_eval_env(
 
     Raises:
         ValueError: n_episodes < 1, or env_kwargs with something that is not an id.
-        TypeError: ``env`` is none of the three.
+        TypeError: ``env`` is none of these.
     """
     if n_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_episodes}")

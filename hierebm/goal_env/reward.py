@@ -57,12 +57,20 @@ class GoalReward:
         batched = self._batched
         if batched is None:
             batched = self._try_batches(achieved_goal, goal)
-        if batched:
-            rewards = self._compute_reward(achieved_goal, goal, {})
-        else:
-            rewards = [
-                self._compute_reward(a, g, {}) for a, g in zip(achieved_goal, goal, strict=True)
-            ]
+        try:
+            if batched:
+                rewards = self._compute_reward(achieved_goal, goal, {})
+            else:
+                rewards = [
+                    self._compute_reward(a, g, {}) for a, g in zip(achieved_goal, goal, strict=True)
+                ]
+        except KeyError as error:
+            raise ValueError(
+                f"compute_reward looks up {error} in its info, and there is none: it is asked "
+                "whether other goals would have been reached, which never happened. It must tell "
+                "by achieved_goal and desired_goal alone: put what it needs into the goals, in a "
+                "wrapper"
+            ) from error
         try:
             result: FloatArray = np.asarray(rewards, np.float32).reshape(-1)
         except (TypeError, ValueError):

@@ -18,8 +18,6 @@ from hierebm.types import LARGEST, FloatArray, GoalObservation
 
 KEYS = ("observation", "achieved_goal", "desired_goal")
 
-_APART = ", and take goals apart again in its compute_reward"
-
 
 class GoalSpaces:
     """The checked spaces of a goal environment, and actions scaled to and from [-1, 1].
@@ -48,8 +46,8 @@ class GoalSpaces:
             if not isinstance(observation_space[key], spaces.Box):
                 raise TypeError(
                     f"observation_space[{key!r}] is {type(observation_space[key]).__name__}; only "
-                    "Box is supported: put its parts into one in a wrapper, e.g. by "
-                    f"gymnasium.spaces.flatten of that key{_APART if 'goal' in key else ''}"
+                    "Box is supported: hierebm.goal_env.wrappers.FlattenGoalEnv(env) makes one "
+                    "array of its parts, also where goals are compared"
                 )
             shape = observation_space[key].shape or ()
             if len(shape) > 2:
@@ -75,12 +73,22 @@ class GoalSpaces:
                 f"the actions are {action_space.dtype}, not floating-point numbers; the low level "
                 "is DDPG and needs continuous ones"
             )
-        if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+        widest = np.abs([action_space.low, action_space.high]).max(initial=0.0)
+        if not widest <= LARGEST:
+            kind = f"bounds of {widest:g}" if np.isfinite(widest) else "infinite bounds"
             raise ValueError(
-                "the action space has infinite bounds and the actor needs finite ones; wrap the "
+                f"the action space has {kind} and the actor needs finite ones; wrap the "
                 "environment in gymnasium.wrappers.TransformAction(env, lambda action: action, "
                 "Box(low, high)). Leave ClipAction out: it hides the bounds, and actions keep "
                 "to them anyway"
+            )
+        if unseen := [key for key in observation_space.spaces if key not in KEYS]:
+            first = unseen[0]
+            warnings.warn(
+                f"these agents do not look at {', '.join(map(repr, unseen))} of the observation: "
+                "where it matters, make it part of 'observation', e.g. by hierebm.goal_env."
+                f"wrappers.FlattenGoalEnv(env, join=({first!r},))",
+                stacklevel=2,
             )
         # Whether a data set told them: of observations it knows the length only.
         self.from_data = False

@@ -19,6 +19,7 @@ import numpy as np
 
 from hierebm.logging.tensorboard import TensorBoardOutput
 from hierebm.logging.text import JSONLinesOutput, TableOutput, format_table
+from hierebm.logging.values import own_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,8 @@ class Output(Protocol):
     name: str
 
     def write(self, values: Mapping[str, Any], step: int) -> None:
-        """Write the values of one dump: floats, strings, arrays and matplotlib figures by key."""
+        """Write the values of one dump: by key floats, strings, arrays, matplotlib figures, and
+        what is in ``hierebm/logging/values.py``."""
         ...
 
     def close(self) -> None:
@@ -76,7 +78,8 @@ class Logger:
         Args:
             key: ``"section/name"``.
             value: a number (also a 0-d array or tensor), a string, a matplotlib figure (an image
-                in TensorBoard) or an array (a histogram there).
+                in TensorBoard), an array (a histogram there), or an ``HParam``, ``Image``,
+                ``Video`` or ``Figure``, ours or those of Stable-Baselines3.
             exclude: names of outputs that shall not get it: ``"stdout"``, ``"tensorboard"``,
                 ``"json"``.
         """
@@ -179,18 +182,19 @@ class Logger:
 
 def _plain(key: str, value: Any) -> Any:
     """Numbers of any kind as float, arrays and tensors as NumPy arrays."""
-    # A matplotlib figure is known by its method, so that nothing is imported to ask.
-    if isinstance(value, str) or hasattr(value, "savefig"):
+    if isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
         return float(value)
+    if (own := own_value(value)) is not None:
+        return own
     if hasattr(value, "detach"):
         value = value.detach().cpu().float().numpy()
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"cannot log {key!r}: {type(value).__name__} is not a number, a string, a matplotlib "
-            "figure or an array of numbers"
+            "figure, an array of numbers, or an HParam, Image or Video of hierebm.logging"
         )
     return float(array.item()) if array.size == 1 else array
 

@@ -76,7 +76,7 @@ def record_episodes(
         if progress_bar:
             from tqdm import tqdm
 
-            running = tqdm(running, total=n_episodes, unit="episode", desc="record")
+            running = tqdm(running, total=n_episodes, unit="episode", desc="record", disable=None)
         episodes = list(running)
         # Of the episodes that end in one step, both list those of lower environments first.
         order = sorted(range(len(episodes)), key=lambda i: episodes[i].task)

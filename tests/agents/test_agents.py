@@ -521,7 +521,7 @@ def test_settings_as_people_write_them() -> None:
 def test_the_order_of_arguments_of_other_libraries_is_answered_with_ours() -> None:
     with pytest.raises(TypeError, match=r"learn\(env, 300\)"):
         DDPGHERAgent().learn(300)  # type: ignore[arg-type]
-    for first in ("PointMassGoal-v0", LineGoal(), "MultiInputPolicy"):
+    for first in ("PointMassGoal-v0", LineGoal()):
         with pytest.raises(TypeError, match=r"config must be a DDPGHERConfig.*env="):
             DDPGHERAgent(first)
 

@@ -28,7 +28,7 @@ class Recorder(BaseCallback):
     def _on_training_start(self):
         self.calls.append("training_start")
         assert self.locals["total_timesteps"] == 4
-        assert self.training_env is self.model.env
+        assert self.training_env.unwrapped is self.model.env.unwrapped
 
     def _on_rollout_start(self):
         self.calls.append("rollout_start")

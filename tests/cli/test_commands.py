@@ -12,9 +12,9 @@ import pytest
 
 import hierebm
 from hierebm import DDPGHERConfig, HierarchicalEBMConfig
-from hierebm.cli.commands import format_rows, parse_settings, parse_value
 from hierebm.cli.names import AGENTS
 from hierebm.cli.parser import main
+from hierebm.cli.values import format_rows, parse_settings, parse_value
 from hierebm.data import OfflineDataset
 from tests.recording.test_recording import needs_minari
 
@@ -77,13 +77,13 @@ def test_table_lines_up():
 def test_settings_are_listed(agent, capsys):
     assert main(["settings", "--agent", agent]) == 0
     header, _, *lines = capsys.readouterr().out.splitlines()
-    second, third = header.index("default"), header.index("meaning")
+    second, third, fourth = (header.index(name) for name in ("default", "range", "meaning"))
     listed, groups = {}, []
     for before, line in pairwise(lines):
         if not before:
             groups.append(line)
         elif line:
-            name, value, meaning = line[:second], line[second:third], line[third:]
+            name, value, meaning = line[:second], line[second:third], line[fourth:]
             listed[name.strip()] = json.loads(value)
             assert len(meaning) > 5, name
     config = (HierarchicalEBMConfig if agent == "hierarchical" else DDPGHERConfig)()
@@ -103,7 +103,8 @@ def test_train_leaves_everything_it_was_asked_for(trained):
     assert list(run.glob("events.out.tfevents.*"))
 
 
-def test_train_shows_how_far_its_evaluation_is(tmp_path, capsys):
+def test_train_shows_how_far_its_evaluation_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     argv = ["train", "--agent", "ddpg-her", "--total-timesteps", "20", "--episodes", "2"]
     assert main([*argv, "--out", str(tmp_path / "agent.zip")]) == 0
     assert "evaluate:" in capsys.readouterr().err
@@ -182,7 +183,7 @@ def test_train_on_data_then_online(tmp_path, capsys, monkeypatch):
     rng = np.random.default_rng(0)
     states, actions = rng.uniform(-1.0, 1.0, (300, 4)), rng.uniform(-1.0, 1.0, (300, 2))
     data = OfflineDataset.from_arrays(states, actions, np.arange(300) % 50 == 49, goal=(0, 1))
-    monkeypatch.setattr("hierebm.cli.commands.load_minari", lambda name: {"a/b-v0": data}[name])
+    monkeypatch.setattr("hierebm.cli.train.load_minari", lambda name: {"a/b-v0": data}[name])
     out = tmp_path / "agent.zip"
     argv = ["train", "PointMassGoal-v0", "--data", "a/b-v0", "--gradient-steps", "20"]
     argv += ["--total-timesteps", "40", "--episodes", "2", "--out", str(out), "--seed", "0"]

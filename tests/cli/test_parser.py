@@ -65,5 +65,5 @@ def test_counts_take_the_forms_people_write():
 
 def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        build_parser().parse_args(["train", "--env", "a=b"])
-    assert "unrecognized arguments: --env" in capsys.readouterr().err
+        build_parser().parse_args(["train", "--env-a", "a=b"])
+    assert "unrecognized arguments: --env-a" in capsys.readouterr().err

@@ -7,14 +7,16 @@ import json
 import math
 import shutil
 import warnings
-from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from tensorboard.summary.writer import event_file_writer
+from tensorboard.summary.writer.event_file_writer import AtomicCounter
 
-from hierebm.logging import tensorboard as logger_tensorboard
+from hierebm import files
 from hierebm.logging import text as logger_text
 from hierebm.logging.logger import (
     JSONLinesOutput,
@@ -25,6 +27,7 @@ from hierebm.logging.logger import (
     format_table,
     next_run_folder,
 )
+from hierebm.logging.values import Image, Video
 from hierebm.plotting.plots import read_progress
 
 
@@ -167,8 +170,9 @@ class FullDisk:
 
 def test_full_disk_warns_once_per_output_and_recovers(tmp_path, monkeypatch):
     disk = FullDisk()
-    for module in (logger_tensorboard, logger_text):
-        monkeypatch.setattr(module, "open", disk, raising=False)
+    monkeypatch.setattr(logger_text, "open", disk, raising=False)
+    # Where TensorBoard finds out whether there is room.
+    monkeypatch.setattr(files, "os", SimpleNamespace(fsync=lambda file: disk(file, "wb")))
     log = configure(tmp_path, "run")
     with pytest.warns(RuntimeWarning, match="training goes on") as caught:
         for step in range(3):
@@ -178,6 +182,7 @@ def test_full_disk_warns_once_per_output_and_recovers(tmp_path, monkeypatch):
     assert log.latest["a"] == 2.0
 
     disk.full = False
+    monkeypatch.undo()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         log.record("a", 9)
@@ -190,18 +195,20 @@ def test_full_disk_warns_once_per_output_and_recovers(tmp_path, monkeypatch):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("opened_before", [0, 9, 99])
 def test_write_that_fails_half_way_starts_a_new_event_file(tmp_path, monkeypatch, opened_before):
-    monkeypatch.setattr("hierebm.logging.tensorboard._EVENT_FILE_COUNTER", count(opened_before))
-    monkeypatch.setattr("hierebm.logging.tensorboard.time.time", lambda: 1e9)
+    """Readers take it for the newer one, also where TensorBoard's count comes to two digits."""
+    now = [1e9]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr(event_file_writer, "_global_uid", AtomicCounter(opened_before))
     log = Logger(tmp_path, [TensorBoardOutput(tmp_path)])
     log.record("a", 1)
     log.dump(1)
-    output = log.outputs[0]
-    broken = open("/dev/full", "wb")  # noqa: SIM115
-    output._file.close()
-    output._file = output._records._writer = broken
-    with pytest.warns(RuntimeWarning, match="No space left"):
-        log.record("a", 2)
-        log.dump(2)
+    records = log.outputs[0]._writer._async_writer._records
+    with open("/dev/full", "wb") as broken:
+        records._writer = broken
+        with pytest.warns(RuntimeWarning, match="No space left"):
+            log.record("a", 2)
+            log.dump(2)
     log.record("a", 3)
     log.dump(3)
     log.close()
@@ -271,3 +278,34 @@ def test_a_deleted_folder_is_said_once_and_made_again(tmp_path):
         assert read_progress(folder, "train/loss")[0][-1] == step
         assert read_events(folder).Scalars("train/loss")[-1].step == step
     log.close()
+
+
+def test_values_of_stable_baselines3_are_logged_as_its_own_logger_does(tmp_path):
+    sb3 = pytest.importorskip("stable_baselines3.common.logger")
+    frames = np.zeros((1, 3, 3, 20, 30), np.uint8)
+    frames[0, 1] = 255
+    log = configure(tmp_path, "run")
+    log.record("video", sb3.Video(frames, fps=10), exclude=("stdout", "log", "csv"))
+    log.record("image", sb3.Image(np.ones((3, 8, 9)), "CHW"))
+    log.record("gray", Image(np.full((8, 9), 7, np.uint8), "HW"))
+    log.record("figure", sb3.Figure(small_figure(), close=True))
+    log.record("hparams", sb3.HParam({"lr": 0.1, "layers": (8, 8)}, {"rollout/x": 0.0}))
+    log.dump(1)
+    log.close()
+    events = read_events(tmp_path / "run_1")
+    sizes = {key: events.Images(key)[0] for key in events.Tags()["images"]}
+    assert {key: (image.width, image.height) for key, image in sizes.items()} == {
+        "video": (30, 20), "image": (9, 8), "gray": (9, 8), "figure": (100, 50),
+    }  # fmt: skip
+    assert sizes["video"].encoded_image_string.startswith(b"GIF8")
+    assert "_hparams_/session_start_info" in events.Tags()["tensors"]
+
+
+@pytest.mark.parametrize(
+    "value", [Image(np.zeros((2, 3)), "HWC"), Image(np.zeros((2, 3, 4)), "NHW"), Video(np.zeros(3))]
+)
+def test_pictures_of_other_axes_are_refused(tmp_path, value):
+    log = configure(tmp_path, "run")
+    log.record("picture", value)
+    with pytest.raises(ValueError, match=r"axes|frames"):
+        log.dump(1)
