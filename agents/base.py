@@ -257,7 +257,8 @@ class GoalAgent(NamesOfSB3):
         old = self.env
         # What is remembered of episodes belongs to the old one.
         episodes = self.episodes if old is None else EpisodeStatistics()
-        set_at_once(self, env=goal_env, _loop=loop, episodes=episodes, _running=None, replay=replay)
+        new = {"_loop": loop, "_running": None, "_moving": None}
+        set_at_once(self, env=goal_env, episodes=episodes, replay=replay, **new)
         if old is not None and old.made_from is not None:
             old.close()
 

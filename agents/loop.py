@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from hierebm.agents.action_blocks import ActionBlocks
-from hierebm.agents.measuring import fit_scales, fit_scales_again, set_clock
+from hierebm.agents.measuring import fit_scales, fit_scales_again, set_clock, waits_for_motion
 from hierebm.agents.reporting import ProgressReport
 from hierebm.agents.state import AgentState
 from hierebm.agents.training import train_high_level, update_low_level
 from hierebm.callbacks import BaseCallback
 from hierebm.checkpoint.arrays import checked, rows_of
 from hierebm.control.base import check_action
-from hierebm.control.exploration import RandomWalk
+from hierebm.control.exploration import HOLD, RandomWalk
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
 from hierebm.replay.episodes import StoredStep
@@ -196,7 +196,9 @@ class LearningLoop:
         """(n, action_dim) exploring actions in [-1, 1]."""
         agent = self.agent
         if agent.scales is None:
-            return self._random_walk.step()
+            # What is held leads away from an object that lies near: fresh actions touch it.
+            waiting = agent.knows_clock and agent.replay_buffer.n_added >= self._enough
+            return self._random_walk.step(1.0 if waiting else HOLD)
         action = agent.low_level.act(observation.observation, observation.achieved_goal, goal)
         if not self._is_checked:
             check_action(agent.low_level, action, (len(goal), self.env.spaces.action_dim))
@@ -241,8 +243,7 @@ class LearningLoop:
 
     def _learn_from_stored(self) -> None:
         agent, c, n_added = self.agent, self.agent.config, self.agent.replay_buffer.n_added
-        enough = max(c.learning_starts, FEWEST_STATES * agent.action_repeat)
-        if n_added * agent.action_repeat < enough:
+        if n_added < self._enough:
             agent.trained_at = n_added
             return
         if not agent.knows_clock:
@@ -252,6 +253,9 @@ class LearningLoop:
                 self._blocks = ActionBlocks(agent.action_repeat, self.env.n_envs)
                 return
         if agent.scales is None:
+            if waits_for_motion(agent, self._enough):
+                agent.trained_at = n_added
+                return
             fit_scales(agent)
         rounds = (n_added - agent.trained_at) // c.train_freq
         if rounds and n_added.bit_length() > agent.trained_at.bit_length():
@@ -270,6 +274,12 @@ class LearningLoop:
         elif n_added - agent.high_level.mapped >= MAP_FREQ:
             agent.replay_buffer.flush()
             agent.high_level.map(agent.replay_buffer, n_added)
+
+    @property
+    def _enough(self) -> int:
+        """Stored steps after which learning begins."""
+        repeat = self.agent.action_repeat
+        return max(-(-self.agent.config.learning_starts // repeat), FEWEST_STATES)
 
     def dump_logs(self) -> None:
         """Write a row of the log now."""

@@ -9,7 +9,13 @@ from hierebm.at_once import set_at_once
 from hierebm.data import OfflineDataset
 from hierebm.goal_env.adapter import GoalEnv
 from hierebm.replay.clock import action_repeat_of, measure_action_repeat
-from hierebm.replay.scales import N_STATES, measure_again, measure_scales
+from hierebm.replay.scales import (
+    N_STATES,
+    measure_again,
+    measure_scales,
+    moved_at_will,
+    tell_still_axes,
+)
 from hierebm.types import FloatArray
 
 
@@ -52,18 +58,46 @@ def measure_on_data(agent: AgentState, data: OfflineDataset, tolerance: FloatArr
     return action_repeat_of(data.achieved_goal[rows + 1] - achieved, tolerance, time_limit)
 
 
+# Random actions go on for so many times as many steps as planned, at most.
+LONGEST_WAIT = 10
+# Steps of the agent between two looks.
+LOOK_FREQ = 50
+
+
+def waits_for_motion(agent: AgentState, enough: int) -> bool:
+    """Whether random actions should go on, because nothing was seen yet that teaches anything.
+
+    Where the achieved goal is that of an object, which does not move unless it is touched, there is
+    nothing to learn until it was moved in a batch of rows; and a policy that has learned nothing
+    touches it less often than random actions do.
+
+    Args:
+        enough: stored steps after which learning begins elsewhere.
+    """
+    replay = agent.replay_buffer
+    if replay.n_added >= LONGEST_WAIT * enough:
+        return False
+    if (replay.n_added - enough) % LOOK_FREQ:
+        return True
+    replay.flush()
+    if len(agent.moving_rows.rows()) >= agent.config.batch_size:
+        return False
+    return not moved_at_will(replay, agent._wide_tolerance()).any()
+
+
 def fit_scales(agent: AgentState) -> None:
     """Scale inputs and tell how long a step is: from then on models can be trained and used."""
     assert agent.spaces is not None
     agent.replay_buffer.flush()
     scales = measure_scales(agent.replay_buffer, agent.spaces.bounds, agent.rng)
+    scales = tell_still_axes(scales, agent.replay_buffer, agent._wide_tolerance())
     # Known from now on, should the environment break down.
     tolerance = agent._success_tolerance(scales)
     agent.low_level.fit_scale(scales)
     if agent.high_level is not None:
         agent.high_level.fit_scale(scales)
     # At the end: where learning was interrupted before, all of it is done again.
-    set_at_once(agent, scales=scales, _tolerance=tolerance)
+    set_at_once(agent, scales=scales, _tolerance=tolerance, _moving=None)
 
 
 def fit_scales_again(agent: AgentState) -> None:

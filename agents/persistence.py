@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -38,6 +38,7 @@ Self = TypeVar("Self", bound="SavedAgent")
 _EXPERIENCE = "experience/"
 _SPACES = ("observation_space", "action_space")
 _SCALES = tuple(f.name for f in fields(InputScales))
+_NUMBERS = tuple(name for name in _SCALES if name != "at_will")
 
 
 class SavedAgent(AgentState):
@@ -259,11 +260,14 @@ class SavedAgent(AgentState):
         n, goal_dim = self.spaces.obs_dim, self.spaces.goal_dim
         if "scales/step" in arrays:
             scales = []
-            for name in _SCALES:
+            for name in _NUMBERS:
                 shape = (n if name.startswith("observation") else goal_dim,)
                 low = -LARGEST if name.endswith("shift") else 1.0 / LARGEST
                 scales.append(checked(arrays, f"scales/{name}", shape, low=low))
             self.scales = InputScales(*(scale.astype(np.float32) for scale in scales))
+            if "scales/at_will" in arrays:
+                at_will = checked(arrays, "scales/at_will", (goal_dim,), "flags")
+                self.scales = replace(self.scales, at_will=at_will)
         if "success_tolerance" in arrays or "pool/achieved_goal" in arrays:
             # Plans ask what counts as reached.
             self._tolerance = checked(arrays, "success_tolerance", (goal_dim,), low=0.0)

@@ -21,6 +21,7 @@ from hierebm.parts import part_name
 from hierebm.planning.high_level import HighLevel
 from hierebm.replay import EpisodeReplay
 from hierebm.replay.growing import spread
+from hierebm.replay.moving import MovingRows
 from hierebm.replay.scales import InputScales
 from hierebm.settings import overridden
 from hierebm.types import BoolArray, FloatArray
@@ -73,6 +74,8 @@ class AgentState(ABC):
         # (goal_dim,) how far from a goal it counts as reached, where there is no environment:
         # as when the agent was saved, or as learn_offline was told.
         self._tolerance: FloatArray | None = None
+        # Of the buffer that there is; made again when it is another one.
+        self._moving: MovingRows | None = None
         # Transitions that had been added when the low and the high level were last trained.
         self.trained_at = self.planned_at = 0
         # What the low level was when it had not diverged.
@@ -165,6 +168,17 @@ class AgentState(ABC):
                 raise
             return self._tolerance
 
+    def _wide_tolerance(self) -> FloatArray:
+        """(goal_dim,) success tolerance, also along axes on which all that was seen is nearer."""
+        if self.env is None:
+            assert self._tolerance is not None
+            return self._tolerance
+        replay = self.replay_buffer
+        rows = replay.newest_rows(replay.n_added)
+        goal = replay.goal[rows[0]] if self.scales is None else self.scales.goal_shift
+        farthest = np.abs(goal) + np.abs(replay.achieved_goal[rows]).max(0) + np.float32(1.0)
+        return self.env.success_tolerance(goal, farthest)
+
     # -------------------------------------------------------------- replay buffer
 
     @property
@@ -178,6 +192,14 @@ class AgentState(ABC):
                 "first"
             )
         return self.replay
+
+    @property
+    def moving_rows(self) -> MovingRows:
+        """Where the achieved goal goes somewhere. Raises RuntimeError before there is a buffer."""
+        replay = self.replay_buffer
+        if self._moving is None or self._moving.replay is not replay:
+            self._moving = MovingRows(replay, float(self._wide_tolerance().min()))
+        return self._moving
 
     def _kept_buffer(self, n_envs: int) -> EpisodeReplay:
         """The experience that there is, spread over as many environments."""

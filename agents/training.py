@@ -20,8 +20,9 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
     Raises:
         TrainingDiverged: a network diverged; the low level is what it was before.
     """
-    c, replay = agent.config, agent.replay_buffer
+    c, replay, scales = agent.config, agent.replay_buffer, agent.scales
     replay.flush()
+    at_will = scales is None or bool(scales.at_will.any())
     batch = sample_transitions(
         replay,
         c.batch_size,
@@ -30,6 +31,7 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
         future=c.her_future,
         random=c.her_random,
         horizon=c.her_horizon,
+        moving=None if at_will else agent.moving_rows,
     )
     weight = {"behavior_weight": behavior_weight} if behavior_weight else {}
     with agent.last_good.kept(agent.low_level):

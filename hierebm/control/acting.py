@@ -75,6 +75,7 @@ class ActingPass:
         self._scaled = inputs[: o + g].numpy()
         self._displacement = inputs[o + g : o + 2 * g].numpy()
         self._phase, self._cosine = inputs[o + 2 * g :].numpy().reshape(2, n, rows)
+        self._sees_walls = f.sees_walls
         self._layers = []
         for weight, bias in zip(self._weights, self._biases, strict=True):
             outputs = torch.empty(len(bias), rows)
@@ -113,7 +114,9 @@ class ActingPass:
         self._linear()
         cut_off(self._scaled)
         np.tanh(self._displacement, out=self._displacement)
-        if len(self._phase):
+        if not self._sees_walls:
+            self._phase[...] = self._cosine[...] = 0.0
+        else:
             np.cos(self._phase, out=self._cosine)
             np.sin(self._phase, out=self._phase)
         *hidden, last = self._layers

@@ -85,9 +85,9 @@ class RandomWalk:
         """(n, action_dim) the current actions."""
         return self._held
 
-    def step(self) -> FloatArray:
-        """(n, action_dim) the next actions, in [-1, 1]."""
-        new = self.rng.random((len(self._held), 1)) < 1.0 / HOLD
+    def step(self, hold: float = HOLD) -> FloatArray:
+        """(n, action_dim) the next actions, in [-1, 1], held for that many steps on average."""
+        new = self.rng.random((len(self._held), 1)) < 1.0 / hold
         fresh = self.rng.uniform(-1.0, 1.0, self._held.shape).astype(np.float32)
         self._held = np.where(new, fresh, self._held)
         return self._held

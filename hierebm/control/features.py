@@ -40,6 +40,10 @@ class GoalFeatures(nn.Module):
     that two points on the two sides of a wall are far apart; the Fourier features are what keeps
     short edges from running through walls (Tancik et al. 2020, arXiv 2006.10739).
 
+    Axes that the agent does not move at will have no part in the Fourier features: a block that
+    has to be pushed stops at no wall, and features of its position drown those of the hand. Where
+    no axis is left, the features are 0.
+
     Args:
         obs_dim, goal_dim: lengths of observation and goal.
         n_fourier: number of frequencies, 0 for none.
@@ -84,7 +88,8 @@ class GoalFeatures(nn.Module):
         if self.fourier is not None:
             pair = torch.cat([achieved_goal - self.goal_shift, goal - self.goal_shift], dim=-1)
             unit = STEPS_PER_RADIAN * self.step_scale
-            parts.append(self.fourier(pair / torch.cat([unit, unit])))
+            waves = self.fourier(pair / torch.cat([unit, unit]))
+            parts.append(waves if self.sees_walls else torch.zeros_like(waves))
         return torch.cat(parts, dim=-1)
 
     def fit(self, scales: InputScales) -> None:
@@ -106,6 +111,14 @@ class GoalFeatures(nn.Module):
                 )
         for buffer, value in self.scaled(scales):
             buffer.copy_(value)
+        if self.fourier is not None:
+            still = np.broadcast_to(~scales.at_will, scales.step.shape)
+            self.fourier.frequencies[torch.from_numpy(np.concatenate([still, still]))] = 0.0
+
+    @property
+    def sees_walls(self) -> bool:
+        """Whether there are Fourier features, of an axis that is moved at will."""
+        return self.fourier is not None and bool(self.fourier.frequencies.any())
 
     def scaled(self, scales: InputScales) -> list[tuple[Tensor, Tensor]]:
         """Each buffer of the scaling, and what it is to hold."""
@@ -158,7 +171,7 @@ class FeatureWriter:
             )
         )
         self._step_scale = features.step_scale.numpy()
-        self._frequencies = None if features.fourier is None else features.fourier.frequencies
+        self._features = features
         o, g = len(self._observation_shift), len(self._goal_shift)
         n = 0 if features.fourier is None else features.fourier.n_features
         edges = np.cumsum([0, o, g, g, n, n])
@@ -178,11 +191,13 @@ class FeatureWriter:
         np.subtract(goal, achieved_goal, out=displacement)
         np.divide(displacement, LOCAL_STEPS * self._step_scale, out=displacement)
         np.tanh(displacement, out=displacement)
-        if self._frequencies is not None:
+        if not self._features.sees_walls:
+            sine[...] = cosine[...] = 0.0
+        elif (fourier := self._features.fourier) is not None:
             unit = STEPS_PER_RADIAN * self._step_scale
             pair = np.concatenate([achieved_goal - self._goal_shift, offset], axis=1)
             pair /= np.concatenate([unit, unit])
             # torch's product: NumPy's may wake a second thread.
-            phase = torch.mm(aligned(torch.from_numpy(pair)), self._frequencies).numpy()
+            phase = torch.mm(aligned(torch.from_numpy(pair)), fourier.frequencies).numpy()
             np.sin(phase, out=sine)
             np.cos(phase, out=cosine)

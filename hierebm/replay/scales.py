@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,6 +21,11 @@ TREMBLING = 1e-4
 TOO_WIDE = 20.0
 # Entries are constant that vary by no more than this many roundings of float32, or by this much.
 ROUNDINGS, NOTHING = 4.0, 1e-7
+# An axis is moved at will if this share of the steps moves it by more than these shares of full
+# speed and of the success tolerance.
+OFTEN, AT_WILL, TOO_FINE = 0.2, 0.05, 0.005
+# On the other axes, a step is at least this share of the success tolerance.
+COARSE = 0.1
 # A scale that is wrong by this factor is measured again.
 WRONG = 2.0
 
@@ -42,6 +47,9 @@ class InputScales:
     """(goal_dim,) positive"""
     step: FloatArray
     """(goal_dim,) how far the achieved goal moves in one step at full speed, along each axis."""
+    at_will: BoolArray = field(default_factory=lambda: np.ones((), np.bool_))
+    """(goal_dim,), or one for all: whether the agent moves that axis whenever it wants. It does not
+    where an object has to be touched first."""
 
 
 def measure_scales(
@@ -66,6 +74,42 @@ def measure_scales(
     moved = np.abs(replay.achieved_goal[replay.later(rows, np.ones_like(rows))] - achieved)
     step = _full_speed(moved, goal[1])
     return InputScales(observation[0], observation[1], goal[0], goal[1], step)
+
+
+def moved_at_will(
+    replay: EpisodeReplay, tolerance: FloatArray, step: FloatArray | None = None
+) -> BoolArray:
+    """(goal_dim,) which axes of the achieved goal the agent moves whenever it wants.
+
+    Args:
+        replay: stored states.
+        tolerance: (goal_dim,) how far from a goal, along each axis, it counts as reached.
+        step: (goal_dim,) a step at full speed; None: nothing but the tolerance is looked at.
+    """
+    rows = replay.newest_rows(N_STATES)
+    moved = np.abs(replay.achieved_goal[replay.later(rows, 1)] - replay.achieved_goal[rows])
+    least = TOO_FINE * tolerance
+    if step is not None:
+        least = np.maximum(least, AT_WILL * step)
+    result: BoolArray = (moved > least).mean(0) >= OFTEN
+    return result
+
+
+def tell_still_axes(
+    scales: InputScales, replay: EpisodeReplay, tolerance: FloatArray
+) -> InputScales:
+    """The same scales with what is known of axes that the agent does not move at will.
+
+    What is seen to move on them may be no more than the trembling of an object that lies still, or
+    a world in which one coordinate never changes: their step is not finer than a part of the
+    success tolerance.
+
+    Args:
+        tolerance: (goal_dim,) how far from a goal, along each axis, it counts as reached.
+    """
+    at_will = moved_at_will(replay, tolerance, scales.step)
+    coarse = np.maximum(scales.step, COARSE * tolerance).astype(np.float32)
+    return replace(scales, at_will=at_will, step=np.where(at_will, scales.step, coarse))
 
 
 def measure_again(

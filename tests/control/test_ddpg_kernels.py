@@ -99,6 +99,32 @@ def test_one_update_is_exact_to_rounding(name: str) -> None:
             torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("still", [[True] * GOAL_DIM, [True] + [False] * (GOAL_DIM - 1)])
+def test_axes_that_are_not_moved_at_will_have_no_fourier_features(still: list[bool]) -> None:
+    rng, ones = np.random.default_rng(0), np.ones(GOAL_DIM, np.float32)
+    zeros, size = np.zeros(OBS_DIM, np.float32), np.ones(OBS_DIM, np.float32)
+    known = InputScales(zeros, size, 0.0 * ones, ones, ones, ~np.array(still))
+    reference, fast = (make(CONFIGS["categorical"], kernels=k) for k in (False, True))
+    (batch,) = batches(1)
+    rows = batch.observation, batch.achieved_goal, batch.goal
+    for agent in (reference, fast):
+        # Acted and asked before: nothing may be remembered.
+        agent.act(*rows), agent.distance(*rows)
+        agent.fit_scale(known)
+    waves = OBS_DIM + 2 * GOAL_DIM
+    moved = batch.achieved_goal + np.where(still, rng.normal(size=GOAL_DIM), 0.0).astype("f")
+    before, after = (
+        reference.features(*map(torch.from_numpy, (rows[0], achieved, rows[2])))[:, waves:]
+        for achieved in (batch.achieved_goal, moved)
+    )
+    torch.testing.assert_close(before, after)
+    assert bool(before.any()) != all(still)
+    for name in ("act", "distance"):
+        expected, got = getattr(reference, name)(*rows), getattr(fast, name)(*rows)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-5, abs=1e-6)
+
+
 def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
     """Mean over rows of the squared difference between the actor's actions and the batch's, which
     counts less where those did not lead to the goal."""

@@ -12,7 +12,13 @@ import hierebm  # noqa: F401
 from hierebm.envs.layouts import LAYOUTS
 from hierebm.goal_env.adapter import GoalEnv
 from hierebm.replay import EpisodeReplay
-from hierebm.replay.scales import InputScales, measure_again, measure_scales
+from hierebm.replay.scales import (
+    InputScales,
+    measure_again,
+    measure_scales,
+    moved_at_will,
+    tell_still_axes,
+)
 
 INF = np.inf
 
@@ -180,3 +186,39 @@ def test_scales_that_turned_out_wrong_are_measured_again_and_only_those() -> Non
     np.testing.assert_array_equal(again.goal_shift, first.goal_shift)
     np.testing.assert_array_equal(again.step, first.step)
     assert measure_again(again, replay, _unbounded(replay), np.random.default_rng(5)) is again
+
+
+def test_a_block_that_trembles_does_not_move_at_will_nor_in_tiny_steps() -> None:
+    rng, n = np.random.default_rng(0), 3000
+    hand = _walk(n)[:, :1]
+    # Pushed in one step of fifty; its height trembles.
+    block = np.cumsum(np.where(rng.random((n, 1)) < 0.02, 0.1, 0.0), 0)
+    height = 1e-5 * rng.normal(size=(n, 1))
+    replay = _replay(np.concatenate([hand, block, height], 1))
+    tolerance = np.full(3, 0.2, np.float32)
+    assert moved_at_will(replay, tolerance).tolist() == [True, False, False]
+    before = _measured(replay)
+    assert before.at_will.all() and before.step[2] < 1e-4
+    scales = tell_still_axes(before, replay, tolerance)
+    assert scales.at_will.tolist() == [True, False, False]
+    np.testing.assert_array_equal(scales.step[:2], before.step[:2])
+    assert scales.step[2] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("layout", ["four_rooms", "large"])
+def test_a_point_among_walls_moves_at_will(layout: str) -> None:
+    world = GoalEnv(gym.make("PointMassGoal-v0", layout=layout))
+    observation, way = world.reset(seed=0), []
+    rng, action = np.random.default_rng(0), np.zeros((1, 2), np.float32)
+    for t in range(600):
+        if t % 8 == 0:
+            action = rng.uniform(-1, 1, (1, 2)).astype(np.float32)
+        observation = world.step(action).current
+        way.append(observation.achieved_goal[0])
+    replay = _replay(np.array(way))
+    goal = observation.desired_goal[0]
+    tolerance = world.success_tolerance(goal, np.abs(goal) + np.float32(50.0))
+    before = _measured(replay)
+    scales = tell_still_axes(before, replay, tolerance)
+    assert scales.at_will.all()
+    np.testing.assert_array_equal(scales.step, before.step)
