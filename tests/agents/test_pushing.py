@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,27 @@ def test_what_moves_at_will_is_saved(tmp_path: Path) -> None:
 def test_the_hierarchical_agent_learns_there_without_an_error() -> None:
     agent = HierarchicalEBMAgent(seed=0, **{**SMALL, **FEW}).learn(PushedBlock(), 2500)
     assert agent.n_updates > 0
+
+
+@pytest.mark.parametrize("steps", [500, 3010])
+def test_a_run_resumes_bit_for_bit(tmp_path: Path, steps: int) -> None:
+    """While random actions go on, and when rows are drawn from where the block moves."""
+    seen: list[list[np.ndarray]] = [[], []]
+
+    def run(agent: DDPGHERAgent, env: PushedBlock, target: int, kept: list[np.ndarray]) -> None:
+        def look(here: dict[str, Any], _: Any) -> bool:
+            kept.append(here["actions"].copy())
+            return True
+
+        agent.learn(env, target, callback=look, reset_num_timesteps=False)
+
+    first, env = DDPGHERAgent(seed=1, **FEW), PushedBlock()
+    run(first, env, steps, [])
+    first.save(tmp_path / "agent.zip", replay_buffer=True)
+    copy = deepcopy(env)
+    run(first, env, 1800, seen[0])
+    second = DDPGHERAgent.load(tmp_path / "agent.zip")
+    second.set_env(copy, resume_episode=True)
+    run(second, copy, 1800, seen[1])
+    assert first.n_updates > 0
+    np.testing.assert_array_equal(np.array(seen[0]), np.array(seen[1]))
