@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -259,15 +259,16 @@ class SavedAgent(AgentState):
         assert self.spaces is not None
         n, goal_dim = self.spaces.obs_dim, self.spaces.goal_dim
         if "scales/step" in arrays:
-            scales = []
+            scales: dict[str, Any] = {}
             for name in _NUMBERS:
                 shape = (n if name.startswith("observation") else goal_dim,)
                 low = -LARGEST if name.endswith("shift") else 1.0 / LARGEST
-                scales.append(checked(arrays, f"scales/{name}", shape, low=low))
-            self.scales = InputScales(*(scale.astype(np.float32) for scale in scales))
+                values = checked(arrays, f"scales/{name}", shape, low=low)
+                scales[name] = values.astype(np.float32)
+            # Files of earlier versions do without it.
             if "scales/at_will" in arrays:
-                at_will = checked(arrays, "scales/at_will", (goal_dim,), "flags")
-                self.scales = replace(self.scales, at_will=at_will)
+                scales["at_will"] = checked(arrays, "scales/at_will", (goal_dim,), "flags")
+            self.scales = InputScales(**scales)
         if "success_tolerance" in arrays or "pool/achieved_goal" in arrays:
             # Plans ask what counts as reached.
             self._tolerance = checked(arrays, "success_tolerance", (goal_dim,), low=0.0)
