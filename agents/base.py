@@ -257,8 +257,10 @@ class GoalAgent(NamesOfSB3):
         old = self.env
         # What is remembered of episodes belongs to the old one.
         episodes = self.episodes if old is None else EpisodeStatistics()
-        new = {"_loop": loop, "_running": None, "_moving": None}
-        set_at_once(self, env=goal_env, episodes=episodes, replay=replay, **new)
+        set_at_once(
+            self, env=goal_env, _loop=loop, episodes=episodes, replay=replay, _running=None,
+            _moving=None,
+        )  # fmt: skip
         if old is not None and old.made_from is not None:
             old.close()
 

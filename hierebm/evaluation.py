@@ -133,15 +133,8 @@ class _Normalized:
     def __init__(self, model: Policy, normalization: Any) -> None:
         self._model, self._normalization = model, normalization
 
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Any, Any]:
-        scaled = self._normalization.normalize_obs(observation)
-        return self._model.predict(scaled, state, episode_start, deterministic)
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        return self._model.predict(self._normalization.normalize_obs(observation), *args, **kwargs)
 
 
 def _as_it_sees(model: Policy, env: Any) -> Policy:

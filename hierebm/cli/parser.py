@@ -69,6 +69,9 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.exit(1, f"hierebm train: error: {error}\n")
         # Parsed once more, with other defaults: what is given here goes first.
         own = {k: v for k, v in values.items() if k in options}
+        if args.seeds is not None:
+            # The file of a run has the seed of that one.
+            own.pop("seed", None)
         args = build_parser(own).parse_args(argv)
     if args.env_id and args.env and args.env_id != args.env != values.get("env"):
         parser.error(
@@ -83,8 +86,11 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-# Of the parser's own names; environment arguments and settings are mappings there.
-_NOT_IN_FILES = ("command", "config", "env_id", "env_arg", "set", "traceback", "resume")
+# Of the parser's own names; environment arguments and settings are mappings there, and a file says
+# how one run goes, not how many there are.
+_NOT_IN_FILES = (
+    "command", "config", "env_id", "env_arg", "set", "traceback", "resume", "seeds", "jobs",
+)  # fmt: skip
 
 
 def build_parser(train_defaults: Mapping[str, Any] | None = None) -> argparse.ArgumentParser:

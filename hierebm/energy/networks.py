@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,9 @@ class EnergyMLP(nn.Module):
     y_std: Tensor
     x_mean: Tensor
     x_std: Tensor
+
+    # Buffers that inputs are divided by: positive in every file.
+    divisors: ClassVar[tuple[str, ...]] = ("y_std", "x_std")
 
     def __init__(
         self,

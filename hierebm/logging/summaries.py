@@ -72,20 +72,14 @@ def _image(value: Figure | Image | Video) -> Any:
 
 def _encoded(pixels: np.ndarray, value: Image | Video) -> bytes:
     """A PNG, or of a video a GIF, which TensorBoard plays."""
+    if isinstance(value, Video):
+        from hierebm.plotting.drawing import frames_to_gif
+
+        return frames_to_gif(pixels, value.fps)
     from PIL import Image as Picture
 
-    pictures = [
-        Picture.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
-        for frame in (pixels if isinstance(value, Video) else pixels[None])
-    ]
     buffer = io.BytesIO()
-    if isinstance(value, Video):
-        pictures[0].save(
-            buffer, "GIF", save_all=True, append_images=pictures[1:], loop=0,
-            duration=1000.0 / value.fps,
-        )  # fmt: skip
-    else:
-        pictures[0].save(buffer, "PNG")
+    Picture.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -10,16 +10,12 @@ from torch import Tensor, nn
 from hierebm.nn.flat import LARGEST_RMS
 from hierebm.types import LARGEST
 
-# Buffers of ours that inputs are divided by.
-_DIVISORS = {"observation_scale", "goal_scale", "step_scale", "state_scale", "scale", "unit"}
-_DIVISORS |= {"x_std", "y_std", "sigma"}
-
 
 def check_network(module: nn.Module, name: str) -> None:
     """Raise ValueError unless training could have made these weights, and inputs their scales.
 
     Weights are as ``FlatAdam.step`` keeps them. Numbers that are not trained are finite and no
-    larger than what environments return; those of our own modules that divide inputs are positive.
+    larger than what environments return; those that a module names in ``divisors`` are positive.
 
     Args:
         name: of the network in the message.
@@ -33,10 +29,10 @@ def check_network(module: nn.Module, name: str) -> None:
             f"(root mean square {math.sqrt(squares / n):.3g})"
         )
     for part in module.modules():
-        ours = type(part).__module__.startswith("hierebm.")
+        divisors = getattr(part, "divisors", ())
         for key, buffer in part.named_buffers(recurse=False):
             if buffer.is_floating_point():
-                low = 1.0 / LARGEST if ours and key in _DIVISORS else -LARGEST
+                low = 1.0 / LARGEST if key in divisors else -LARGEST
                 check_range(buffer, f"{key} of the {name}", low, LARGEST)
 
 

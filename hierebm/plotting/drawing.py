@@ -1,8 +1,9 @@
-"""What the plots have in common: geometry, walls, axes, colours and encoding as PNG."""
+"""What the plots have in common: geometry, walls, axes, colours, encoding as PNG and GIF."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,20 @@ def plain_axes(ax: Axes) -> None:
     ax.grid(color=FAINT, linewidth=0.6, alpha=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(colors=INK, labelsize=8)
+
+
+def frames_to_gif(frames: Iterable[NDArray[np.uint8]], fps: float) -> bytes:
+    """Encode pictures (height, width, channels), 1, 3 or 4 of them, as an animation without end."""
+    from PIL import Image
+
+    # Of 256 colours at once: only one of them is held as it is.
+    first, *others = (
+        Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame[..., :3]).quantize(256)
+        for frame in frames
+    )
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=1000.0 / fps, loop=0)
+    return buffer.getvalue()
 
 
 def figure_to_png(figure: Figure) -> bytes:

@@ -26,6 +26,7 @@ from hierebm.plotting.drawing import (
     draw_walls,
     extent_of,
     frame,
+    frames_to_gif,
     label_axes,
     mark_ends,
     plane,
@@ -149,11 +150,7 @@ def write_video(path: Path, frames: Iterator[NDArray[np.uint8]], fps: float) -> 
             for picture in frames:
                 writer.append_data(picture)
         return path
-    from PIL import Image
-
-    pictures = [Image.fromarray(picture).quantize(256) for picture in frames]
+    encoded = frames_to_gif(frames, fps)
     with atomic_write(path) as file:
-        pictures[0].save(
-            file, "GIF", save_all=True, append_images=pictures[1:], duration=1000 / fps, loop=0
-        )
+        file.write(encoded)
     return path

@@ -51,6 +51,9 @@ def test_the_file_of_a_run_repeats_it(yaml_file, tmp_path, monkeypatch):
     # Another environment has other arguments.
     assert _parsed(["train", *again]).env_args == {"layout": "u"}
     assert _parsed(["train", *again, "--env", "Other-v0"]).env_args == {}
+    # Other seeds than its own, one after the other.
+    several = _parsed(["train", *again, "--seeds", "0-1"])
+    assert (several.seed, several.seeds) == (None, [0, 1])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,7 @@ def test_the_file_of_a_run_repeats_it(yaml_file, tmp_path, monkeypatch):
     [
         ('{"total_timestep": 3}', "did you mean total_timesteps"),
         ('{"agent": "PPO"}', "agent must be one of hierarchical, ddpg-her"),
+        ('{"seeds": "0-1"}', "'seeds' is no option of train"),
         ('{"settings": 3}', "settings must be a mapping"),
         ('{"seed": -1}', "seed must be a whole number"),
         ('{"n_envs": true}', "n_envs must be a whole number"),

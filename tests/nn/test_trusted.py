@@ -7,9 +7,14 @@ import torch
 from torch import nn
 
 from hierebm.control.features import GoalFeatures
+from hierebm.energy.networks import EnergyMLP
 from hierebm.nn.flat import LARGEST_RMS, FlatAdam, flat_parameters
 from hierebm.nn.layers import MLP
 from hierebm.nn.trusted import check_network
+from hierebm.planning.samplers.config import EnergyConfig
+from hierebm.planning.samplers.cvae import BetweenVAE
+from hierebm.planning.samplers.pair_score import PointFeatures
+from hierebm.planning.sequence.transition_energy import TransitionEnergy
 
 
 def _network() -> MLP:
@@ -71,3 +76,22 @@ def test_the_square_of_a_large_gradient_may_be_infinite() -> None:
     state = {name: tensor.clone() for name, tensor in adam.state_dict().items()}
     state["exp_avg_sq"][0] = torch.inf
     adam.load_state_dict(state)
+
+
+def test_divisors_are_buffers_of_their_network() -> None:
+    generator = torch.Generator().manual_seed(0)
+    networks: list[nn.Module] = [
+        GoalFeatures(4, 2, 8, (1.0,), generator),
+        EnergyMLP(2, 2, width=4, depth=1, generator=generator),
+        PointFeatures(2, generator),
+        BetweenVAE(2, EnergyConfig(energy_width=4), generator),
+        TransitionEnergy(2, width=4, depth=1, generator=generator),
+    ]
+    for network in networks:
+        names: tuple[str, ...] = network.divisors  # type: ignore[assignment]
+        check_network(network, "network")
+        for name in names:
+            dict(network.named_buffers(recurse=False))[name].zero_()
+            with pytest.raises(ValueError, match=f"{name} of the network is not within"):
+                check_network(network, "network")
+            getattr(network, name).fill_(1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ class BetweenVAE(nn.Module):
     """
 
     sigma: Tensor
+
+    # Buffers that inputs are divided by: positive in every file.
+    divisors: ClassVar[tuple[str, ...]] = ("sigma",)
 
     def __init__(self, goal_dim: int, config: EnergyConfig, generator: torch.Generator) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ class PointFeatures(nn.Module):
     shift: Tensor
     scale: Tensor
     unit: Tensor
+
+    # Buffers that inputs are divided by: positive in every file.
+    divisors: ClassVar[tuple[str, ...]] = ("scale", "unit")
 
     def __init__(self, goal_dim: int, generator: torch.Generator) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,9 @@ class TransitionEnergy(nn.Module):
     centre: Tensor
     state_scale: Tensor
     step_scale: Tensor
+
+    # Buffers that inputs are divided by: positive in every file.
+    divisors: ClassVar[tuple[str, ...]] = ("state_scale", "step_scale")
 
     def __init__(
         self,
