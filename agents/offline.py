@@ -19,6 +19,7 @@ from hierebm.control.base import LowLevel
 from hierebm.data import OfflineDataset, future_goals
 from hierebm.goal_env.reward import TOLERANCE_PARTS
 from hierebm.goal_env.spaces import GoalSpaces
+from hierebm.replay import CoveredGround
 from hierebm.replay.growing import enlarged
 from hierebm.replay.saved import DIGEST_BYTES
 from hierebm.types import FloatArray
@@ -43,6 +44,8 @@ class OfflineLoop:
         self.step = agent.n_updates
         self.target = self.step + gradient_steps
         self._started = time.perf_counter()
+        agent.replay_buffer.flush()
+        self._covered = CoveredGround(agent.replay_buffer, agent._wide_tolerance())
 
     def run(self, callbacks: BaseCallback | None, log_interval: int | None) -> None:
         """Learn until all steps are done or a callback stops it."""
@@ -50,16 +53,16 @@ class OfflineLoop:
         goes_on = self.step < self.target
         while goes_on:
             if agent.low_level.trainable:
-                update_low_level(agent, self.behavior_weight)
+                update_low_level(agent, self.behavior_weight, self._covered)
             self.step += 1
             if self._is_round_due():
-                train_high_level(agent, EFFORT)
+                train_high_level(agent, EFFORT, self._covered)
             goes_on = self._tell(callbacks) and self.step < self.target
             if log_interval is not None and self.step % log_interval == 0:
                 self.dump_logs()
         if agent.high_level is not None and not self._is_round_due():
             # Nodes and edges are to belong to what the low level has become.
-            train_high_level(agent, EFFORT)
+            train_high_level(agent, EFFORT, self._covered)
         progress.close()
         self.dump_logs()
 

@@ -8,14 +8,17 @@ from gymnasium import spaces
 
 from hierebm.agents.last_good import LastGood, check_metrics
 from hierebm.agents.state import AgentState
-from hierebm.replay import sample_transitions
+from hierebm.replay import CoveredGround, sample_transitions
 
 
-def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
+def update_low_level(
+    agent: AgentState, behavior_weight: float = 0.0, covered: CoveredGround | None = None
+) -> None:
     """One gradient step on a batch of the replay buffer; log its metrics.
 
     Args:
         behavior_weight: of the behaviour term; at 0 a low level need not know of it.
+        covered: of the replay buffer, where nothing is added to it any more.
 
     Raises:
         TrainingDiverged: a network diverged; the low level is what it was before.
@@ -32,6 +35,7 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
         random=c.her_random,
         horizon=c.her_horizon,
         moving=None if at_will else agent.moving_rows,
+        covered=covered,
     )
     weight = {"behavior_weight": behavior_weight} if behavior_weight else {}
     with agent.last_good.kept(agent.low_level):
@@ -41,11 +45,14 @@ def update_low_level(agent: AgentState, behavior_weight: float = 0.0) -> None:
     agent.n_updates += 1
 
 
-def train_high_level(agent: AgentState, effort: int = 1) -> None:
+def train_high_level(
+    agent: AgentState, effort: int = 1, covered: CoveredGround | None = None
+) -> None:
     """One round: a new pool, the transition map up to date, the planner trained; log metrics.
 
     Args:
         effort: times that the usual number of gradient steps is taken.
+        covered: of the replay buffer, where nothing is added to it any more.
 
     Raises:
         TrainingDiverged: a network diverged; the planner is what it was before the round.
@@ -60,7 +67,7 @@ def train_high_level(agent: AgentState, effort: int = 1) -> None:
         _log_means(agent, metrics)
 
     with LastGood().kept(high_level):
-        high_level.learn(replay, replay.n_added, agent.rng, log, _true_steps(agent))
+        high_level.learn(replay, replay.n_added, agent.rng, log, _true_steps(agent), covered)
 
 
 def _true_steps(agent: AgentState) -> Any:

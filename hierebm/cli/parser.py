@@ -149,6 +149,11 @@ def build_parser(train_defaults: Mapping[str, Any] | None = None) -> argparse.Ar
         "--success-tolerance", type=float, metavar="X",
         help="with --data and without ENV_ID: how far from a goal counts as reached",
     )  # fmt: skip
+    train.add_argument(
+        "--goal", type=_axes, metavar="AXES",
+        help="with --data: which axes of an observation are the achieved goal, such as 0,1; "
+        "default: what the data set says, or x and y in OGBench's mazes",
+    )  # fmt: skip
     train.add_argument("--seed", type=_count, help="makes the run repeatable")
     train.add_argument(
         "--seeds", type=_seeds, metavar="LIST",
@@ -344,6 +349,10 @@ def _count(text: str) -> int:
     if not (number >= 0 and number.is_integer()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(number)
+
+
+def _axes(text: str) -> tuple[int, ...]:
+    return tuple(_count(part) for part in text.split(","))
 
 
 def _seeds(text: str) -> list[int]:

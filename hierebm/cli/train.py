@@ -149,8 +149,9 @@ def _going_on(args: argparse.Namespace, agent: Any, out: Path) -> str:
 def _data(args: argparse.Namespace) -> OfflineDataset | None:
     """The data set that is asked for. Raises ValueError where arguments contradict each other."""
     if args.data is None:
-        if args.success_tolerance is not None or (args.gradient_steps and not args.resume):
-            raise ValueError("--gradient-steps and --success-tolerance go with --data")
+        alone = args.success_tolerance is not None or args.goal is not None
+        if alone or (args.gradient_steps and not args.resume):
+            raise ValueError("--gradient-steps, --success-tolerance and --goal go with --data")
         return None
     if (
         args.env is None
@@ -169,8 +170,8 @@ def _data(args: argparse.Namespace) -> OfflineDataset | None:
             f"leave --success-tolerance out: {args.env} says itself what counts as reached"
         )
     if args.data.endswith(".npz") or Path(args.data).exists():
-        return load_ogbench(args.data)
-    return load_minari(args.data)
+        return load_ogbench(args.data, goal=args.goal)
+    return load_minari(args.data, goal=args.goal)
 
 
 def _checkpoints(args: argparse.Namespace, out: Path, prefix: str) -> list[BaseCallback]:

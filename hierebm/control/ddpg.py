@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from hierebm.control.base import LowLevel
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
+from hierebm.control.ranking import choose_near_goals
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
 from hierebm.nn.trusted import check_network
 from hierebm.replay import TransitionBatch
 from hierebm.replay.scales import InputScales
 from hierebm.settings import Config, setting
-from hierebm.types import FloatArray
+from hierebm.types import FloatArray, IntArray
 
 # Rows per forward pass of a query: activations of this many rows stay in the cache.
 QUERY_ROWS = 256
@@ -47,8 +48,9 @@ def reduction(name: str) -> Callable[[Tensor], Tensor]:
 
 # Weight of the mean squared pre-tanh action; without it the actor saturates for good.
 PREACTIVATION_PENALTY = 0.05
-# What a row counts in the behaviour term whose action did not lead to the goal.
-UNRELATED = 0.4
+# What a row counts in the behaviour term whose action did not lead to the goal; less in proportion
+# where the goal is nearer than this many steps: the data's mean action does not lead there.
+UNRELATED, NEARBY = 0.4, 6.0
 # Frequencies of the Fourier features, in multiples of one radian per four steps at full speed.
 FOURIER_OCTAVES = (0.5, 1.0, 2.0)
 
@@ -101,10 +103,15 @@ class DDPGConfig(Config):
             )
 
 
-def imitated(followed: Tensor) -> Tensor:
-    """(B,) how much each row counts in the behaviour term: less where its action did not lead to
-    the goal, but not nothing, or the actor leaves the data."""
-    return torch.where(followed, 1.0, UNRELATED)
+def imitated(followed: Tensor, distance: Tensor) -> Tensor:
+    """How much each row counts in the behaviour term: less where its action did not lead to the
+    goal, but not nothing, or the actor leaves the data.
+
+    Args:
+        followed: (B,) whether the action led to the goal.
+        distance: (B,) predicted steps from there to the goal.
+    """
+    return torch.where(followed, 1.0, UNRELATED * (distance / NEARBY).clamp(0.0, 1.0))
 
 
 class DistanceDDPG(LowLevel):
@@ -130,6 +137,8 @@ class DistanceDDPG(LowLevel):
     ) -> None:
         self.config = config
         self.device = torch.device(device)
+        # Whether an update had a behaviour term.
+        self.held_to_data = False
         self.head = make_head(config.critic, config.max_distance)
         self.features = GoalFeatures(
             obs_dim, goal_dim, config.fourier_features, FOURIER_OCTAVES, generator
@@ -176,7 +185,8 @@ class DistanceDDPG(LowLevel):
             behavior_weight: w >= 0 of the behaviour term, w / B sum c |actor(s, g) - a|^2, added to
                 the actor's loss (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5). c is 1
                 where the action a led to the goal (``followed``; goals in hindsight as in GCSL,
-                Ghosh et al. 2021, arXiv 1912.06088), else .4. Fujimoto & Gu's lambda, on the other
+                Ghosh et al. 2021, arXiv 1912.06088), else .4, and less near the goal
+                (:func:`imitated`). Fujimoto & Gu's lambda, on the other
                 term, brings Q to a common size; here that term is in steps in every environment,
                 and so is w.
 
@@ -222,12 +232,15 @@ class DistanceDDPG(LowLevel):
         pre_tanh = self.actor(features)
         chosen = torch.tanh(pre_tanh)
         outputs_pi = self.critics(torch.cat([features, chosen], -1))
-        distance = self.head.distance(outputs_pi).mean()
+        distances = self.head.distance(outputs_pi)
+        distance = distances.mean()
         actor_loss = distance + PREACTIVATION_PENALTY * pre_tanh.square().mean()
         behavior = {}
         if behavior_weight:
+            self.held_to_data = True
             error = (chosen - action).square().sum(-1)
-            imitation = (error * imitated(self._tensor(batch.followed))).mean()
+            count = imitated(self._tensor(batch.followed), distances.detach().mean(0))
+            imitation = (error * count).mean()
             actor_loss = actor_loss + behavior_weight * imitation
             behavior["train/behavior_loss"] = float(imitation.detach())
         self.actor_optimizer.zero_grad()
@@ -246,11 +259,35 @@ class DistanceDDPG(LowLevel):
 
     # ------------------------------------------------------------------- queries
 
-    @torch.no_grad()
     def act(
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
-        """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B, action_dim) in [-1, 1], no noise."""
+        """(B, obs_dim), (B, goal_dim), (B, goal_dim) -> (B, action_dim) in [-1, 1], no noise.
+
+        Those of the policy; where it was ever held to a data set (``held_to_data``) and the goal is
+        near, those that the critics rank first (:mod:`~hierebm.control.ranking`).
+        """
+        action = self.policy(observation, achieved_goal, goal)
+        if not self.held_to_data:
+            return action
+        rows = observation, achieved_goal, goal
+
+        @torch.no_grad()
+        def steps(near: IntArray, candidates: Tensor) -> Tensor:
+            features = self.features(*(self._tensor(part[near]) for part in rows))
+            m, k, _ = candidates.shape
+            inputs = torch.cat(
+                [features.repeat_interleave(k, 0), self._tensor(candidates.flatten(0, 1))], -1
+            )
+            return self.head.distance(self.critics(inputs)).amax(0).view(m, k).cpu()
+
+        return choose_near_goals(action, self.distance(*rows), steps)
+
+    @torch.no_grad()
+    def policy(
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+    ) -> FloatArray:
+        """The actor's actions, as :meth:`act`."""
         features = self.features(*map(self._tensor, (observation, achieved_goal, goal)))
         action: FloatArray = torch.tanh(self.actor(features)).cpu().numpy()
         return action
@@ -330,6 +367,7 @@ class DistanceDDPG(LowLevel):
             "critics_target": self.critics_target.state_dict(),
             "actor_optimizer": self.actor_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
+            "held_to_data": torch.tensor(self.held_to_data),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -339,7 +377,11 @@ class DistanceDDPG(LowLevel):
             KeyError, ValueError, RuntimeError: it is of other networks, or none that training
                 leaves.
         """
+        # Older files do not say.
+        self.held_to_data = bool(state.get("held_to_data", False))
         for name in self.state_dict():
+            if name == "held_to_data":
+                continue
             part = getattr(self, name)
             part.load_state_dict(state[name])
             if isinstance(part, nn.Module):

@@ -128,16 +128,19 @@ class FastDistanceDDPG(DistanceDDPG):
 
         # From here on the action columns hold the actor's own choice.
         pre_tanh = self._choose_actions(inputs, self._actor_kernel)
-        distance = self._distance_gradient(self._critics_kernel.forward(inputs))
+        distances = self._distance_gradient(self._critics_kernel.forward(inputs))
+        distance = distances.mean()
         gradient = self._critics_kernel.backward(
             parameters=False, input_columns=slice(n_features, self._n_inputs)
         )
         assert gradient is not None
         behavior = {}
         if behavior_weight:
+            self.held_to_data = True
             # d/d(action) of weight / n * sum(count * (action - batch.action)^2)
             error = actions - self._tensor(batch.action)
-            counted = error * imitated(self._tensor(batch.followed))[:, None]
+            count = imitated(self._tensor(batch.followed), distances.mean(0))
+            counted = error * count[:, None]
             gradient.add_(counted, alpha=2.0 * behavior_weight / n)
             behavior["train/behavior_loss"] = float(torch.sum(counted * error)) / n
         # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)
@@ -200,16 +203,16 @@ class FastDistanceDDPG(DistanceDDPG):
         return squared_error_(outputs, target, grad=grad, weight=weight)
 
     def _distance_gradient(self, outputs: Tensor) -> Tensor:
-        """Write the gradient of the mean distance at the critics' outputs; return the mean."""
+        """Write the gradient of the mean distance at the critics' outputs; return (E, B) steps."""
         grad, weight = self._critics_kernel.output_grad, 1.0 / (outputs.shape[0] * outputs.shape[1])
         if isinstance(self.head, CategoricalHead):
-            return expected_value_(outputs, self._steps, grad=grad, weight=weight).mean()
+            return expected_value_(outputs, self._steps, grad=grad, weight=weight)
         grad.fill_(weight)
-        return outputs.mean()
+        return self.head.distance(outputs)
 
     # ------------------------------------------------------------------- queries
 
-    def act(
+    def policy(
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
     ) -> FloatArray:
         """(B, ...) rows -> (B, action_dim) in [-1, 1], no noise; see the parent."""

@@ -23,7 +23,7 @@ from hierebm.planning.planner import Log, Planner
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.samplers.registry import make_sampler
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
-from hierebm.replay import EpisodeReplay
+from hierebm.replay import CoveredGround, EpisodeReplay
 from hierebm.replay.scales import InputScales
 from hierebm.types import IntArray, ReachedFn, StepsFn
 
@@ -143,6 +143,7 @@ class HighLevel:
         rng: np.random.Generator,
         log: Log,
         true_steps: StepsFn | None = None,
+        covered: CoveredGround | None = None,
     ) -> None:
         """Draw the pool again, and train what plans with it.
 
@@ -152,9 +153,10 @@ class HighLevel:
             rng: source of the draws.
             log: told of every metric.
             true_steps: the environment's own distances, only to measure by.
+            covered: of the same buffer; None: states for the pool as they come.
         """
         context = self.context
-        context.pool = NodePool.draw(replay, context.config.pool_size, rng)
+        context.pool = NodePool.draw(replay, context.config.pool_size, rng, covered)
         if context.edge_cutoff is not None:
             # Never inwards: what is missed early on is missed at any distance.
             context.edge_cutoff.refit(context.config.safe_edge, context.config.max_edge)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hierebm.replay.covered import CoveredGround
 from hierebm.replay.episodes import EpisodeReplay
 from hierebm.replay.moving import MovingRows
 from hierebm.types import BoolArray, FloatArray, IntArray, ReachedFn
@@ -44,6 +45,7 @@ def sample_transitions(
     random: float = 0.25,
     horizon: float = 10.0,
     moving: MovingRows | None = None,
+    covered: CoveredGround | None = None,
 ) -> TransitionBatch:
     """Draw ``n`` transitions and give each a goal from one of three sources.
 
@@ -58,6 +60,10 @@ def sample_transitions(
     hindsight, Manela & Biess 2021, arXiv 1905.06280), and most of the others, too (episodes in
     which much moves first, Zhao & Tresp 2018, arXiv 1810.01363).
 
+    With ``covered``, for data that others recorded, half of the rows and of the random goals are
+    drawn evenly over the visited ground, and all goals but those from the future lie a little
+    beside what was ever achieved.
+
     The terminal flag is recomputed for the new goal. Truncation is bootstrapped through.
 
     Args:
@@ -68,6 +74,7 @@ def sample_transitions(
         future, random: shares of the sources, in [0, 1] and together at most 1.
         horizon: mean number of steps to the future state, at least 1.
         moving: the rows to prefer, of the same buffer; None: all alike.
+        covered: of the same buffer; None: rows and goals as they come.
 
     Raises:
         ValueError: shares or a horizon out of range.
@@ -80,14 +87,15 @@ def sample_transitions(
         )
     if not horizon >= 1.0:
         raise ValueError(f"horizon must be at least 1 step, got {horizon}")
-    rows = replay.sample_rows(n, rng)
+    draw = (replay if covered is None else covered).sample_rows
+    rows = draw(n, rng)
 
     n_future = round(future * n)
     n_random = min(round(random * n), n - n_future)
     ahead = rng.geometric(1.0 / horizon, size=n_future)
     ahead = np.minimum(ahead, replay.steps_left(rows[:n_future]))
     followed_by = replay.later(rows[:n_future], ahead)
-    anywhere = replay.sample_rows(n_random, rng)
+    anywhere = draw(n_random, rng)
     if moving is not None:
         _prefer_moving(rows, followed_by, moving, reached, rng)
     observation, achieved_goal, goal, action, next_observation, next_achieved_goal = (
@@ -95,6 +103,10 @@ def sample_transitions(
     )
     goal[:n_future] = replay.achieved_goal[followed_by]
     goal[n_future : n_future + n_random] = replay.achieved_goal[anywhere]
+    arrived = next_achieved_goal
+    if covered is not None:
+        goal[n_future:] = covered.around(goal[n_future:], rng)
+        arrived = covered.overshot(next_achieved_goal, goal)
 
     return TransitionBatch(
         observation=observation,
@@ -103,7 +115,7 @@ def sample_transitions(
         next_observation=next_observation,
         next_achieved_goal=next_achieved_goal,
         goal=goal,
-        reached=reached(next_achieved_goal, goal),
+        reached=reached(arrived, goal),
         failure=replay.failure[rows],
         followed=np.arange(n) < n_future,
     )

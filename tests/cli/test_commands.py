@@ -179,11 +179,29 @@ def test_train_on_data_alone_then_evaluate(data_file, tmp_path, capsys):
     assert "cannot act in PointMassGoal-v0" in capsys.readouterr().err
 
 
+def test_the_goal_of_data_is_named_by_its_axes(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = {"observations": rng.uniform(size=(400, 5)), "actions": rng.uniform(size=(400, 2))}
+    path = tmp_path / "arm-v0.npz"
+    np.savez(path, terminals=np.arange(400) % 100 == 99, **rows)
+    out = tmp_path / "agent.zip"
+    argv = ["train", "--data", str(path), "--success-tolerance", "0.5", "--out", str(out)]
+    argv += ["--gradient-steps", "5", "--agent", "ddpg-her", "--no-progress-bar"]
+    assert main(argv) == 1
+    assert "observations of 5 numbers: pass goal=" in capsys.readouterr().err
+    assert main([*argv, "--goal", "1,2,4"]) == 0
+    assert hierebm.DDPGHERAgent.load(out).spaces.goal_dim == 3
+    assert main([*argv, "--goal", "1,5"]) == 1
+    assert "5" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*argv, "--goal", "x"])
+
+
 def test_train_on_data_then_online(tmp_path, capsys, monkeypatch):
     rng = np.random.default_rng(0)
     states, actions = rng.uniform(-1.0, 1.0, (300, 4)), rng.uniform(-1.0, 1.0, (300, 2))
     data = OfflineDataset.from_arrays(states, actions, np.arange(300) % 50 == 49, goal=(0, 1))
-    monkeypatch.setattr("hierebm.cli.train.load_minari", lambda name: {"a/b-v0": data}[name])
+    monkeypatch.setattr("hierebm.cli.train.load_minari", lambda name, goal: {"a/b-v0": data}[name])
     out = tmp_path / "agent.zip"
     argv = ["train", "PointMassGoal-v0", "--data", "a/b-v0", "--gradient-steps", "20"]
     argv += ["--total-timesteps", "40", "--episodes", "2", "--out", str(out), "--seed", "0"]

@@ -125,13 +125,17 @@ def test_axes_that_are_not_moved_at_will_have_no_fourier_features(still: list[bo
     assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-5, abs=1e-6)
 
 
+def counted(batch: TransitionBatch, distance: np.ndarray) -> np.ndarray:
+    """(B,) what rows count in the behaviour term, for a goal predicted (B,) steps away."""
+    return np.where(batch.followed, 1.0, 0.4 * np.clip(distance / 6.0, 0.0, 1.0))
+
+
 def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
-    """Mean over rows of the squared difference between the actor's actions and the batch's, which
-    counts less where those did not lead to the goal."""
-    chosen = agent.act(batch.observation, batch.achieved_goal, batch.goal)
-    return float(
-        (np.square(chosen - batch.action).sum(-1) * np.where(batch.followed, 1.0, 0.4)).mean()
-    )
+    """Mean over rows of the squared difference between the actor's actions and the batch's, as much
+    as each row counts."""
+    rows = batch.observation, batch.achieved_goal, batch.goal
+    count = counted(batch, agent.distance(*rows, reduce="mean"))
+    return float((np.square(agent.policy(*rows) - batch.action).sum(-1) * count).mean())
 
 
 @pytest.mark.parametrize("kernels", [True, False])
@@ -146,10 +150,15 @@ def test_behaviour_term_has_the_gradient_of_float64_autograd(
     arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
     chosen = torch.tanh(actor(with_term.features(*arrays).double()))
     error = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1)
-    expected = (error * torch.as_tensor(np.where(batch.followed, 1.0, 0.4))).mean()
+    metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
+    # The critics that the actor learned from, asked about its actions as they were.
+    arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
+    inputs = torch.cat([with_term.features(*arrays), chosen.detach().float()], -1)
+    with torch.no_grad():
+        distance = with_term.head.distance(with_term.critics(inputs)).mean(0).numpy()
+    expected = (error * torch.as_tensor(counted(batch, distance))).mean()
     (weight * expected).backward()
 
-    metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
     assert metrics.keys() - plain.keys() == {"train/behavior_loss"}
     assert metrics["train/behavior_loss"] == pytest.approx(expected.item(), rel=1e-5)
     added = metrics["train/actor_loss"] - plain["train/actor_loss"]

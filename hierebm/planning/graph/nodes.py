@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from hierebm.replay import EpisodeReplay
+from hierebm.replay import CoveredGround, EpisodeReplay
 from hierebm.types import FloatArray
 
 # A node's observation is the mean over this many stored states around it: what differs between
@@ -56,9 +56,15 @@ class NodePool:
         ]
 
     @classmethod
-    def draw(cls, replay: EpisodeReplay, size: int, rng: np.random.Generator) -> NodePool:
-        """``size`` states of the replay, uniformly with replacement."""
-        rows = replay.sample_rows(size, rng)
+    def draw(
+        cls,
+        replay: EpisodeReplay,
+        size: int,
+        rng: np.random.Generator,
+        covered: CoveredGround | None = None,
+    ) -> NodePool:
+        """``size`` states of the replay, with replacement: uniformly, or as ``covered`` draws."""
+        rows = (replay if covered is None else covered).sample_rows(size, rng)
         return cls(replay.observation[rows], replay.achieved_goal[rows])
 
     def __len__(self) -> int:
