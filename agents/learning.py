@@ -118,7 +118,7 @@ class LearningAgent(SavedAgent):
         progress_bar: bool = False,
         *,
         success_tolerance: ArrayLike | None = None,
-        behavior_weight: float = 5.0,
+        behavior_weight: float = 2.0,
     ) -> Self:
         """Learn from a data set, without acting; :meth:`learn` then goes on online from there.
 

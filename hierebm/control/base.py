@@ -78,8 +78,8 @@ class LowLevel(ABC):
         Args:
             batch: rows of experience, each with a goal.
             behavior_weight: at least 0, how much the policy is held to the actions of the batch
-                (behaviour term), above all to those that led to their goal. Data that others
-                collected says nothing of other actions, and critics are wrong about them.
+                (behaviour term). Data that others collected says nothing of other actions, and
+                critics are wrong about them.
 
         Raises:
             TypeError: for a low level that does not learn.

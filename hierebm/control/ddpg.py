@@ -48,9 +48,6 @@ def reduction(name: str) -> Callable[[Tensor], Tensor]:
 
 # Weight of the mean squared pre-tanh action; without it the actor saturates for good.
 PREACTIVATION_PENALTY = 0.05
-# What a row counts in the behaviour term whose action did not lead to the goal; less in proportion
-# where the goal is nearer than this many steps: the data's mean action does not lead there.
-UNRELATED, NEARBY = 0.4, 6.0
 # Frequencies of the Fourier features, in multiples of one radian per four steps at full speed.
 FOURIER_OCTAVES = (0.5, 1.0, 2.0)
 
@@ -101,17 +98,6 @@ class DDPGConfig(Config):
                 f"fourier_features must be 0 or at least {len(FOURIER_OCTAVES)}, one for each "
                 f"octave, got {self.fourier_features}"
             )
-
-
-def imitated(followed: Tensor, distance: Tensor) -> Tensor:
-    """How much each row counts in the behaviour term: less where its action did not lead to the
-    goal, but not nothing, or the actor leaves the data.
-
-    Args:
-        followed: (B,) whether the action led to the goal.
-        distance: (B,) predicted steps from there to the goal.
-    """
-    return torch.where(followed, 1.0, UNRELATED * (distance / NEARBY).clamp(0.0, 1.0))
 
 
 class DistanceDDPG(LowLevel):
@@ -182,13 +168,10 @@ class DistanceDDPG(LowLevel):
 
         Args:
             batch: B rows of experience, each with a goal.
-            behavior_weight: w >= 0 of the behaviour term, w / B sum c |actor(s, g) - a|^2, added to
-                the actor's loss (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5). c is 1
-                where the action a led to the goal (``followed``; goals in hindsight as in GCSL,
-                Ghosh et al. 2021, arXiv 1912.06088), else .4, and less near the goal
-                (:func:`imitated`). Fujimoto & Gu's lambda, on the other
-                term, brings Q to a common size; here that term is in steps in every environment,
-                and so is w.
+            behavior_weight: w >= 0 of the behaviour term, w / B sum |actor(s, g) - a|^2, added to
+                the actor's loss (TD3+BC, Fujimoto & Gu 2021, arXiv 2106.06860, section 5). Their
+                lambda, on the other term, brings Q to a common size; here that term is in steps in
+                every environment, and so is w.
 
         Returns:
             ``train/critic_loss`` (summed over the ensemble), ``train/actor_loss`` (mean predicted
@@ -232,15 +215,13 @@ class DistanceDDPG(LowLevel):
         pre_tanh = self.actor(features)
         chosen = torch.tanh(pre_tanh)
         outputs_pi = self.critics(torch.cat([features, chosen], -1))
-        distances = self.head.distance(outputs_pi)
-        distance = distances.mean()
+        distance = self.head.distance(outputs_pi).mean()
         actor_loss = distance + PREACTIVATION_PENALTY * pre_tanh.square().mean()
         behavior = {}
         if behavior_weight:
             self.held_to_data = True
             error = (chosen - action).square().sum(-1)
-            count = imitated(self._tensor(batch.followed), distances.detach().mean(0))
-            imitation = (error * count).mean()
+            imitation = error.mean()
             actor_loss = actor_loss + behavior_weight * imitation
             behavior["train/behavior_loss"] = float(imitation.detach())
         self.actor_optimizer.zero_grad()

@@ -22,7 +22,6 @@ from hierebm.control.ddpg import (
     QUERY_ROWS,
     DDPGConfig,
     DistanceDDPG,
-    imitated,
     reduction,
 )
 from hierebm.control.features import FeatureWriter
@@ -128,8 +127,7 @@ class FastDistanceDDPG(DistanceDDPG):
 
         # From here on the action columns hold the actor's own choice.
         pre_tanh = self._choose_actions(inputs, self._actor_kernel)
-        distances = self._distance_gradient(self._critics_kernel.forward(inputs))
-        distance = distances.mean()
+        distance = self._distance_gradient(self._critics_kernel.forward(inputs))
         gradient = self._critics_kernel.backward(
             parameters=False, input_columns=slice(n_features, self._n_inputs)
         )
@@ -137,12 +135,10 @@ class FastDistanceDDPG(DistanceDDPG):
         behavior = {}
         if behavior_weight:
             self.held_to_data = True
-            # d/d(action) of weight / n * sum(count * (action - batch.action)^2)
+            # d/d(action) of weight / n * sum((action - batch.action)^2)
             error = actions - self._tensor(batch.action)
-            count = imitated(self._tensor(batch.followed), distances.mean(0))
-            counted = error * count[:, None]
-            gradient.add_(counted, alpha=2.0 * behavior_weight / n)
-            behavior["train/behavior_loss"] = float(torch.sum(counted * error)) / n
+            gradient.add_(error, alpha=2.0 * behavior_weight / n)
+            behavior["train/behavior_loss"] = float(torch.sum(error.square())) / n
         # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)
         penalty = PREACTIVATION_PENALTY / pre_tanh.numel()
         gradient.mul_(1.0 - actions.square()).add_(pre_tanh, alpha=2.0 * penalty)
@@ -203,12 +199,12 @@ class FastDistanceDDPG(DistanceDDPG):
         return squared_error_(outputs, target, grad=grad, weight=weight)
 
     def _distance_gradient(self, outputs: Tensor) -> Tensor:
-        """Write the gradient of the mean distance at the critics' outputs; return (E, B) steps."""
+        """Write the gradient of the mean distance at the critics' outputs; return the mean."""
         grad, weight = self._critics_kernel.output_grad, 1.0 / (outputs.shape[0] * outputs.shape[1])
         if isinstance(self.head, CategoricalHead):
-            return expected_value_(outputs, self._steps, grad=grad, weight=weight)
+            return expected_value_(outputs, self._steps, grad=grad, weight=weight).mean()
         grad.fill_(weight)
-        return self.head.distance(outputs)
+        return outputs.mean()
 
     # ------------------------------------------------------------------- queries
 

@@ -31,8 +31,6 @@ class TransitionBatch:
     """The next state reaches the (relabelled) goal: one step is left."""
     failure: BoolArray
     """The episode ended there without reaching any goal: the goal is never reached."""
-    followed: BoolArray
-    """The goal is a state that followed soon in the same episode: the action led to it."""
 
 
 def sample_transitions(
@@ -61,8 +59,7 @@ def sample_transitions(
     which much moves first, Zhao & Tresp 2018, arXiv 1810.01363).
 
     With ``covered``, for data that others recorded, half of the rows and of the random goals are
-    drawn evenly over the visited ground, and all goals but those from the future lie a little
-    beside what was ever achieved.
+    drawn evenly over the visited ground.
 
     The terminal flag is recomputed for the new goal. Truncation is bootstrapped through.
 
@@ -103,10 +100,6 @@ def sample_transitions(
     )
     goal[:n_future] = replay.achieved_goal[followed_by]
     goal[n_future : n_future + n_random] = replay.achieved_goal[anywhere]
-    arrived = next_achieved_goal
-    if covered is not None:
-        goal[n_future:] = covered.around(goal[n_future:], rng)
-        arrived = covered.overshot(next_achieved_goal, goal)
 
     return TransitionBatch(
         observation=observation,
@@ -115,9 +108,8 @@ def sample_transitions(
         next_observation=next_observation,
         next_achieved_goal=next_achieved_goal,
         goal=goal,
-        reached=reached(arrived, goal),
+        reached=reached(next_achieved_goal, goal),
         failure=replay.failure[rows],
-        followed=np.arange(n) < n_future,
     )
 
 

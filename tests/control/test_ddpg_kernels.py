@@ -57,7 +57,6 @@ def batches(n: int, rows: int = 48, seed: int = 0) -> list[TransitionBatch]:
             # Some rows are both: reached wins.
             reached=rng.random(rows) < 0.2,
             failure=rng.random(rows) < 0.2,
-            followed=rng.random(rows) < 0.6,
         )
         for _ in range(n)
     ]
@@ -125,17 +124,10 @@ def test_axes_that_are_not_moved_at_will_have_no_fourier_features(still: list[bo
     assert fast.update(batch) == pytest.approx(reference.update(batch), rel=1e-5, abs=1e-6)
 
 
-def counted(batch: TransitionBatch, distance: np.ndarray) -> np.ndarray:
-    """(B,) what rows count in the behaviour term, for a goal predicted (B,) steps away."""
-    return np.where(batch.followed, 1.0, 0.4 * np.clip(distance / 6.0, 0.0, 1.0))
-
-
 def imitation(agent: DistanceDDPG, batch: TransitionBatch) -> float:
-    """Mean over rows of the squared difference between the actor's actions and the batch's, as much
-    as each row counts."""
-    rows = batch.observation, batch.achieved_goal, batch.goal
-    count = counted(batch, agent.distance(*rows, reduce="mean"))
-    return float((np.square(agent.policy(*rows) - batch.action).sum(-1) * count).mean())
+    """Mean squared difference between the actor's actions and the batch's."""
+    chosen = agent.policy(batch.observation, batch.achieved_goal, batch.goal)
+    return float(np.square(chosen - batch.action).sum(-1).mean())
 
 
 @pytest.mark.parametrize("kernels", [True, False])
@@ -151,12 +143,7 @@ def test_behaviour_term_has_the_gradient_of_float64_autograd(
     chosen = torch.tanh(actor(with_term.features(*arrays).double()))
     error = (chosen - torch.as_tensor(batch.action).double()).square().sum(-1)
     metrics, plain = with_term.update(batch, behavior_weight=weight), without.update(batch)
-    # The critics that the actor learned from, asked about its actions as they were.
-    arrays = (torch.as_tensor(x) for x in (batch.observation, batch.achieved_goal, batch.goal))
-    inputs = torch.cat([with_term.features(*arrays), chosen.detach().float()], -1)
-    with torch.no_grad():
-        distance = with_term.head.distance(with_term.critics(inputs)).mean(0).numpy()
-    expected = (error * torch.as_tensor(counted(batch, distance))).mean()
+    expected = error.mean()
     (weight * expected).backward()
 
     assert metrics.keys() - plain.keys() == {"train/behavior_loss"}

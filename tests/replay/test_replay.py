@@ -119,7 +119,6 @@ def test_relabelling_takes_the_shares_asked_for_and_recomputes_the_terminal_flag
     assert (batch.reached == _reached(batch.next_achieved_goal, batch.goal)).all()
     ahead = batch.goal[:500, 0] - batch.achieved_goal[:500, 0]
     assert (ahead > 0).all()
-    assert batch.followed.tolist() == [True] * 500 + [False] * 500
     assert np.median(ahead) < 1.2, "geometric with mean 3 steps of 0.3"
     assert (batch.goal[700:] == batch.achieved_goal[700:]).all(), "the goal that was chased"
     assert batch.reached[:500].mean() > 0.2
