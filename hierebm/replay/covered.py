@@ -9,13 +9,18 @@ from hierebm.types import FloatArray, IntArray
 
 # Share of the draws that are even over the ground; the others are even over the states.
 EVEN = 0.5
+# Of the success tolerance: within this of a goal, learning counts it as reached, so that an actor
+# that stops a little too early has still reached it; and this far from where the data went are
+# goals that it never reached, most of which count as reached from there.
+WITHIN, AROUND = 0.85, 0.77
 
 
 class CoveredGround:
-    """Rows for learning from a buffer that no one adds to.
+    """Rows and goals for learning from a buffer that no one adds to.
 
-    An agent that explores goes where it has been least. A data set is as it is: a dead end that one
-    trajectory in a hundred enters has a thousandth of its states.
+    An agent that explores goes where it has been least, and learns of the goals that it missed. A
+    data set is as it is: a dead end that one trajectory in a hundred enters has a thousandth of its
+    states, and nobody ever stood in the corner of a cell.
 
     Args:
         replay: the data.
@@ -28,7 +33,7 @@ class CoveredGround:
     def __init__(self, replay: EpisodeReplay, tolerance: FloatArray) -> None:
         # An environment's tolerance is measured, up to rounding; cells are to be the same.
         tolerance = np.array([float(f"{axis:.4g}") for axis in tolerance], np.float32)
-        self._replay = replay
+        self._replay, self._tolerance = replay, tolerance
         self._rows = np.flatnonzero(replay.has_action)
         if not self._rows.size:
             raise RuntimeError("the replay buffer holds no transitions yet; collect some first")
@@ -46,3 +51,16 @@ class CoveredGround:
         at = np.searchsorted(self._up_to, rng.random(even.size) * self._up_to[-1], side="right")
         rows[even] = self._rows[np.minimum(at, len(self._rows) - 1)]
         return rows
+
+    def around(self, goals: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """(n, goal_dim) goals -> as many, each drawn evenly from a ball around one of them."""
+        n, dim = goals.shape
+        offset = rng.standard_normal((n, dim))
+        offset *= rng.random((n, 1)) ** (1.0 / dim) / np.linalg.norm(offset, axis=1, keepdims=True)
+        return (goals + AROUND * self._tolerance * offset).astype(np.float32)
+
+    @staticmethod
+    def overshot(achieved_goal: FloatArray, goal: FloatArray) -> FloatArray:
+        """(n, goal_dim) achieved goals as much farther from the goal (n, goal_dim) as makes those
+        within ``WITHIN`` of the success tolerance count as reached, and no others."""
+        return goal + (achieved_goal - goal) / np.float32(WITHIN)

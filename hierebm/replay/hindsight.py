@@ -59,7 +59,8 @@ def sample_transitions(
     which much moves first, Zhao & Tresp 2018, arXiv 1810.01363).
 
     With ``covered``, for data that others recorded, half of the rows and of the random goals are
-    drawn evenly over the visited ground.
+    drawn evenly over the visited ground, and all goals but those from the future lie a little
+    beside what was ever achieved.
 
     The terminal flag is recomputed for the new goal. Truncation is bootstrapped through.
 
@@ -100,6 +101,10 @@ def sample_transitions(
     )
     goal[:n_future] = replay.achieved_goal[followed_by]
     goal[n_future : n_future + n_random] = replay.achieved_goal[anywhere]
+    arrived = next_achieved_goal
+    if covered is not None:
+        goal[n_future:] = covered.around(goal[n_future:], rng)
+        arrived = covered.overshot(next_achieved_goal, goal)
 
     return TransitionBatch(
         observation=observation,
@@ -108,7 +113,7 @@ def sample_transitions(
         next_observation=next_observation,
         next_achieved_goal=next_achieved_goal,
         goal=goal,
-        reached=reached(next_achieved_goal, goal),
+        reached=reached(arrived, goal),
         failure=replay.failure[rows],
     )
 

@@ -1,4 +1,4 @@
-"""Rows and goals from data that others recorded: rare ground counts."""
+"""Rows and goals from data that others recorded: rare ground counts, and what lies beside it."""
 
 from __future__ import annotations
 
@@ -70,10 +70,35 @@ def test_random_goals_come_from_rare_ground_too() -> None:
     covered = CoveredGround(replay, TOLERANCE)
     shares = {"future": 0.0, "random": 1.0}
     batch = sample_transitions(replay, 4000, _reached, rng, **shares, covered=covered)
-    assert (batch.goal[:, 0] > 0.5).mean() == pytest.approx(0.45, abs=0.03)
+    assert (batch.goal[:, 0] > 0.6).mean() == pytest.approx(0.45, abs=0.03)
     assert (batch.achieved_goal[:, 0] > 0.5).mean() == pytest.approx(0.45, abs=0.03)
     # Rows are whole.
     np.testing.assert_array_equal(batch.next_observation, batch.observation + 1.0)
+
+
+def test_goals_around_lie_evenly_in_a_ball_within_the_tolerance() -> None:
+    goals = np.tile(np.array([[3.0, -2.0]], np.float32), (20_000, 1))
+    covered = CoveredGround(_rare(), TOLERANCE)
+    moved = covered.around(goals, np.random.default_rng(0))
+    assert moved.dtype == np.float32
+    radius = np.linalg.norm((moved - goals) / TOLERANCE, axis=1)
+    assert radius.max() <= 0.7701
+    # Even over a disc: a quarter lies within half of its radius, as many on each side.
+    assert (radius < 0.385).mean() == pytest.approx(0.25, abs=0.02)
+    assert (moved > goals).mean(0) == pytest.approx(0.5, abs=0.02)
+
+
+def test_reached_means_within_a_smaller_radius_while_learning() -> None:
+    replay, rng = _rare(), np.random.default_rng(0)
+    covered = CoveredGround(replay, TOLERANCE)
+    batch = sample_transitions(replay, 4000, _reached, rng, covered=covered)
+    apart = np.linalg.norm((batch.next_achieved_goal - batch.goal) / TOLERANCE, axis=1)
+    sure = np.abs(apart - 0.85) > 1e-4
+    np.testing.assert_array_equal(batch.reached[sure], (apart <= 0.85)[sure])
+    assert (apart[:1600] < 1e-6).any(), "goals from the future are states"
+    chased = slice(-1000, None)
+    beside = batch.goal[chased] - 9.0
+    assert (np.abs((beside - batch.achieved_goal[chased]) / TOLERANCE) > 1e-3).any()
 
 
 def test_without_it_rows_and_goals_come_as_they_did() -> None:
