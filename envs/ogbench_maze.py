@@ -82,10 +82,23 @@ class OGBenchMazeEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], gymnas
 
     def _position_space(self) -> spaces.Box:
         """The maze with its outer walls."""
-        rows, columns = self._maze.maze_map.shape
-        corners = [(-0.5, -0.5), (rows - 0.5, columns - 0.5)]
-        low, high = (np.array(self._maze.ij_to_xy(ij), np.float32) for ij in corners)
+        low, high = (np.array(corner, np.float32) for corner in self._corners())
         return spaces.Box(low, high, dtype=np.float32)
+
+    def _corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(x, y) of the lowest and of the highest corner."""
+        rows, columns = self._maze.maze_map.shape
+        (x_min, y_min), (x_max, y_max) = (
+            self._maze.ij_to_xy(ij) for ij in ((-0.5, -0.5), (rows - 0.5, columns - 0.5))
+        )
+        return (float(x_min), float(y_min)), (float(x_max), float(y_max))
+
+    @property
+    def wall_map(self) -> tuple[npt.NDArray[np.bool_], tuple[float, float, float, float]]:
+        """What pictures show of the walls: (H, W) bool, row 0 at the lowest y, and its extent
+        (x_min, x_max, y_min, y_max)."""
+        low, high = self._corners()
+        return self._maze.maze_map == 1, (low[0], high[0], low[1], high[1])
 
     @property
     def success_tolerance(self) -> float:

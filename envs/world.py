@@ -93,6 +93,12 @@ class PointMassWorld:
         return observation, spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
 
     @property
+    def wall_map(self) -> tuple[BoolArray, tuple[float, float, float, float]]:
+        """What pictures show of the walls: (H, W) bool, row 0 at the lowest y, and its extent
+        (x_min, x_max, y_min, y_max)."""
+        return self.layout.walls, self.layout.extent
+
+    @property
     def time_limit(self) -> int:
         """Steps until the environment truncates an episode.
 

@@ -46,6 +46,8 @@ class Episode:
             reached. None where neither can be asked.
         start: achieved goal after the reset, (goal_dim,); None unless the env is a goal env.
         goal: desired goal after the reset, (goal_dim,); None unless the env is a goal env.
+        reached_after: env steps until the goal was first reached; None where it never was, as far
+            as is known.
     """
 
     task: int
@@ -55,6 +57,7 @@ class Episode:
     ever_reached: bool | None = None
     start: np.ndarray | None = None
     goal: np.ndarray | None = None
+    reached_after: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-serialisable values."""
@@ -115,6 +118,7 @@ def run_episodes(
     rewards, lengths = np.zeros(n), np.zeros(n, int)
     success, reported = np.zeros(n, bool), np.zeros(n, bool)
     ever_reached, known = np.zeros(n, bool), np.zeros(n, bool)
+    reached_after = np.zeros(n, int)
     goal_check = _GoalCheck(env)
     # Where an automatic reset cannot carry the options, all sub-envs are reset together, and one
     # that is done waits for the others.
@@ -140,6 +144,7 @@ def run_episodes(
             by_reward, asked = goal_check.reached(observation, step)
             now_success = np.where(now_reported, now_success, by_reward)
             now_reported = now_reported | asked
+        reached_after = np.where(active & now_success & ~ever_reached, lengths, reached_after)
         ever_reached |= active & now_success
         known |= active & now_reported
         if observe is not None:
@@ -159,6 +164,7 @@ def run_episodes(
                 ever_reached=bool(ever_reached[i]) if known[i] else None,
                 start=None if starts is None else starts[i],
                 goal=None if goals is None else goals[i],
+                reached_after=int(reached_after[i]) if ever_reached[i] else None,
             )
             counts[i] += 1
             rewards[i], lengths[i], success[i], reported[i] = 0.0, 0, False, False

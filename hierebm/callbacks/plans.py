@@ -19,8 +19,8 @@ class PlanFigureCallback(BaseCallback):
 
     For every task ``plan/path_I`` shows the subgoal graph with its shortest path and
     ``plan/energy_I`` the energy between state and goal, where the agent offers one; none is drawn
-    before the agent can plan. ``rollout/success_over_time`` is the success rate so far, beside the
-    reached rate where that is another one.
+    before the agent can plan. At the end comes ``rollout/success_over_time``, the success rate
+    beside the reached rate, where that is another one.
 
     Args:
         freq: env steps between two pictures.
@@ -42,15 +42,16 @@ class PlanFigureCallback(BaseCallback):
         self.freq, self.n_plans, self.env, self.seed = freq, n_plans, env, seed
         self.options = options
         self.observations: list[Any] = []
-        self.walls: Any = None
+        self.world: Any = None
         self._last = 0
-        self._drawn = self._failed = False
+        self._drawn_at: int | None = None
+        self._failed = False
         self._not_ready: RuntimeError | None = None
         # Env steps -> success rate and reached rate.
         self._rates: dict[int, tuple[float, float]] = {}
 
     def _on_training_start(self) -> None:
-        from hierebm.plotting.plots import walls_of
+        from hierebm.plotting.world import World
 
         if self.env is None and as_gymnasium(self.model.get_env()).spec is None:
             raise ValueError("the training env has no spec to copy it by; pass env=")
@@ -67,7 +68,11 @@ class PlanFigureCallback(BaseCallback):
                 stacklevel=2,
             )
             return
-        self.walls = walls_of(made)
+        try:
+            self.world = World.of(made)
+        except ValueError as error:
+            self.world = World()
+            warnings.warn(f"walls are not drawn: {error}", RuntimeWarning, stacklevel=2)
         options = None if self.options is None else dict(self.options)
         self.observations = [
             made.reset(seed=self.seed + i, options=options)[0] for i in range(self.n_plans)
@@ -95,10 +100,18 @@ class PlanFigureCallback(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        self._draw()
-        if self._drawn:
+        from hierebm.plotting.curves import plot_success, success_curves
+
+        # One that was drawn in the last step is still to be written.
+        if self._drawn_at != self.num_timesteps:
+            self._draw()
+        self._on_rollout_start()
+        if self._rates:
+            figure = plot_success(success_curves(self._rates))
+            self.logger.record_figure("rollout/success_over_time", figure)
+        if self._drawn_at is not None or self._rates:
             self.logger.dump(self.num_timesteps)
-        elif self._not_ready is not None:
+        if self._drawn_at is None and self._not_ready is not None:
             self.logger.log(f"No plan was drawn: {self._not_ready}")
 
     def _on_rollout_start(self) -> None:
@@ -110,17 +123,13 @@ class PlanFigureCallback(BaseCallback):
             self._rates[self.num_timesteps] = rates
 
     def _draw(self) -> None:
-        from hierebm.plotting.plots import plan_figures, plot_success, success_curves
+        from hierebm.plotting.plots import plan_figures
 
-        self._on_rollout_start()
         try:
-            if self._rates:
-                figure = plot_success(success_curves(self._rates))
-                self.logger.record_figure("rollout/success_over_time", figure)
             for i, observation in enumerate(self.observations):
-                for name, figure in plan_figures(self.model, observation, self.walls).items():
+                for name, figure in plan_figures(self.model, observation, self.world).items():
                     self.logger.record_figure(f"plan/{name}_{i}", figure)
-                    self._drawn = True
+                    self._drawn_at = self.num_timesteps
         except RuntimeError as error:
             # The agent has not learned enough to plan yet.
             self._not_ready = error

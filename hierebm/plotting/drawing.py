@@ -1,9 +1,9 @@
-"""What the plots have in common: geometry, walls, axes, colours, encoding as PNG and GIF."""
+"""What the plots have in common: maps, walls, axes, colours, encoding as PNG and GIF."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,16 @@ CURVES = (START, PATH, GOAL, "#2f9e44", "#7048e8", "#868e96", "#0b7285", "#862e9
 """Colours of the curves of one picture."""
 
 
+MOST_STRETCHED = 5.0
+"""Axes whose ranges differ by more have scales of their own."""
+
+Extent = tuple[float, float, float, float]
+"""(x_min, x_max, y_min, y_max)."""
+
+
 @dataclass(frozen=True)
 class Walls:
-    """A map of walls in the plane of the first two goal dimensions.
+    """A map of walls in the plane of the first two goal axes.
 
     Attributes:
         mask: (H, W) bool, True where there is wall; row 0 is at the lowest y.
@@ -46,28 +53,16 @@ class Walls:
     """
 
     mask: BoolArray
-    extent: tuple[float, float, float, float]
+    extent: Extent
 
-
-def plane(points: NDArray[Any]) -> NDArray[Any]:
-    """(N, goal_dim) -> (N, 2): the first two dimensions; a single one gets 0 as the second."""
-    points = np.asarray(points)
-    if points.shape[1] >= 2:
-        return points[:, :2]
-    return np.concatenate([points, np.zeros_like(points)], axis=1)
-
-
-def lift(
-    plane: NDArray[np.float32], start: NDArray[np.float32], goal: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """(N, 2) -> (N, goal_dim): further dimensions as at the nearest point from start to goal."""
-    dim = len(start)
-    if dim <= 2:
-        return plane[:, :dim]
-    line = goal[:2] - start[:2]
-    t = np.clip((plane - start[:2]) @ line / max(float(line @ line), 1e-9), 0.0, 1.0)
-    rest = start[2:] + t[:, None] * (goal[2:] - start[2:])
-    return np.concatenate([plane, rest.astype(np.float32)], axis=1)
+    def contain(self, points: NDArray[Any]) -> BoolArray:
+        """Whether points (N, 2) are in walls: (N,); those beyond the map as its edge is."""
+        x_min, x_max, y_min, y_max = self.extent
+        height, width = self.mask.shape
+        column = ((points[:, 0] - x_min) / (x_max - x_min) * width).astype(int)
+        row = ((points[:, 1] - y_min) / (y_max - y_min) * height).astype(int)
+        inside: BoolArray = self.mask[row.clip(0, height - 1), column.clip(0, width - 1)]
+        return inside
 
 
 def resample(line: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -78,44 +73,33 @@ def resample(line: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], ND
     return np.stack(columns, axis=1).astype(np.float32), along
 
 
-def extent_of(walls: Walls | None, points: NDArray[Any]) -> tuple[float, float, float, float]:
-    """The walls' extent, or a square around (N, 2) points."""
-    if walls is not None:
-        return walls.extent
+def extent_of(points: NDArray[Any]) -> Extent:
+    """A square around (N, 2) points; a rectangle where one axis is far longer than the other."""
     low, high = points.min(0), points.max(0)
-    middle, half = (low + high) / 2, 0.62 * max(float((high - low).max()), 1e-3)
+    size = np.maximum(high - low, 1e-3 * max(float((high - low).max()), 1e-3))
+    if size.max() <= MOST_STRETCHED * size.min() or (high - low).min() <= 0.0:
+        size[:] = size.max()
+    middle, half = (low + high) / 2, 0.62 * size
     return (
-        float(middle[0] - half), float(middle[0] + half),
-        float(middle[1] - half), float(middle[1] + half),
+        float(middle[0] - half[0]), float(middle[0] + half[0]),
+        float(middle[1] - half[1]), float(middle[1] + half[1]),
     )  # fmt: skip
 
 
-def in_walls(walls: Walls, plane: NDArray[np.float32], x: NDArray[Any]) -> BoolArray:
-    """(R, C) bool for pixels (R * C, 2) whose columns are at x (C,)."""
-    x_min, x_max, y_min, y_max = walls.extent
-    height, width = walls.mask.shape
-    column = ((plane[:, 0] - x_min) / (x_max - x_min) * width).astype(int).clip(0, width - 1)
-    row = ((plane[:, 1] - y_min) / (y_max - y_min) * height).astype(int).clip(0, height - 1)
-    return walls.mask[row, column].reshape(-1, len(x))
+def frame(ax: Axes, extent: Extent, *, enclosed: bool = False) -> None:
+    """Limits, scales and a frame for a map; an enclosed one has a wall all around.
 
-
-def square_figure(walls: Walls | None, points: NDArray[Any]) -> tuple[Figure, Axes]:
-    """A figure with one map: walls and frame drawn, limits set."""
-    figure = Figure(figsize=(6.4, 6.2), dpi=DPI, layout="constrained")
-    ax = figure.add_subplot()
-    draw_walls(ax, walls)
-    frame(ax, extent_of(walls, points), enclosed=walls is not None)
-    return figure, ax
-
-
-def frame(ax: Axes, extent: tuple[float, float, float, float], *, enclosed: bool = False) -> None:
-    """Limits, equal scales and a frame for a map; an enclosed one has a wall all around."""
+    Scales are equal on a square map and where there are walls.
+    """
     x_min, x_max, y_min, y_max = extent
     # Markers at the very edge of the world should be seen whole.
     margin = 0.025 * (x_max - x_min) if enclosed else 0.0
     ax.set_xlim(x_min - margin, x_max + margin)
     ax.set_ylim(y_min - margin, y_max + margin)
-    ax.set_aspect("equal")
+    if enclosed or np.isclose(x_max - x_min, y_max - y_min):
+        ax.set_aspect("equal")
+    else:
+        ax.set_box_aspect(1)
     if enclosed:
         ax.set_facecolor(WALL)
         size = (x_max - x_min, y_max - y_min)
@@ -123,6 +107,7 @@ def frame(ax: Axes, extent: tuple[float, float, float, float], *, enclosed: bool
     for spine in ax.spines.values():
         spine.set_color(WALL)
         spine.set_linewidth(1.2)
+    ax.locator_params(nbins=7)
     ax.tick_params(colors=INK, labelsize=8)
 
 
@@ -149,32 +134,21 @@ def dots(ax: Axes, points: NDArray[Any], **style: Any) -> Any:
     return ax.scatter(points[:, 0], points[:, 1], **style)
 
 
-def label_axes(ax: Axes, goal_dim: int, slice_: bool = False) -> None:
-    """Name the axes of a map; say so where goals were projected (or sliced)."""
-    if goal_dim <= 2:
-        ax.set_xlabel("x", color=INK)
-        ax.set_ylabel("y" if goal_dim == 2 else "", color=INK)
-        return
-    how = "others as on the way from s to g" if slice_ else f"projected from {goal_dim}"
-    ax.set_xlabel(f"goal dimension 1 ({how})", color=INK)
-    ax.set_ylabel("goal dimension 2", color=INK)
-
-
-def colorbar(figure: Figure, ax: Axes, mappable: Any, label: str) -> None:
-    """A slim colour bar beside a map."""
+def colorbar(figure: Figure, axes: Sequence[Axes], mappable: Any, label: str) -> None:
+    """A slim colour bar beside the maps."""
     ticks = MaxNLocator(nbins=6, min_n_ticks=2)
-    bar = figure.colorbar(mappable, ax=ax, shrink=0.8, pad=0.02, fraction=0.05, ticks=ticks)
+    bar = figure.colorbar(mappable, ax=list(axes), shrink=0.8, pad=0.02, fraction=0.05, ticks=ticks)
     bar.set_label(label, color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=INK, labelsize=8)
 
 
 def finish(figure: Figure, ax: Axes, title: str) -> None:
-    """Title, and the legend below the map."""
+    """Title above the first map, and the legend of it below all of them."""
     ax.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=4, frameon=False, fontsize=9,
-        labelcolor=INK,
+    figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside lower center", ncol=5, frameon=False,
+        fontsize=9, labelcolor=INK,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from hierebm.files import atomic_write
 from hierebm.goal_env.autoreset import AutoresetEnv
 from hierebm.goal_env.make import make_env
 from hierebm.plotting.drawing import figure_to_png
-from hierebm.plotting.plots import plan_figures, plot_rollout, walls_of
+from hierebm.plotting.plots import plan_figures, plot_rollout
+from hierebm.plotting.world import World
 
 
 def draw_agent(
@@ -31,29 +32,21 @@ def draw_agent(
 ) -> list[Path]:
     """Plan, energy and episode of a few tasks as PNG files; returns what was written."""
     env = make_env(env_id, dict(env_kwargs))
-    walls = walls_of(env)
-    radius = getattr(env.unwrapped, "success_radius", None)
-    written = []
+    world, written = World.of(env), []
     for i in range(n_tasks):
         observation, _ = env.reset(
             seed=seed + i, options=None if options is None else dict(options)
         )
         if hasattr(agent, "plan"):
-            for name, figure in plan_figures(agent, observation, walls).items():
+            for name, figure in plan_figures(agent, observation, world).items():
                 written.append(save_figure(figure, out / f"{name}_{i}.png"))
         rollout = record_episode(agent, env, seed + i, options)
-        outcome = "Did not reach the goal in"
-        if rollout.ever_reached:
-            outcome = "Reached the goal and left it again in"
-        if rollout.success:
-            outcome = "Reached the goal in"
         figure = plot_rollout(
             rollout.trajectory,
-            rollout.goal,
-            walls,
+            rollout.goals,
+            world,
             subgoals=rollout.subgoals,
-            success_radius=radius,
-            title=f"{outcome} {len(rollout.trajectory) - 1} steps",
+            title=rollout.outcome,
         )
         written.append(save_figure(figure, out / f"episode_{i}.png"))
     env.close()
@@ -66,17 +59,30 @@ class Rollout:
 
     Attributes:
         trajectory: (T + 1, goal_dim) achieved goals.
-        goal: (goal_dim,).
+        goals: (K, goal_dim) what was desired, in order; one goal, where it never changes.
         subgoals: (M, goal_dim) what was pursued on the way, in order; None without any.
-        success: whether the env reported success in the last step.
-        ever_reached: whether the goal was reached at any step.
+        success: whether the env reported success in the last step; None if it reports none.
+        reached_after: env steps until the goal was first reached; None where it never was.
     """
 
     trajectory: NDArray[Any]
-    goal: NDArray[Any]
+    goals: NDArray[Any]
     subgoals: NDArray[Any] | None
-    success: bool
-    ever_reached: bool
+    success: bool | None
+    reached_after: int | None
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, and after how many steps, for a title."""
+        n, reached = len(self.trajectory) - 1, self.reached_after
+        if reached is None:
+            return f"Did not reach the goal in {n} steps"
+        if reached == n:
+            return f"Reached the goal in {n} steps"
+        text = f"Reached the goal at step {reached} of {n}"
+        if len(self.goals) > 1:
+            return f"{text}; it changed {len(self.goals) - 1} times"
+        return text if self.success else f"{text} and left it again"
 
 
 def record_episode(
@@ -92,10 +98,14 @@ def record_episode(
     """
     achieved: list[NDArray[Any]] = []
     subgoals: list[NDArray[Any]] = []
+    goals: list[NDArray[Any]] = []
 
     def note(seen: ObservedStep) -> None:
         if not achieved:
             achieved.append(np.array(seen.observations["achieved_goal"][0]).reshape(-1))
+        goal = np.array(seen.observations["desired_goal"][0]).reshape(-1)
+        if not (goals and np.array_equal(goals[-1], goal)):
+            goals.append(goal)
         states = seen.states
         subgoal = getattr(states[0], "subgoal", None) if isinstance(states, Sequence) else None
         if subgoal is not None and not (subgoals and np.array_equal(subgoals[-1], subgoal)):
@@ -103,14 +113,13 @@ def record_episode(
         achieved.append(np.array(seen.step.next_observation["achieved_goal"][0]).reshape(-1))
 
     (episode,) = run_episodes(agent, AutoresetEnv(env), 1, seed=seed, options=options, observe=note)
-    assert episode.goal is not None
-    on_the_way = [s for s in subgoals if not np.array_equal(s, episode.goal)]
+    on_the_way = [s for s in subgoals if not any(np.array_equal(s, goal) for goal in goals)]
     return Rollout(
         np.stack(achieved),
-        episode.goal,
+        np.stack(goals),
         np.stack(on_the_way) if on_the_way else None,
-        bool(episode.success),
-        bool(episode.ever_reached),
+        episode.success,
+        episode.reached_after,
     )
 
 

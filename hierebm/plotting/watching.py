@@ -21,21 +21,16 @@ from hierebm.plotting.drawing import (
     DPI,
     INK,
     PATH,
-    Walls,
     dots,
-    draw_walls,
-    extent_of,
-    frame,
     frames_to_gif,
-    label_axes,
     mark_ends,
-    plane,
 )
-from hierebm.plotting.plots import walls_of
+from hierebm.plotting.maps import map_on, pairs_of
+from hierebm.plotting.world import World
 
 # Of more edges, the shortest are drawn.
 MOST_EDGES = 600
-SIDE = 480
+SIDE, MOST_MAPS = 480, 2
 
 
 def watch_frames(
@@ -58,19 +53,20 @@ def watch_frames(
         options: of every reset.
         every: steps from one picture to the next; the last of an episode is always there.
     """
-    walls, pictures = walls_of(env), list[NDArray[np.uint8]]()
-    trail: list[NDArray[Any]] = []
+    world, pictures = World.of(env), list[NDArray[np.uint8]]()
+    scene: list[_Scene] = []
 
     def observe(seen: ObservedStep) -> None:
         before, after = seen.observations, seen.step.next_observation
         if seen.episode_starts[0]:
-            trail[:] = [np.array(before["achieved_goal"][0]).reshape(-1)]
-        trail.append(np.array(after["achieved_goal"][0]).reshape(-1))
-        if (len(trail) - 1) % every and not seen.step.ended[0]:
+            scene[:] = [_Scene(world, _goal_of(before, "achieved_goal"))]
+        goal = _goal_of(before, "desired_goal")
+        # Where the environment's info says nothing, its compute_reward does.
+        success, reported = seen.step.infos.success()
+        scene[0].move(_goal_of(after, "achieved_goal"), goal, success[0] if reported[0] else None)
+        if scene[0].n_steps % every and not seen.step.ended[0]:
             return
-        goal = np.array(before["desired_goal"][0]).reshape(-1)
-        plan = seen.states[0] if isinstance(seen.states, Sequence) else None
-        drawn = _draw(np.stack(trail), goal, plan, walls)
+        drawn = scene[0].draw(goal, seen.states[0] if isinstance(seen.states, Sequence) else None)
         own = env.render() if env.render_mode == "rgb_array" else None
         pictures.append(drawn if own is None else _beside(np.asarray(own), drawn))
 
@@ -82,38 +78,79 @@ def watch_frames(
         pictures.clear()
 
 
-def _draw(
-    trail: NDArray[Any], goal: NDArray[Any], plan: Any, walls: Walls | None
-) -> NDArray[np.uint8]:
-    """(T, goal_dim) where it went, and what it plans, as a picture."""
-    figure = Figure(figsize=(SIDE / DPI, SIDE / DPI), dpi=DPI)
-    ax = figure.add_axes((0.13, 0.1, 0.84, 0.84))
-    points, target = plane(trail), plane(goal[None])[0]
-    graph = getattr(plan, "graph", None)
-    shown = None if graph is None else graph.to_plan([0, *plan.path] if plan.path else [])
-    nodes = np.zeros((0, 2)) if shown is None else plane(shown.nodes)
-    draw_walls(ax, walls)
-    frame(ax, extent_of(walls, np.concatenate([points, target[None], nodes])), enclosed=bool(walls))
-    if shown is not None:
-        edges, distances = np.asarray(shown.edges).reshape(-1, 2), np.asarray(shown.distances)
-        lines = nodes[edges[np.argsort(distances)[:MOST_EDGES]]]
-        ax.add_collection(LineCollection(list(lines), colors=INK, linewidths=0.4, alpha=0.25))
-        dots(ax, nodes[1:-1], s=10, c="#868e96", zorder=3)
-    subgoal = getattr(plan, "subgoal", None)
-    if shown is not None and shown.path:
-        # From where it is now: the first node is where the plan was made.
-        way = np.concatenate([points[-1:], nodes[shown.path[1:]]])
-        ax.plot(*way.T, color=PATH, linewidth=2, zorder=4, path_effects=CASING)
-    ax.plot(*points.T, color=INK, linewidth=1.4, zorder=5)
-    if subgoal is not None:
-        dots(ax, plane(np.asarray(subgoal)[None]), s=90, facecolors="none", edgecolors=PATH,
-             linewidths=2, zorder=6)  # fmt: skip
-    mark_ends(ax, points[-1], target)
-    label_axes(ax, len(goal))
-    ax.set_title(f"step {len(trail) - 1}", fontsize=9, color=INK)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+def _goal_of(observation: Any, key: str) -> NDArray[Any]:
+    return np.array(observation[key][0]).reshape(-1)
+
+
+class _Scene:
+    """An episode as far as it has gone.
+
+    Args:
+        world: where it is.
+        start: (goal_dim,) achieved goal.
+    """
+
+    def __init__(self, world: World, start: NDArray[Any]) -> None:
+        self.world, self.trail = world, [start]
+        self.reached_after: int | None = None
+        # What all pictures of the episode have to show, so that the maps do not jump.
+        self._seen = start[None]
+        self._pairs: list[tuple[int, int]] = []
+
+    @property
+    def n_steps(self) -> int:
+        """Steps so far."""
+        return len(self.trail) - 1
+
+    def move(self, achieved: NDArray[Any], goal: NDArray[Any], success: Any) -> None:
+        """Take a step to ``achieved`` (goal_dim,), with the desired goal (goal_dim,)."""
+        self.trail.append(achieved)
+        if success is None and self.world.reached is not None:
+            ends = np.stack([achieved, goal]).astype(np.float32)
+            success = self.world.reached(ends[:1], ends[1:])[0]
+        if success and self.reached_after is None:
+            self.reached_after = self.n_steps
+
+    def draw(self, goal: NDArray[Any], plan: Any) -> NDArray[np.uint8]:
+        """Where it went to this goal (goal_dim,), and what it plans, as a picture."""
+        trail = np.stack(self.trail)
+        graph = getattr(plan, "graph", None)
+        shown = None if graph is None else graph.to_plan([0, *plan.path] if plan.path else [])
+        nodes = np.zeros((0, len(goal))) if shown is None else np.asarray(shown.nodes)
+        points = np.concatenate([self._seen, trail[-1:], goal[None], nodes])
+        self._seen = np.stack([points.min(0), points.max(0)])
+        self._pairs = self._pairs or pairs_of(points, self.world.walls, MOST_MAPS)
+        n = len(self._pairs)
+        figure = Figure(figsize=(n * SIDE / DPI, SIDE / DPI), dpi=DPI)
+        for i, pair in enumerate(self._pairs):
+            ax = figure.add_axes(((i + 0.13) / n, 0.11, 0.84 / n, 0.82))
+            on = map_on(ax, pair, self._seen, self.world.walls)
+            on.draw_tolerance(self.world, goal)
+            if shown is not None:
+                at = on.of(nodes)
+                edges, distances = np.asarray(shown.edges).reshape(-1, 2), shown.distances
+                lines = at[edges[np.argsort(distances)[:MOST_EDGES]]]
+                ax.add_collection(
+                    LineCollection(list(lines), colors=INK, linewidths=0.4, alpha=0.25)
+                )
+                dots(ax, at[1:-1], s=10, c="#868e96", zorder=3)
+                if shown.path:
+                    # From where it is now: the first node is where the plan was made.
+                    way = np.concatenate([on.of(trail[-1:]), at[shown.path[1:]]])
+                    ax.plot(*way.T, color=PATH, linewidth=2, zorder=4, path_effects=CASING)
+            ax.plot(*on.of(trail).T, color=INK, linewidth=1.4, zorder=5)
+            subgoal = getattr(plan, "subgoal", None)
+            if subgoal is not None:
+                dots(ax, on.of(np.asarray(subgoal)[None]), s=90, facecolors="none",
+                     edgecolors=PATH, linewidths=2, zorder=6)  # fmt: skip
+            mark_ends(ax, on.of(trail)[-1], on.of(goal[None])[0])
+        told = f"step {self.n_steps}"
+        if self.reached_after is not None:
+            told += f", reached at step {self.reached_after}"
+        figure.axes[0].set_title(told, fontsize=9, color=INK)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _beside(left: NDArray[Any], right: NDArray[np.uint8]) -> NDArray[np.uint8]:

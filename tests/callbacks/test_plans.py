@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from hierebm.callbacks import PlanFigureCallback
-from hierebm.logging.logger import Logger, TableOutput
+from hierebm.callbacks import BaseCallback, PlanFigureCallback
+from hierebm.logging.logger import Logger, TableOutput, configure
 from hierebm.planning.graph.plan import Plan
 from tests.callbacks.agent import Agent
 
@@ -35,8 +35,46 @@ def test_plan_figures_are_drawn_for_fixed_tasks():
     agent.logger.record_figure = lambda key, figure: drawn.append((agent.num_timesteps, key))
     agent.learn(8, PlanFigureCallback(freq=2, n_plans=2, options={"distance": (1.0, 2.0)}))
     keys = ["plan/path_0", "plan/energy_0", "plan/path_1", "plan/energy_1"]
-    # Not before the agent can plan, every two steps then, and once more at the end.
-    assert drawn == [(step, key) for step in (4, 6, 8, 8) for key in keys]
+    # Not before the agent can plan, every two steps then; at the end only what was not drawn yet.
+    assert drawn == [(step, key) for step in (4, 6, 8) for key in keys]
+
+    again, drawn[:] = PlanningAgent(), []
+    again.logger.record_figure = lambda key, figure: drawn.append((again.num_timesteps, key))
+    again.learn(8, PlanFigureCallback(freq=3, n_plans=2, options={"distance": (1.0, 2.0)}))
+    assert drawn == [(step, key) for step in (6, 8) for key in keys]
+
+
+def test_tensorboard_gets_every_image_once(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    agent = PlanningAgent()
+    agent.logger = configure(tmp_path, "run")
+
+    class Rates(BaseCallback):
+        def _on_step(self):
+            self.logger.record("rollout/success_rate", self.num_timesteps / 8)
+            self.logger.dump(self.num_timesteps)
+            return True
+
+    agent.learn(8, [Rates(), PlanFigureCallback(freq=2, n_plans=1)])
+    agent.logger.close()
+    events = reader.EventAccumulator(agent.logger.dir, size_guidance={"images": 0}).Reload()
+    tags = events.Tags()["images"]
+    steps = {tag: [image.step for image in events.Images(tag)] for tag in tags}
+    assert set(steps) == {"plan/path_0", "plan/energy_0", "rollout/success_over_time"}
+    assert steps["rollout/success_over_time"] == [8]
+    # Written with the row of the log that follows.
+    assert steps["plan/path_0"] == steps["plan/energy_0"] == [5, 7, 8]
+
+
+def test_a_wrong_map_of_walls_costs_the_walls_not_the_training():
+    class Wrong(gym.Wrapper):
+        wall_map = "###"
+
+    agent = PlanningAgent()
+    callback = PlanFigureCallback(freq=2, env=Wrong(gym.make("PointMassGoal-v0")))
+    with pytest.warns(RuntimeWarning, match="walls are not drawn: .*wall_map") as caught:
+        assert agent.learn(8, callback).num_timesteps == 8
+    assert len(caught) == 1 and len(callback.observations) == 2
 
 
 def test_plan_figures_that_never_come_are_explained_once(capsys):
@@ -75,7 +113,7 @@ def test_plan_figures_copy_what_a_vector_env_is_made_of(vectorization):
     agent.logger.record_figure = lambda key, figure: drawn.append(key)
     agent.learn(8, callback)
     assert "plan/path_0" in drawn
-    assert callback.walls is not None
+    assert callback.world.walls is not None
 
 
 def test_a_training_env_that_cannot_be_copied_costs_the_pictures_not_the_training():

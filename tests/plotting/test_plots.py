@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hierebm.planning.graph.plan import Plan
-from hierebm.plotting.drawing import Walls, lift, resample
+from hierebm.plotting.drawing import Walls, resample
+from hierebm.plotting.maps import lift, pairs_of
 from hierebm.plotting.plots import (
     plan_figures,
     plot_energy_valley,
@@ -19,10 +20,17 @@ from hierebm.plotting.plots import (
     plot_success,
     read_progress,
     success_curves,
-    walls_of,
 )
+from hierebm.plotting.world import World
 
 WALLS = Walls(np.array([[False, True], [False, False]]), (-1.0, 1.0, -1.0, 1.0))
+
+
+def within(radius):
+    return lambda a, g: np.linalg.norm(a - g, axis=1) <= radius
+
+
+WORLD = World(WALLS, within(0.2))
 
 
 def make_plan(dim=2, path=(0, 1, 3), energies=True) -> Plan:
@@ -48,7 +56,21 @@ def png(figure) -> bytes:
 def texts(figure) -> str:
     axes = figure.axes
     parts = [ax.get_title(loc="left") + ax.get_xlabel() + ax.get_ylabel() for ax in axes]
-    return " ".join(parts)
+    return " ".join([*parts, *(text.get_text() for text in figure.texts)])
+
+
+def maps(figure) -> list[tuple[str, str]]:
+    """The axes that each map shows."""
+    labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes]
+    return [(x, y) for x, y in labels if x == "x" or "axis" in x]
+
+
+def outlines(figure) -> list[np.ndarray]:
+    """Corners of what is shaded as reached, map by map."""
+    found = []
+    for ax in figure.axes:
+        found += [p.get_xy()[:-1] for p in ax.patches if p.get_label() == "success tolerance"]
+    return found
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
@@ -59,12 +81,55 @@ def test_plan_of_any_dimension(dim, path):
         plan.path, plan.edges = [0, 3], np.array([[0, 3], [1, 3], [0, 2]])
     else:
         plan = make_plan(dim, path)
-    figure = plot_plan(plan, WALLS if dim == 2 else None)
+    figure = plot_plan(plan, WORLD if dim == 2 else World())
     assert png(figure).startswith(b"\x89PNG")
     text = texts(figure)
     expected = {(0, 1, 3): "7 predicted steps, 1 subgoal", (0, 3): "0 subgoals", (): "No path"}
     assert expected[path] in text
-    assert ("projected" in text) == (dim > 2)
+    # The further axes are 1 everywhere.
+    assert maps(figure) == [("x", "y" if dim == 2 else "")] if dim <= 2 else [(AXIS[0], AXIS[1])]
+    assert (f"2 of {dim} goal axes" in text) == (dim > 2)
+
+
+AXIS = [f"goal axis {i}" for i in range(15)]
+
+
+def test_goals_of_three_axes_are_seen_from_three_sides():
+    rng = np.random.default_rng(0)
+    trajectory, goal = rng.normal(size=(20, 3)), np.zeros(3)
+    figure = plot_rollout(trajectory, goal, World(None, within(0.5)))
+    assert maps(figure) == [(AXIS[0], AXIS[1]), (AXIS[0], AXIS[2]), (AXIS[1], AXIS[2])]
+    assert "goal axes" not in texts(figure)
+    # Each map draws the line in its own plane, and the ball as a disc.
+    for ax, (i, j) in zip(figure.axes, [(0, 1), (0, 2), (1, 2)], strict=False):
+        line = ax.collections[0].get_segments()
+        np.testing.assert_allclose(np.stack(line)[:, 0], trajectory[:-1, [i, j]])
+    for corners in outlines(figure):
+        np.testing.assert_allclose(np.linalg.norm(corners, axis=1), 0.5, rtol=1e-3)
+    assert len(outlines(figure)) == 3
+
+
+def test_of_many_axes_those_with_the_largest_spread_are_drawn():
+    points = np.random.default_rng(0).normal(size=(50, 15))
+    points[:, [3, 4, 9, 14]] *= [40.0, 30.0, 20.0, 10.0]
+    assert pairs_of(points)[:2] == [(3, 4), (9, 14)]
+    assert len(pairs_of(points)) == 3 and len(pairs_of(points, most=2)) == 2
+    # Walls are in the plane of the first two.
+    assert pairs_of(points, WALLS)[:2] == [(0, 1), (3, 4)]
+    # A table's height says nothing; a wall's plane is drawn whatever moves.
+    flat = points[:, :3] * [1.0, 1.0, 0.0]
+    assert pairs_of(flat) == [(0, 1)]
+    assert pairs_of(np.zeros((4, 5))) == [(0, 1)]
+    figure = plot_rollout(points, np.zeros(15))
+    assert "6 of 15 goal axes" in texts(figure) and len(maps(figure)) == 3 and png(figure)
+
+
+def test_axes_of_other_units_have_scales_of_their_own():
+    points = np.random.default_rng(0).uniform(size=(30, 2)) * [100.0, 1.0]
+    ax = plot_rollout(points, [0.0, 0.0]).axes[0]
+    assert ax.get_ylim()[1] - ax.get_ylim()[0] < 2.0 < ax.get_xlim()[1]
+    assert ax.get_aspect() == "auto"
+    assert plot_rollout(points * [0.03, 1.0], [0.0, 0.0]).axes[0].get_aspect() == 1.0
 
 
 def test_plan_whose_path_ends_before_the_goal_says_so():
@@ -97,6 +162,27 @@ def test_plan_without_nodes_edges_or_energies_still_draws():
     assert png(plot_plan(make_plan(energies=False)))
 
 
+def test_every_picture_shows_what_counts_as_reached():
+    plan = make_plan()
+    for figure in (
+        plot_plan(plan, WORLD),
+        plot_energy_valley(lambda p: p.sum(1), plan.nodes[0], plan.nodes[-1], WORLD, resolution=9),
+        plot_rollout(plan.nodes, plan.nodes[-1], WORLD),
+    ):
+        (corners,) = outlines(figure)
+        far = np.linalg.norm(corners - plan.nodes[-1], axis=1)
+        np.testing.assert_allclose(far, 0.2, rtol=1e-3)
+        assert png(figure)
+    assert outlines(plot_plan(plan)) == []
+
+
+def test_points_beyond_the_map_of_walls_are_seen():
+    ax = plot_rollout([[0.0, 0.0], [3.0, 0.0]], [0.5, 0.5], WORLD).axes[0]
+    assert ax.get_xlim()[1] > 3.0 and ax.get_xlim()[0] <= -1.0
+    inside = plot_rollout([[0.0, 0.0], [0.5, 0.0]], [0.5, 0.5], WORLD).axes[0]
+    assert inside.get_xlim() == pytest.approx((-1.05, 1.05))
+
+
 @pytest.mark.parametrize("dim", [1, 2, 4])
 def test_valley_evaluates_the_energy_in_goal_space(dim):
     start, goal = np.zeros(dim), np.ones(dim)
@@ -111,13 +197,13 @@ def test_valley_evaluates_the_energy_in_goal_space(dim):
     figure = plot_energy_valley(energy, start, goal, samples=samples, resolution=20)
     assert set(shapes) == {dim}
     assert png(figure)
-    assert ("as on the way" in texts(figure)) == (dim > 2)
+    assert len(maps(figure)) == {1: 1, 2: 1, 4: 2}[dim]
 
 
 def test_valley_profile_is_the_energy_along_the_way():
     start, goal = np.array([-1.0, 0.0]), np.array([1.0, 0.0])
     figure = plot_energy_valley(
-        lambda p: 3.0 - p[:, 0] ** 2 + p[:, 1], start, goal, walls=WALLS, resolution=20
+        lambda p: 3.0 - p[:, 0] ** 2 + p[:, 1], start, goal, WORLD, resolution=20
     )
     profile = next(ax for ax in figure.axes if "straight line" in ax.get_xlabel())
     along, energy = np.asarray(profile.lines[0].get_xydata()).T
@@ -145,6 +231,12 @@ def test_lift_interpolates_the_dimensions_that_are_not_drawn():
     np.testing.assert_allclose(lifted, [[1, 3, 7, 1], [-4, 0, 5, 1], [9, 9, 9, 1]])
 
 
+def test_lift_to_another_pair_keeps_what_is_drawn_there():
+    start, goal = np.array([0, 0, 5, 1], np.float32), np.array([2, 4, 9, 1], np.float32)
+    lifted = lift(np.array([[8, 7]], np.float32), start, goal, (2, 3))
+    np.testing.assert_allclose(lifted, [[1.5, 3, 8, 7]])
+
+
 def test_resample_is_even_in_arc_length():
     way = np.array([[0, 0], [1, 0], [1, 3]], np.float32)
     points, along = resample(way, 9)
@@ -154,7 +246,7 @@ def test_resample_is_even_in_arc_length():
 
 def test_rollout_and_success():
     trajectory = np.cumsum(np.full((10, 2), 0.1), axis=0)
-    figure = plot_rollout(trajectory, [1, 1], WALLS, subgoals=[[0.5, 0.5]], success_radius=0.2)
+    figure = plot_rollout(trajectory, [1, 1], WORLD, subgoals=[[0.5, 0.5]])
     assert "9 steps" in texts(figure) and png(figure)
     assert png(plot_rollout(np.zeros((1, 3)), np.ones(3)))
     figure = plot_success([0, 10, 20], [0, 0.5, 1], [[0, 0.1], [0.4, 0.6], [0.9, 1]])
@@ -173,32 +265,10 @@ def test_rollout_and_success():
 
 def test_figures_leave_pyplot_alone():
     before = dict(sys.modules["matplotlib"].rcParams)
-    png(plot_plan(make_plan(), WALLS))
+    png(plot_plan(make_plan(), WORLD))
     assert dict(sys.modules["matplotlib"].rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
-
-
-def test_walls_come_from_the_env_or_not_at_all():
-    import gymnasium as gym
-
-    import hierebm  # noqa: F401
-
-    env = gym.make("PointMassGoal-v0", layout="u")
-    walls = walls_of(env)
-    rows, columns = np.nonzero(walls.mask)
-    x_min, x_max, y_min, y_max = walls.extent
-    height, width = walls.mask.shape
-    centres = np.stack(
-        [
-            x_min + (columns + 0.5) * (x_max - x_min) / width,
-            y_min + (rows + 0.5) * (y_max - y_min) / height,
-        ],
-        axis=1,
-    )
-    assert len(centres) and env.unwrapped.in_wall(centres).all()
-    assert walls_of(SimpleNamespace()) is None
-    assert walls_of(SimpleNamespace(layout="u")) is None
 
 
 def test_plan_figures_ask_the_agent():
