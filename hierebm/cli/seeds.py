@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +52,24 @@ def train_seeds(args: argparse.Namespace) -> None:
             told = json.loads(result.read_text()) if result.exists() else {}
             return status, told
 
+        def stop() -> None:
+            with lock:
+                for process in running:
+                    if process.poll() is None:
+                        process.send_signal(signal.SIGTERM)
+
         with ThreadPoolExecutor(jobs) as pool:
             futures = {seed: pool.submit(run, seed) for seed in seeds}
-            told = False
-            while not all(future.done() for future in futures.values()):
-                threading.Event().wait(0.1)
-                if signals.received is not None and not told:
-                    told = True
-                    with lock:
-                        for process in running:
-                            if process.poll() is None:
-                                process.send_signal(signal.SIGTERM)
+            try:
+                _wait(futures, lambda: signals.received is not None)
+                stop()
+                _wait(futures)
+            except Stopped:
+                # Asked again: a step of theirs does not come to its end. They take a signal for
+                # the same wish where it follows too soon.
+                time.sleep(0.5)
+                stop()
+            _wait(futures)
             results = {seed: future.result() for seed, future in futures.items()}
         if signals.received is not None:
             raise Stopped(signals.received)
@@ -71,6 +80,12 @@ def train_seeds(args: argparse.Namespace) -> None:
         print(f"success {mean:.3f} on the mean of {len(rows)} seed(s)")
     if failed := [seed for seed, (status, _) in results.items() if status]:
         raise RuntimeError(f"the run(s) of seed {', '.join(map(str, failed))} failed; see above")
+
+
+def _wait(futures: dict[int, Future[Any]], until: Callable[[], bool] = lambda: False) -> None:
+    """Wait for all runs to end, or for something else; signals are seen meanwhile."""
+    while not until() and not all(future.done() for future in futures.values()):
+        time.sleep(0.1)
 
 
 def _start(args: argparse.Namespace, seed: int, out: Path, result: Path) -> subprocess.Popen[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +102,98 @@ def test_a_stopped_run_is_gone_on_with_as_it_is_told(
     assert main(["train", "--resume", checkpoint, "--total-timesteps", "310", *quiet]) == 0
     agent = DDPGHERAgent.load(out)
     assert agent.num_timesteps == 310 and agent.config.hidden_sizes == (16, 16)
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Command lines that name a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = entry.read_bytes().decode(errors="replace")
+            found += [words] if str(folder) in words else []
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_every_seed_and_each_is_saved(
+    signum: signal.Signals, tmp_path: Path
+) -> None:
+    argv = train_command(tmp_path / "agent.zip", "--checkpoint-freq", "100", "--jobs", "2")
+    argv.remove("--seed")
+    argv.remove("0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hierebm", *argv, "--seeds", "0-2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # The tests may run where SIGINT is ignored, as it is in the background of a shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        until = time.monotonic() + 120
+        while len({p.name.partition("_")[0] for p in tmp_path.glob("*_steps.zip")}) < 2:
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signum)
+        printed, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signum, printed
+    assert _processes_of(tmp_path) == []
+    # The third was never begun, and what the other two have learned is there to go on with.
+    whole = {p.name for p in tmp_path.iterdir() if "_steps" not in p.name}
+    assert whole == {"agent-seed0.zip", "agent-seed1.zip"}
+    for seed in range(2):
+        agent = DDPGHERAgent.load(tmp_path / f"agent-seed{seed}.zip")
+        assert agent.num_timesteps >= 100 and agent.replay is not None
+        assert f"[seed {seed}] go on with: hierebm train --resume" in printed
+
+
+def test_a_second_signal_is_passed_on_where_a_step_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stuck.py").write_text(
+        """import time
+import gymnasium as gym
+from tests.toys import LineGoal
+
+class Stuck(LineGoal):
+    def step(self, action):
+        if self.total_steps >= 50:
+            open("stuck", "w").close()
+            time.sleep(600)
+        return super().step(action)
+
+gym.register("Stuck-v0", Stuck)
+"""
+    )
+    root = Path(__file__).parents[2]
+    argv = train_command(tmp_path / "agent.zip", "--env", "stuck:Stuck-v0", "--seeds", "5")
+    argv.remove("--seed")
+    argv.remove("0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hierebm", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"},
+    )
+    try:
+        until = time.monotonic() + 120
+        while not (tmp_path / "stuck").exists():
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(stopping.PATIENCE + 1.0)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        printed, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM, printed
+    assert DDPGHERAgent.load(tmp_path / "agent-seed5.zip").num_timesteps == 50
 
 
 def test_a_file_that_another_run_writes_is_left_alone(
