@@ -104,6 +104,9 @@ def frame(ax: Axes, extent: Extent, *, enclosed: bool = False) -> None:
         ax.set_facecolor(WALL)
         size = (x_max - x_min, y_max - y_min)
         ax.add_patch(Rectangle((x_min, y_min), *size, color="white", linewidth=0, zorder=0))
+        # Over the edge of what fills the map: pixels of both may differ by one.
+        edge: dict[str, Any] = {"fill": False, "edgecolor": WALL, "linewidth": 2, "zorder": 3}
+        ax.add_patch(Rectangle((x_min, y_min), *size, **edge))
     for spine in ax.spines.values():
         spine.set_color(WALL)
         spine.set_linewidth(1.2)
@@ -125,8 +128,8 @@ def draw_walls(ax: Axes, walls: Walls | None) -> None:
 def mark_ends(ax: Axes, start: NDArray[Any], goal: NDArray[Any]) -> None:
     """Mark state and goal, (2,) each."""
     end = {"edgecolors": "white", "linewidths": 1.4, "zorder": 8}
-    dots(ax, start[None], s=130, c=START, marker="o", label="state s", **end)
-    dots(ax, goal[None], s=260, c=GOAL, marker="*", label="goal g", **end)
+    dots(ax, start[None], s=110, c=START, marker="o", label="state s", **end)
+    dots(ax, goal[None], s=170, c=GOAL, marker="*", label="goal g", **end)
 
 
 def dots(ax: Axes, points: NDArray[Any], **style: Any) -> Any:
@@ -136,7 +139,10 @@ def dots(ax: Axes, points: NDArray[Any], **style: Any) -> Any:
 
 def colorbar(figure: Figure, axes: Sequence[Axes], mappable: Any, label: str) -> None:
     """A slim colour bar beside the maps."""
-    ticks = MaxNLocator(nbins=6, min_n_ticks=2)
+    low, high = (0.0 if end is None else float(end) for end in mappable.get_clim())
+    # Those beyond the ends would all be drawn at the ends.
+    at = MaxNLocator(nbins=6, min_n_ticks=2).tick_values(low, high)
+    ticks = [tick for tick in at if low - 1e-9 <= tick <= high + 1e-9]
     bar = figure.colorbar(mappable, ax=list(axes), shrink=0.8, pad=0.02, fraction=0.05, ticks=ticks)
     bar.set_label(label, color=INK)
     bar.outline.set_visible(False)

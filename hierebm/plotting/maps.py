@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Polygon
@@ -32,6 +34,13 @@ MOST_MAPS = 3
 # An axis along which everything is within this share of the widest range is not drawn: a table's
 # height, along which blocks do not move.
 FLAT = 0.01
+TOLERANCE: dict[str, Any] = {
+    "facecolor": to_rgba(GOAL, 0.18),
+    "edgecolor": to_rgba(GOAL, 0.5),
+    "linewidth": 0.8,
+    "zorder": 1.5,
+    "label": "success tolerance",
+}
 
 
 def plane(points: NDArray[Any], pair: Pair = (0, 1)) -> NDArray[Any]:
@@ -74,8 +83,8 @@ def pairs_of(points: NDArray[Any], walls: Walls | None = None, most: int = MOST_
     wide += [axis for axis in order if axis not in wide][: max(2 - len(wide), 0)]
     pairs: list[Pair] = [(0, 1)] if walls is not None else []
     if len(wide) <= 3:
-        every = [(i, j) for n, j in enumerate(wide) for i in wide[:n]]
-        pairs += [pair for pair in map(_sorted, every) if pair not in pairs]
+        every = [_sorted((i, j)) for n, j in enumerate(wide) for i in wide[:n]]
+        pairs += sorted([pair for pair in every if pair not in pairs][: most - len(pairs)])
     else:
         left = [axis for axis in wide if not (pairs and axis < 2)]
         # The last one of an odd number goes with the widest.
@@ -104,34 +113,29 @@ class Map:
     walls: Walls | None
     extent: Extent
 
+    @property
+    def height_to_width(self) -> float:
+        """Of the map."""
+        x_min, x_max, y_min, y_max = self.extent
+        return (y_max - y_min) / (x_max - x_min)
+
     def of(self, points: NDArray[Any]) -> NDArray[Any]:
         """(N, goal_dim) -> (N, 2): where points are on this map."""
         return plane(points, self.pair)
 
-    def draw_tolerance(self, world: World, goal: NDArray[Any]) -> None:
-        """Shade what counts as reached around a goal (goal_dim,)."""
-        outline = world.tolerance(goal, self.pair, self.extent)
-        style: dict[str, Any] = {"color": GOAL, "alpha": 0.18, "linewidth": 0, "zorder": 1}
-        if len(outline) == 2:
-            self.ax.axvspan(outline[0, 0], outline[1, 0], **style)
-        elif len(outline):
-            self.ax.add_patch(Polygon(outline, label="success tolerance", **style))
 
-
-def map_on(
-    ax: Axes, pair: Pair, points: NDArray[Any], walls: Walls | None, *, floor: bool = True
-) -> Map:
-    """A map of points (N, goal_dim): walls and frame drawn, limits set, axes named.
+def map_on(ax: Axes, pair: Pair, points: NDArray[Any], world: World, goal: NDArray[Any]) -> Map:
+    """A map of points (N, goal_dim): walls, success tolerance and frame drawn, axes named.
 
     Args:
         ax: where to draw it.
         pair: the axes that it shows.
         points: that have to be seen.
-        walls: of the world; drawn where the pair is that of the first two axes.
-        floor: paint the ground white and what is around it as wall.
+        world: its walls are drawn where the pair is that of the first two axes.
+        goal: (goal_dim,) what counts as reached around it is shaded.
     """
     seen = plane(points, pair)
-    walls = walls if pair == (0, 1) else None
+    walls = world.walls if pair == (0, 1) else None
     extent, enclosed = extent_of(seen), False
     if walls is not None:
         low, high = np.array(walls.extent[::2]), np.array(walls.extent[1::2])
@@ -139,7 +143,15 @@ def map_on(
         enclosed = bool(((seen >= low - margin) & (seen <= high + margin)).all())
         extent = walls.extent if enclosed else extent_of(np.concatenate([seen, [low, high]]))
         draw_walls(ax, walls)
-    frame(ax, extent, enclosed=enclosed and floor)
+    outline = world.tolerance(goal, pair, extent)
+    if len(outline) == 2:
+        ax.axvspan(outline[0, 0], outline[1, 0], **TOLERANCE)
+    elif len(outline):
+        ax.add_patch(Polygon(outline, **TOLERANCE))
+        size = np.array([extent[1] - extent[0], extent[3] - extent[2]])
+        if walls is None and (np.ptp(outline, axis=0) < size).all():
+            extent = extent_of(np.concatenate([seen, outline]))
+    frame(ax, extent, enclosed=enclosed)
     dim = points.shape[1]
     names = ("x", "y" if dim == 2 else "") if dim <= 2 else (f"goal axis {i}" for i in pair)
     for name, axis in zip(names, (ax.xaxis, ax.yaxis), strict=True):
@@ -150,30 +162,41 @@ def map_on(
 
 
 def maps_of(
-    points: NDArray[Any], walls: Walls | None, *, below: float = 0.0
+    points: NDArray[Any],
+    world: World,
+    goal: NDArray[Any],
+    pairs: Sequence[Pair] | None = None,
+    *,
+    below: float = 0.0,
+    of_others: str = "",
 ) -> tuple[Figure, list[Map], Axes | None]:
     """A figure with as many maps as points (N, goal_dim) need.
 
     Args:
-        points: that have to be seen.
-        walls: of the world.
+        points, world, goal: as of :func:`map_on`.
+        pairs: of axes; default: those of :func:`pairs_of`, up to ``MOST_MAPS``.
         below: height of an axes under the maps, as a share of theirs.
+        of_others: what is to be said of the axes that a map does not show.
 
     Returns:
         The figure, its maps, and the axes below, if any.
     """
-    pairs = pairs_of(points, walls)
-    width, height = {1: (6.4, 6.2), 2: (10.4, 5.8), 3: (14.0, 5.5)}[len(pairs)]
+    pairs = pairs_of(points, world.walls) if pairs is None else pairs
+    n, dim = len(pairs), points.shape[1]
+    width, height = {1: (6.4, 6.2), 2: (10.4, 5.7)}.get(n, (1.0 + 4.35 * n, 5.1))
     figure = Figure(figsize=(width, height * (1 + 0.9 * below)), dpi=DPI, layout="constrained")
-    rows = 2 if below else 1
     ratios = [1, below] if below else [1]
-    grid = GridSpec(rows, len(pairs), figure=figure, height_ratios=ratios)
+    grid = GridSpec(len(ratios), n, figure=figure, height_ratios=ratios)
     maps = [
-        map_on(figure.add_subplot(grid[0, i]), pair, points, walls) for i, pair in enumerate(pairs)
+        map_on(figure.add_subplot(grid[0, i]), pair, points, world, goal)
+        for i, pair in enumerate(pairs)
     ]
-    shown, dim = {axis for pair in pairs for axis in pair}, points.shape[1]
-    if len(shown) < dim > 2:
-        # The axes that are left out are those with the least spread.
-        figure.text(1.0, 1.0, f"{len(shown)} of {dim} goal axes", ha="right", va="top", color=INK,
-                    fontsize=8)  # fmt: skip
+    # As high as wide maps are, but for the room of titles and legends.
+    tallest = max(1.0 if on.walls is None else on.height_to_width for on in maps)
+    lower = (1.0 - min(max(tallest, 0.4), 1.8)) * width / (n + 0.25)
+    figure.set_figheight(figure.get_figheight() - lower)
+    shown = len({axis for pair in pairs for axis in pair})
+    notes = [f"{shown} of {dim} goal axes"] if shown < dim and dim > 2 else []
+    notes += [of_others] if of_others and dim > 2 else []
+    maps[-1].ax.set_title("; ".join(notes), loc="right", color=INK, fontsize=8)
     return figure, maps, figure.add_subplot(grid[1, :]) if below else None

@@ -103,7 +103,8 @@ def record_episode(
     def note(seen: ObservedStep) -> None:
         if not achieved:
             achieved.append(np.array(seen.observations["achieved_goal"][0]).reshape(-1))
-        goal = np.array(seen.observations["desired_goal"][0]).reshape(-1)
+        # In the precision of the agent, whose last subgoal is the goal.
+        goal = np.array(seen.observations["desired_goal"][0], np.float32).reshape(-1)
         if not (goals and np.array_equal(goals[-1], goal)):
             goals.append(goal)
         states = seen.states

@@ -8,7 +8,7 @@ Goals of more than two axes are drawn on several maps, each of two axes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from hierebm.plotting.drawing import (
     plain_axes,
     resample,
 )
-from hierebm.plotting.maps import Map, lift, maps_of
+from hierebm.plotting.maps import Map, Pair, lift, maps_of, pairs_of
 from hierebm.plotting.world import World, walls_of
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ __all__ = [
 
 NOWHERE = World()
 """Nothing is known of the world."""
-MOST_STEPS_DOTTED = 400
-"""Dots of the steps of longer episodes would hide the line."""
+MOST_STEPS_DOTTED, MOST_NUMBERS = 400, 15
+"""Dots of the steps of longer episodes would hide the line, and numbers of subgoals each other."""
 
 # ---------------------------------------------------------------------------------------- plans
 
@@ -60,6 +60,7 @@ def plot_plan(
     plan: Plan,
     world: World = NOWHERE,
     *,
+    pairs: Sequence[Pair] | None = None,
     title: str | None = None,
     max_edges: int = 3000,
 ) -> Figure:
@@ -68,16 +69,16 @@ def plot_plan(
     Args:
         plan: nodes, edges with distances, path, energies.
         world: its walls are drawn underneath, its success tolerance around the goal.
+        pairs: of goal axes, a map for each; default: those with the largest spread.
         title: instead of the predicted length of the path.
         max_edges: of more edges, the shortest are drawn.
     """
-    figure, maps, _ = maps_of(plan.nodes, world.walls)
+    figure, maps, _ = maps_of(plan.nodes, world, plan.nodes[-1], pairs)
     energies = np.asarray(plan.energies, float)[1:-1]
     known = energies[np.isfinite(energies)]
     colours = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     marked = None
     for drawn in maps:
-        drawn.draw_tolerance(world, plan.nodes[-1])
         _draw_edges(drawn, plan, max_edges)
         nodes = drawn.of(plan.nodes)
         style: dict[str, Any] = {"s": 34, "edgecolors": "white", "linewidths": 0.7, "zorder": 4}
@@ -137,6 +138,7 @@ def plot_energy_valley(
     *,
     samples: ArrayLike | None = None,
     path: ArrayLike | None = None,
+    pairs: Sequence[Pair] | None = None,
     resolution: int = 160,
     title: str = "Energy between state and goal",
 ) -> Figure:
@@ -152,13 +154,17 @@ def plot_energy_valley(
         world: its walls are drawn on top, its success tolerance around the goal.
         samples: (M, goal_dim) points drawn from the energy.
         path: (P, goal_dim) points that the profile follows; default: the straight line.
+        pairs: of goal axes, a map for each; default: those with the largest spread.
         resolution: points per side of a map.
         title: of the figure.
     """
     start, goal = np.asarray(start, np.float32), np.asarray(goal, np.float32)
     drawn = np.zeros((0, len(start)), np.float32) if samples is None else np.asarray(samples)
     line = np.stack([start, goal]) if path is None else np.asarray(path, np.float32)
-    figure, maps, below = maps_of(np.concatenate([line, drawn]), world.walls, below=0.24)
+    figure, maps, below = maps_of(
+        np.concatenate([line, drawn]), world, goal, pairs, below=0.24,
+        of_others="others as on the straight line from s to g",
+    )  # fmt: skip
     assert below is not None
     axes = [on.ax for on in maps]
     surfaces = [_surface(on, energy_fn, start, goal, resolution) for on in maps]
@@ -171,7 +177,6 @@ def plot_energy_valley(
         on.ax.contour(
             x, y, surface - lowest, levels=levels[::4], colors="white", linewidths=0.5, alpha=0.6
         )
-        on.draw_tolerance(world, goal)
         if len(drawn):
             dots(on.ax, on.of(drawn), s=16, c="white", edgecolors=INK, linewidths=0.8, zorder=4,
                  label=f"{len(drawn)} samples")  # fmt: skip
@@ -231,7 +236,8 @@ def plan_figures(
         RuntimeError: the agent cannot plan yet.
     """
     plan = model.plan(observation)
-    figures = {"path": plot_plan(plan, world)}
+    pairs = pairs_of(plan.nodes, world.walls)
+    figures = {"path": plot_plan(plan, world, pairs=pairs)}
     energy = getattr(getattr(model, "energy", None), "energy", None)
     if energy is not None and np.isfinite(plan.energies).any():
         start, goal = plan.nodes[0], plan.nodes[-1]
@@ -242,6 +248,7 @@ def plan_figures(
             world,
             samples=plan.nodes[1:-1][np.isfinite(plan.energies[1:-1])],
             path=plan.path_points if len(plan.path) > 2 else None,
+            pairs=pairs,
         )
     return figures
 
@@ -255,6 +262,7 @@ def plot_rollout(
     world: World = NOWHERE,
     *,
     subgoals: ArrayLike | None = None,
+    pairs: Sequence[Pair] | None = None,
     title: str | None = None,
 ) -> Figure:
     """One episode: where the agent went, coloured by time, and the subgoals that it pursued.
@@ -264,16 +272,16 @@ def plot_rollout(
         goal: (goal_dim,), or (K, goal_dim) where it changed, in order.
         world: its walls are drawn underneath, its success tolerance around the last goal.
         subgoals: (M, goal_dim) in the order in which they were pursued.
+        pairs: of goal axes, a map for each; default: those with the largest spread.
         title: of the figure.
     """
     visited = np.asarray(trajectory)
     goals = np.asarray(goal).reshape(-1, visited.shape[1])
     pursued = np.zeros((0, visited.shape[1])) if subgoals is None else np.asarray(subgoals)
-    figure, maps, _ = maps_of(np.concatenate([visited, goals, pursued]), world.walls)
+    figure, maps, _ = maps_of(np.concatenate([visited, goals, pursued]), world, goals[-1], pairs)
     segments = None
     for drawn in maps:
         ax, points = drawn.ax, drawn.of(visited)
-        drawn.draw_tolerance(world, goals[-1])
         _draw_pursued(ax, drawn.of(pursued))
         if len(goals) > 1:
             dots(ax, drawn.of(goals[:-1]), s=90, marker="*", facecolors="none", edgecolors=GOAL,
@@ -300,7 +308,8 @@ def _draw_pursued(ax: Any, points: NDArray[Any]) -> None:
         return
     dots(ax, points, s=60, facecolors="white", edgecolors=PATH, linewidths=1.6, zorder=3,
          label="subgoals, in order")  # fmt: skip
-    for number, subgoal in enumerate(points, 1):
+    every = -(-len(points) // MOST_NUMBERS)
+    for number, subgoal in list(enumerate(points, 1))[::every]:
         ax.annotate(str(number), tuple(subgoal), xytext=(5, 5), textcoords="offset points",
                     color=PATH, fontsize=9, fontweight="bold", zorder=7,
                     path_effects=HALO)  # fmt: skip

@@ -124,8 +124,7 @@ class _Scene:
         figure = Figure(figsize=(n * SIDE / DPI, SIDE / DPI), dpi=DPI)
         for i, pair in enumerate(self._pairs):
             ax = figure.add_axes(((i + 0.13) / n, 0.11, 0.84 / n, 0.82))
-            on = map_on(ax, pair, self._seen, self.world.walls)
-            on.draw_tolerance(self.world, goal)
+            on = map_on(ax, pair, self._seen, self.world, goal)
             if shown is not None:
                 at = on.of(nodes)
                 edges, distances = np.asarray(shown.edges).reshape(-1, 2), shown.distances

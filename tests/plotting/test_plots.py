@@ -56,7 +56,7 @@ def png(figure) -> bytes:
 def texts(figure) -> str:
     axes = figure.axes
     parts = [ax.get_title(loc="left") + ax.get_xlabel() + ax.get_ylabel() for ax in axes]
-    return " ".join([*parts, *(text.get_text() for text in figure.texts)])
+    return " ".join([*parts, *(ax.get_title(loc="right") for ax in axes)])
 
 
 def maps(figure) -> list[tuple[str, str]]:
@@ -120,6 +120,10 @@ def test_of_many_axes_those_with_the_largest_spread_are_drawn():
     flat = points[:, :3] * [1.0, 1.0, 0.0]
     assert pairs_of(flat) == [(0, 1)]
     assert pairs_of(np.zeros((4, 5))) == [(0, 1)]
+    # Two of three: those that show every axis.
+    assert pairs_of(points[:, [0, 9, 4]], most=2) == [(0, 2), (1, 2)]
+    chosen = plot_rollout(points, np.zeros(15), pairs=[(0, 14)])
+    assert maps(chosen) == [(AXIS[0], AXIS[14])]
     figure = plot_rollout(points, np.zeros(15))
     assert "6 of 15 goal axes" in texts(figure) and len(maps(figure)) == 3 and png(figure)
 
@@ -198,6 +202,7 @@ def test_valley_evaluates_the_energy_in_goal_space(dim):
     assert set(shapes) == {dim}
     assert png(figure)
     assert len(maps(figure)) == {1: 1, 2: 1, 4: 2}[dim]
+    assert ("others as on the straight line" in texts(figure)) == (dim > 2)
 
 
 def test_valley_profile_is_the_energy_along_the_way():
