@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The ``hierebm`` command. Parsing only: what a command needs is imported when it runs."""
 
 from __future__ import annotations
@@ -53,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, with those of a config file below them."""
     parser = build_parser()
+    # Set by a shell that asks for completions; nothing is imported otherwise.
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
     args = parser.parse_args(argv)
     if args.command != "train":
         return args

@@ -18,6 +18,9 @@ from hierebm.files import check_writable
 from hierebm.goal_env.make import make_env
 from hierebm.plotting.watching import watch_frames, write_video
 
+# Any of them says that there is a screen, or that none is needed.
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+
 
 def watch(args: argparse.Namespace) -> None:
     """Show what a checkpoint's agent does, and what it plans.
@@ -27,9 +30,7 @@ def watch(args: argparse.Namespace) -> None:
     """
     if args.record is not None:
         check_writable(args.record)
-    elif sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
+    elif sys.platform.startswith("linux") and not any(map(os.environ.get, SCREENS)):
         raise RuntimeError("there is no screen: write a file with --record NAME.gif")
     agent, env_id, env_kwargs = load_agent(args.checkpoint, args.env, env_kwargs_of(args))
     env = _rendered(env_id, env_kwargs)

@@ -93,8 +93,8 @@ class _Scene:
     def __init__(self, world: World, start: NDArray[Any]) -> None:
         self.world, self.trail = world, [start]
         self.reached_after: int | None = None
-        # What all pictures of the episode have to show, so that the maps do not jump.
-        self._seen = start[None]
+        # (2, goal_dim) corners of what all pictures of the episode show: maps must not jump.
+        self.seen = start[None]
         self._pairs: list[tuple[int, int]] = []
 
     @property
@@ -117,14 +117,14 @@ class _Scene:
         graph = getattr(plan, "graph", None)
         shown = None if graph is None else graph.to_plan([0, *plan.path] if plan.path else [])
         nodes = np.zeros((0, len(goal))) if shown is None else np.asarray(shown.nodes)
-        points = np.concatenate([self._seen, trail[-1:], goal[None], nodes])
-        self._seen = np.stack([points.min(0), points.max(0)])
+        points = np.concatenate([self.seen, trail[-1:], goal[None], nodes])
+        self.seen = np.stack([points.min(0), points.max(0)])
         self._pairs = self._pairs or pairs_of(points, self.world.walls, MOST_MAPS)
         n = len(self._pairs)
         figure = Figure(figsize=(n * SIDE / DPI, SIDE / DPI), dpi=DPI)
         for i, pair in enumerate(self._pairs):
             ax = figure.add_axes(((i + 0.13) / n, 0.11, 0.84 / n, 0.82))
-            on = map_on(ax, pair, self._seen, self.world, goal)
+            on = map_on(ax, pair, self.seen, self.world, goal)
             if shown is not None:
                 at = on.of(nodes)
                 edges, distances = np.asarray(shown.edges).reshape(-1, 2), shown.distances
@@ -178,7 +178,7 @@ def write_video(path: Path, frames: Iterator[NDArray[np.uint8]], fps: float) -> 
             import imageio_ffmpeg  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                'an .mp4 needs FFmpeg: pip install "imageio[ffmpeg]", or call the file .gif'
+                'an .mp4 needs FFmpeg: pip install "hierebm[video]", or call the file .gif'
             ) from error
         path.parent.mkdir(parents=True, exist_ok=True)
         writer: Any = imageio.get_writer(path, fps=fps, macro_block_size=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 
@@ -23,6 +25,34 @@ def test_help_needs_no_heavy_import():
     assert result.returncode == 0, result.stderr
     for command in ("train", "evaluate", "record", "plot", "demo", "gallery", "settings"):
         assert command in result.stdout
+
+
+def test_help_comes_at_once():
+    code = "from hierebm.cli.parser import main\nmain(['--help'])"
+    # Of the processor's time, which other programs do not change; the best of three.
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5
+
+
+def test_a_shell_completes_commands_and_options(tmp_path):
+    pytest.importorskip("argcomplete")
+
+    def completed(line: str) -> list[str]:
+        told = tmp_path / "told"
+        env = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line,
+               "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": str(told)}  # fmt: skip
+        code = "from hierebm.cli.parser import main\nmain()"
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, check=True)
+        return [word.strip() for word in told.read_text().splitlines()]
+
+    assert completed("hierebm wa") == ["watch"]
+    assert completed("hierebm train --see") == ["--seed", "--seeds"]
+    assert completed("hierebm train --agent ") == ["hierarchical", "ddpg-her"]
 
 
 def test_python_dash_m_is_the_same_command():

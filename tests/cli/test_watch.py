@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ from PIL import Image
 
 import hierebm
 from hierebm.cli.parser import main
-from hierebm.plotting.watching import watch_frames, write_video
-from tests.toys import SMALL, LineGoal
+from hierebm.plotting.watching import _Scene, watch_frames, write_video
+from hierebm.plotting.world import World
+from tests.toys import SMALL, LineGoal, PlaneGoal
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +46,62 @@ def test_any_goal_environment_is_drawn_without_a_picture_of_its_own():
     assert not np.array_equal(*frames)
 
 
+def test_a_recording_as_a_video_has_the_same_pictures(checkpoint, tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    imageio = pytest.importorskip("imageio.v2")
+    out = tmp_path / "deep" / "out.mp4"
+    argv = ["watch", str(checkpoint), "--record", str(out), "--episodes", "1", "--every", "5"]
+    assert main([*argv, "--fps", "4", "--distance", "4", "6"]) == 0
+    with imageio.get_reader(out) as movie:
+        told = movie.get_meta_data()
+        frames = [np.asarray(frame) for frame in movie]
+    assert told["fps"] == 4 and len(frames) == 3
+    orange = np.abs(frames[0].astype(int) - [247, 103, 7]).sum(-1) < 60
+    assert orange.sum() > 50
+
+
+def test_a_window_shows_every_picture_and_closes(checkpoint, monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    shown = []
+    monkeypatch.setattr(
+        pygame.display, "flip", lambda: shown.append(pygame.display.get_surface().get_size())
+    )
+    argv = ["watch", str(checkpoint), "--episodes", "1", "--every", "4", "--fps", "1000"]
+    assert main(argv) == 0
+    assert len(shown) == 3 and set(shown) == {(960, 480)}
+    assert not pygame.display.get_init()
+    # Closing the window ends it.
+    shown.clear()
+    monkeypatch.setattr(pygame.event, "get", lambda: [pygame.event.Event(pygame.QUIT)])
+    assert main(argv) == 0
+    assert len(shown) == 1
+
+
+def test_maps_do_not_jump_and_the_title_tells_when_the_goal_was_reached():
+    scene = _Scene(World.of(LineGoal()), np.array([-1.0]))
+    for x in (-0.5, 0.0, 0.5):
+        scene.move(np.array([x]), np.array([0.05]), None)
+        assert scene.draw(np.array([0.05]), None).shape == (480, 480, 3)
+    # All of the episode so far, and the goal.
+    np.testing.assert_allclose(scene.seen, [[-1.0], [0.5]])
+    assert scene.reached_after == 2
+
+
+def test_a_goal_of_three_axes_is_seen_from_two_sides():
+    env = PlaneGoal(3, limit=2)
+    agent = hierebm.DDPGHERAgent(seed=0, hidden_sizes=(8, 8)).learn(PlaneGoal(3), 10)
+    assert [f.shape for f in watch_frames(agent, env, 1, seed=0)] == [(480, 960, 3)] * 2
+
+
 def test_what_is_missing_is_said(checkpoint, tmp_path, monkeypatch, capsys):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
     assert main(["watch", str(checkpoint)]) == 1
     assert "--record NAME.gif" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(ImportError, match=r'pip install "hierebm\[video\]", or call'):
+        write_video(tmp_path / "out.mp4", iter([]), 10)
     with pytest.raises(ValueError, match=r"NAME\.gif or NAME\.mp4"):
         write_video(tmp_path / "out.avi", iter([]), 10)

@@ -81,6 +81,26 @@ def test_walls_of_ogbench_are_those_of_the_simulator(env_id):
     env.close()
 
 
+def test_mazes_are_known_by_their_attributes():
+    """What the two libraries have, so that it is tried where they are not installed."""
+    rows = [[1, 1, 1], [1, "c", 0]]
+    maze = SimpleNamespace(
+        maze_map=rows, maze_size_scaling=2.0, x_map_center=3.0, y_map_center=2.0
+    )
+    walls = walls_of(SimpleNamespace(unwrapped=SimpleNamespace(maze=maze)))
+    # Their first row is the highest.
+    np.testing.assert_array_equal(walls.mask, [[True, False, False], [True, True, True]])
+    assert walls.extent == (-3.0, 3.0, -2.0, 2.0)
+
+    ogbench = SimpleNamespace(
+        maze_map=np.array([[1, 0, 0], [1, 1, 1]]), _maze_unit=4.0, _offset_x=4, _offset_y=4
+    )
+    walls = walls_of(ogbench)
+    np.testing.assert_array_equal(walls.mask, [[True, False, False], [True, True, True]])
+    # The middle of the first cell is at minus the offset.
+    assert walls.extent == (-6.0, 6.0, -6.0, 2.0)
+
+
 def test_an_environment_or_a_wrapper_names_its_walls():
     mask = [[0, 1, 1], [0, 0, 1]]
 
