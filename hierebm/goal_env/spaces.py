@@ -73,7 +73,7 @@ class GoalSpaces:
                 f"the actions are {action_space.dtype}, not floating-point numbers; the low level "
                 "is DDPG and needs continuous ones"
             )
-        widest = np.abs([action_space.low, action_space.high]).max(initial=0.0)
+        widest = float(np.abs([action_space.low, action_space.high]).max(initial=0.0))
         if not widest <= LARGEST:
             kind = f"bounds of {widest:g}" if np.isfinite(widest) else "infinite bounds"
             raise ValueError(

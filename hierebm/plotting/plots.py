@@ -196,7 +196,8 @@ def _surface(
     resolution: int,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """x (C,), y (R,), the energies (R, C), and the same with NaN in walls."""
-    x, y = (np.linspace(*on.extent[2 * i : 2 * i + 2], resolution) for i in range(2))
+    x_min, x_max, y_min, y_max = on.extent
+    x, y = np.linspace(x_min, x_max, resolution), np.linspace(y_min, y_max, resolution)
     pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
     surface = np.asarray(energy_fn(lift(pixels, start, goal, on.pair)), float)
     inside = surface if on.walls is None else np.where(on.walls.contain(pixels), np.nan, surface)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,12 @@ def test_actions_are_scaled_to_the_bounds() -> None:
     env = GoalEnv(LineGoal())
     scaled = env.spaces.to_env_action(np.array([[-1.0], [0.0], [1.0], [7.0]], np.float32))
     assert np.allclose(scaled[:, 0], [-0.2, 0.1, 0.4, 0.4])
+
+
+def test_bounds_of_half_precision_are_compared_without_overflow() -> None:
+    env = LineGoal()
+    env.action_space = spaces.Box(-2.0, 2.0, (1,), np.float16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled = GoalEnv(env).spaces.to_env_action(np.ones((1, 1), np.float32))
+    assert scaled.tolist() == [[2.0]]

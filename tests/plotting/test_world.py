@@ -84,9 +84,7 @@ def test_walls_of_ogbench_are_those_of_the_simulator(env_id):
 def test_mazes_are_known_by_their_attributes():
     """What the two libraries have, so that it is tried where they are not installed."""
     rows = [[1, 1, 1], [1, "c", 0]]
-    maze = SimpleNamespace(
-        maze_map=rows, maze_size_scaling=2.0, x_map_center=3.0, y_map_center=2.0
-    )
+    maze = SimpleNamespace(maze_map=rows, maze_size_scaling=2.0, x_map_center=3.0, y_map_center=2.0)
     walls = walls_of(SimpleNamespace(unwrapped=SimpleNamespace(maze=maze)))
     # Their first row is the highest.
     np.testing.assert_array_equal(walls.mask, [[True, False, False], [True, True, True]])
