@@ -130,18 +130,21 @@ def run_episodes(
     states: Any = None
     first = np.ones(n, bool)
     while (counts < targets).any():
-        actions, states = model.predict(
-            observation, state=states, episode_start=first, deterministic=deterministic
-        )
+        with env.explained(observation=observation):
+            actions, states = model.predict(
+                observation, state=states, episode_start=first, deterministic=deterministic
+            )
         step = env.step(actions)
         active = step.valid & ~waiting & (counts < targets)
         rewards += np.where(active, step.reward, 0.0)
         lengths += active
-        now_success, now_reported = step.infos.success()
+        with env.explained():
+            now_success, now_reported = step.infos.success()
         success = np.where(active, now_success, success)
         reported |= active & now_reported
         if (active & ~now_reported & ~ever_reached).any():
-            by_reward, asked = goal_check.reached(observation, step)
+            with env.explained(observation=step.current):
+                by_reward, asked = goal_check.reached(observation, step)
             now_success = np.where(now_reported, now_success, by_reward)
             now_reported = now_reported | asked
         reached_after = np.where(active & now_success & ~ever_reached, lengths, reached_after)
@@ -174,8 +177,9 @@ def run_episodes(
         if idle.any():
             # Who has nothing left to do stays where its episode ended: agents plan where one
             # starts, and plan again where they get no nearer to a goal that is not reached.
-            end = where_rows(active & idle, _after(step, observation), observation)
-            observation = where_rows(idle, end, step.current)
+            with env.explained(observation=step.current):
+                end = where_rows(active & idle, _after(step, observation), observation)
+                observation = where_rows(idle, end, step.current)
         else:
             observation = step.current
         first = step.first & ~idle

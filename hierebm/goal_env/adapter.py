@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,10 +12,9 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from hierebm.goal_env.agreement import Agreement
-from hierebm.goal_env.autoreset import AutoresetEnv, EnvFault, EnvStep
-from hierebm.goal_env.faults import INTACT, observation_fault, reward_fault
+from hierebm.goal_env.autoreset import AutoresetEnv, EnvStep
 from hierebm.goal_env.reward import GoalReward
-from hierebm.goal_env.spaces import KEYS, GoalSpaces
+from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.goal_env.vec_env import VecEnv, VecEnvAdapter
 from hierebm.types import BoolArray, FloatArray, GoalObservation
 
@@ -72,12 +71,12 @@ class GoalEnv:
         self.env: Any = self._autoreset.env
         self.n_envs = self._autoreset.n_envs
         self.spaces = GoalSpaces.of(self.env)
-        self._reward = GoalReward(self.env, self.spaces.observation_space)
+        self._reward = GoalReward(
+            self.env, self.spaces.observation_space, lambda: self._autoreset.when
+        )
         self._agreement = Agreement(self._reward)
         # (n, goal_dim) desired goals of the last observation; none before the first.
         self._goals: FloatArray | None = None
-        # Calls of step, for messages.
-        self._n_steps = 0
         self._nowhere = np.zeros(self.n_envs, bool)
         self._nowhere.flags.writeable = False
 
@@ -96,14 +95,7 @@ class GoalEnv:
 
     def reset(self, seed: int | None = None) -> GoalObservation:
         """Reset every environment."""
-        try:
-            observation = self._flat(self._autoreset.reset(seed), "at its reset")
-        except Exception as error:
-            self._explain(error, "at its reset")
-            raise
-        except BaseException:
-            self._autoreset.end_checks()
-            raise
+        observation = self._flat(self._autoreset.reset(seed), "at its reset")
         self._goals = observation.desired_goal
         return observation
 
@@ -131,15 +123,11 @@ class GoalEnv:
             ValueError: if an observation or a reward is no finite number or of another shape, or
                 if the environment does not give the last observation of an episode.
         """
-        self._n_steps += 1
-        try:
-            step = self._autoreset.step(self.spaces.to_env_action(action))
-        except Exception as error:
-            self._explain(error)
-            raise
-        except BaseException:
-            self._autoreset.end_checks()
-            raise
+        step = self._autoreset.step(self.spaces.to_env_action(action))
+        with self._autoreset.explained():
+            return self._result(step)
+
+    def _result(self, step: EnvStep) -> StepResult:
         next_state = current = self._flat(step.current)
         has_ended = np.count_nonzero(step.ended)
         if has_ended:
@@ -199,47 +187,10 @@ class GoalEnv:
         return failure & ~success & ~self._agreement.pays_for_success(step, best)
 
     def _flat(self, observation: Any, when: str | None = None) -> GoalObservation:
-        when = when or f"in step {self._n_steps}"
+        when = when or self._autoreset.when
         return self.spaces.flatten(
             observation, self.n_envs, f"the observation that the environment returned {when}"
         )
-
-    def _explain(self, error: Exception, when: str | None = None) -> None:
-        """Raise ValueError where the error is about what the environment returned.
-
-        Where a row of a vector is of another shape, or none, that is an error of NumPy's inside of
-        Gymnasium.
-        """
-        when = when or f"in step {self._n_steps}"
-        if isinstance(error, EnvFault):
-            raise ValueError(f"the environment returned {when} {error}: {INTACT}") from error
-        at = _innermost(error)
-        if not at.is_of_vector:
-            return
-        observations = getattr(self.env.unwrapped, "_env_obs", at.observations)
-        for i, observation in enumerate(observations if isinstance(observations, list) else []):
-            batch = observation
-            if isinstance(observation, Mapping):
-                batch = {key: [values] for key, values in observation.items()}
-            if fault := observation_fault(batch, self.spaces.observation_space, KEYS, 1):
-                raise ValueError(
-                    f"the observation that the environment returned {when} in row {i} {fault}: "
-                    f"{INTACT}"
-                ) from error
-        if at.rewards is not None and (fault := reward_fault(at.rewards, self.n_envs)):
-            raise ValueError(f"the environment returned {when} {fault}: {INTACT}") from error
-        where = "" if at.row is None else f" in row {at.row}"
-        what = f"what the environment returned {when}{where} is no step ({error}), expected"
-        if at.has_died:
-            # Only the other process knows more.
-            what = (
-                f"the environment{where} broke off {when} ({error}). A SyncVectorEnv shows the "
-                "line, if that is an error of its own; if not, it returned something else than"
-            )
-        raise ValueError(
-            f"{what} observation, reward (one number), terminated, truncated and info (a dict): "
-            f"{INTACT}"
-        ) from error
 
     # -------------------------------------------------------------------- reward
 
@@ -278,45 +229,3 @@ class GoalEnv:
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
-
-
-class _Place(NamedTuple):
-    """Where in a vector of Gymnasium's an error arose, and what the environments had returned."""
-
-    is_of_vector: bool
-    """It is an error of the vector, not of one of its environments."""
-    row: int | None
-    """The environment that it was at."""
-    has_died: bool
-    """That environment has a process of its own, which has ended."""
-    observations: Any
-    rewards: Any
-
-
-def _innermost(error: Exception) -> _Place:
-    row, module, has_died = None, "", False
-    observations = rewards = None
-    traceback = error.__traceback__
-    while traceback is not None:
-        frame = traceback.tb_frame
-        module = str(frame.f_globals.get("__name__", ""))
-        known = frame.f_locals
-        if module == "gymnasium.vector.sync_vector_env":
-            row = known.get("i", row)
-        elif module == "gymnasium.vector.async_vector_env":
-            row, told = known.get("env_idx", row), known.get("successes")
-            # Where all have been looked at, the last one is no better than the others.
-            if told is not None and len(told) == known["self"].num_envs:
-                has_died = not all(told)
-                row = list(told).index(False) if has_died else None
-            if told is not None and row is None:
-                observations, rewards = known["observations"], known["rewards"]
-                if observations[0] is None:
-                    # They are in memory that is shared, and in order.
-                    observations = None
-        elif frame.f_code.co_name == "_add_info":
-            row, observations, rewards = known.get("env_num", row), None, None
-        traceback = traceback.tb_next
-    # Of NumPy's functions some have frames.
-    own = module.startswith(("gymnasium.vector", "numpy"))
-    return _Place(own, row, has_died, observations, rewards)

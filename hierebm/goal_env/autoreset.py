@@ -13,9 +13,10 @@ nothing else in the package knows about the modes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,86 +24,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import PassiveEnvChecker
 from numpy.typing import NDArray
 
-from hierebm.goal_env.faults import reward_fault
+from hierebm.goal_env.explaining import explain
+from hierebm.goal_env.faults import EnvFault, flags_fault, reward_fault
+from hierebm.goal_env.infos import Infos
 from hierebm.goal_env.vec_env import VecEnv, as_gymnasium
 from hierebm.types import LARGEST, BoolArray
-
-SUCCESS_KEYS = ("is_success", "success")
-"""Keys of an info that say whether the episode was a success."""
-
-
-class Infos(Sequence[dict[str, Any]]):
-    """One info dict for each of n environments, made when it is read: most are never read.
-
-    Args:
-        infos: what ``step`` returned, batched as Gymnasium's vector environments do (``_key`` is
-            the mask of ``key``), or the info of a single environment.
-        n: number of environments; None for the info of a single one.
-        ended: (n,) in ``SAME_STEP`` mode, where an episode ended: the entries of ``final_info``
-            go before those of the next episode's reset.
-    """
-
-    __slots__ = ("_ended", "_infos", "_n")
-
-    def __init__(
-        self, infos: Mapping[str, Any], n: int | None = None, ended: BoolArray | None = None
-    ) -> None:
-        self._infos, self._n, self._ended = infos, n, ended
-
-    def __len__(self) -> int:
-        return self._n or 1
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        rows = range(len(self))[index]
-        return self._row(rows) if isinstance(rows, int) else [self._row(i) for i in rows]
-
-    def _row(self, i: int) -> dict[str, Any]:
-        if self._n is None:
-            return dict(self._infos)
-        row = _row(self._infos, i, self._n)
-        row.pop("final_info", None)
-        if self._ended is not None and self._ended[i]:
-            row |= _row(self._infos.get("final_info", {}), i, self._n)
-        return row
-
-    def success(self) -> tuple[BoolArray, BoolArray]:
-        """(n,) whether any success key is true, (n,) whether there is such a key at all."""
-        if self._n is None:
-            # Asked for at every step, and np.any takes longer than the rest of this.
-            given = [self._infos[key] for key in SUCCESS_KEYS if key in self._infos]
-            yes = any(bool(v if isinstance(v, bool) else np.any(v)) for v in given)
-            return np.array([yes]), np.array([bool(given)])
-        success, reported = _success(self._infos, self._n)
-        if self._ended is not None and "final_info" in self._infos:
-            final_success, final_reported = _success(self._infos["final_info"], self._n)
-            success = np.where(self._ended, final_success, success)
-            reported = np.where(self._ended, final_reported, reported)
-        return success, reported
-
-    def final_observations(self) -> dict[int, Any]:
-        """In ``SAME_STEP`` mode: environment -> last observation of the episode that ended there.
-
-        Raises:
-            ValueError: if the environment does not give it.
-        """
-        if self._ended is None:
-            return {}
-        final_obs = {"": self._infos.get("final_obs")}
-        rows = np.flatnonzero(self._ended).tolist()
-        final = {i: _row(final_obs, i, len(self))[""] for i in rows}
-        if any(observation is None for observation in final.values()):
-            raise ValueError(
-                "the vector environment resets in the same step (autoreset mode SAME_STEP), but "
-                "its infos have no final_obs: the last observation of the episode is lost. Let it "
-                'give infos["final_obs"] and infos["final_info"] as Gymnasium\'s own vector '
-                "environments do, or use another autoreset mode"
-            )
-        return final
 
 
 @dataclass(slots=True)
@@ -138,11 +64,6 @@ class EnvStep:
         return _replaced(self._returned, final) if final else self._returned
 
 
-class EnvFault(ValueError):
-    """What an environment returned that is none of the five values of a step, nor the two of a
-    reset."""
-
-
 class AutoresetEnv:
     """One environment, or a vector of n, that begins the next episode by itself.
 
@@ -152,6 +73,7 @@ class AutoresetEnv:
         env: what was given; Stable-Baselines3's behind Gymnasium's interface.
         n_envs: n; 1 for a single environment.
         mode: the autoreset mode; ``DISABLED`` for a single environment.
+        n_steps: calls of :meth:`step`.
 
     Raises:
         TypeError: if ``env`` is neither an environment nor a vector of them.
@@ -172,6 +94,7 @@ class AutoresetEnv:
                 "env must be an env id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a VecEnv "
                 f"of Stable-Baselines3, got {type(env).__name__}"
             )
+        self.n_steps = 0
         self._options: dict[str, Any] = {}
         # In NEXT_STEP mode: the environments whose next step is their reset.
         self._resetting: BoolArray | None = None
@@ -212,9 +135,44 @@ class AutoresetEnv:
         self._resetting = None
         self._options = dict(options or {})
         options = {"options": dict(self._options)} if self._options else {}
-        return self._begun(self.env.reset(seed=seed, **options))
+        with self._called("at its reset"):
+            return self._begun(self.env.reset(seed=seed, **options))
 
-    def end_checks(self) -> None:
+    @contextmanager
+    def _called(self, when: str) -> Iterator[None]:
+        """Around a call of the environment."""
+        try:
+            yield
+        except Exception as error:
+            explain(error, self.env, when)
+            raise
+        except BaseException:
+            self._end_checks()
+            raise
+
+    @contextmanager
+    def explained(self, when: str | None = None, observation: Any = None) -> Iterator[None]:
+        """Around what is made of a step: errors say what the environment returned there.
+
+        Args:
+            when: for the message; None: in the last step.
+            observation: batched, that is worked on.
+
+        Raises:
+            ValueError: in place of an error about what it returned.
+        """
+        try:
+            yield
+        except Exception as error:
+            explain(error, self.env, when or self.when, observation)
+            raise
+
+    @property
+    def when(self) -> str:
+        """The last call, for messages."""
+        return f"in step {self.n_steps}" if self.n_steps else "at its reset"
+
+    def _end_checks(self) -> None:
         """After an interrupt in the environment, it can be gone on with.
 
         Gymnasium's checker takes the call that was interrupted for one that has returned, and
@@ -236,8 +194,14 @@ class AutoresetEnv:
         """Take n actions; where an episode ends, the next one begins.
 
         Raises:
-            EnvFault: rewards that are no finite numbers, or not the five values of a step.
+            ValueError: rewards that are no finite numbers, ends that are neither true nor false, or
+                not the five values of a step; names the step and, where it is known, the row.
         """
+        self.n_steps += 1
+        with self._called(self.when):
+            return self._step(actions)
+
+    def _step(self, actions: Any) -> EnvStep:
         five = self.env.step(actions if self._is_vector else actions[0])
         if not isinstance(five, (tuple, list)) or len(five) != 5:
             raise EnvFault(
@@ -246,19 +210,13 @@ class AutoresetEnv:
         if not isinstance(five[4], Mapping):
             raise EnvFault(f"an info that is a {type(five[4]).__name__}, expected a dict")
         reward = self._checked_reward(five[1])
+        terminated = self._checked_flags("terminated", five[2])
+        truncated = self._checked_flags("truncated", five[3])
+        ended = terminated | truncated
         if self._is_vector:
-            returned, _, terminated, truncated, info = five
-            terminated = np.asarray(terminated, np.bool_)
-            truncated = np.asarray(truncated, np.bool_)
-            ended = terminated | truncated
-            infos = Infos(info, self.n_envs)
+            returned, infos = five[0], Infos(five[4], self.n_envs)
         else:
-            observation, _, terminated, truncated, info = five
-            returned = _batched(observation)
-            ended = self._everywhere if terminated or truncated else self._nowhere
-            terminated = self._everywhere if terminated else self._nowhere
-            truncated = self._everywhere if truncated else self._nowhere
-            infos = Infos(dict(info))
+            returned, infos = _batched(five[0]), Infos(dict(five[4]))
         current, first = returned, ended
         valid, n_valid = self._everywhere, self.n_envs
         if self._resetting is not None:
@@ -272,7 +230,7 @@ class AutoresetEnv:
             if self.mode is AutoresetMode.NEXT_STEP:
                 self._resetting = ended
             elif self.mode is AutoresetMode.SAME_STEP:
-                infos = Infos(info, self.n_envs, ended)
+                infos = Infos(five[4], self.n_envs, ended)
             else:
                 # A reset may write into the memory of the step before it.
                 returned = _replaced(returned, {})
@@ -301,6 +259,18 @@ class AutoresetEnv:
         if not fits or isinstance(reward, str):
             raise EnvFault(reward_fault(reward, self.n_envs))
         return numbers
+
+    def _checked_flags(self, name: str, given: Any) -> BoolArray:
+        """(n,) flags."""
+        if self._is_vector:
+            flags = np.asarray(given)
+            if flags.dtype == np.bool_ and flags.shape == (self.n_envs,):
+                return flags
+        elif isinstance(given, (bool, np.bool_)):
+            return self._everywhere if given else self._nowhere
+        if fault := flags_fault(name, given, self.n_envs):
+            raise EnvFault(fault)
+        return np.asarray(given).reshape(-1).astype(np.bool_)
 
     def _reset_rows(self, returned: Any, ended: BoolArray) -> Any:
         if self._is_vector:
@@ -353,45 +323,3 @@ def _replaced(batch: Any, rows: dict[int, Any]) -> Any:
     for i, row in rows.items():
         copy[i] = row
     return copy
-
-
-def _row(infos: Mapping[str, Any], i: int, n: int) -> dict[str, Any]:
-    """What environment i reported; an entry without rows belongs to all n environments."""
-    row: dict[str, Any] = {}
-    for key, values in infos.items():
-        if key.startswith("_") and key[1:] in infos:
-            continue
-        mask = infos.get(f"_{key}")
-        if mask is not None and not mask[i]:
-            continue
-        if isinstance(values, Mapping):
-            row[key] = _row(values, i, n)
-        else:
-            row[key] = values[i] if _has_rows(values, n) else values
-    return row
-
-
-def _has_rows(values: Any, n: int) -> bool:
-    if isinstance(values, np.ndarray):
-        return values.shape[:1] == (n,)
-    return isinstance(values, list | tuple) and len(values) == n
-
-
-def _success(infos: Mapping[str, Any], n: int) -> tuple[BoolArray, BoolArray]:
-    success = reported = None
-    for key in SUCCESS_KEYS:
-        if key not in infos:
-            continue
-        given = np.asarray(infos[key], np.bool_)
-        if given.shape != (n,):
-            given = np.any(given.reshape(n, -1), axis=1) if given.ndim else np.full(n, given)
-        if f"_{key}" in infos:
-            mask = np.asarray(infos[f"_{key}"], np.bool_)
-            given = given & mask
-        else:
-            mask = np.ones(n, np.bool_)
-        success = given if success is None else success | given
-        reported = mask if reported is None else reported | mask
-    if success is None or reported is None:
-        return np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    return success, reported

@@ -6,12 +6,19 @@ Nothing here runs until something went wrong: the checks themselves are where th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from hierebm.types import LARGEST
+
+
+class EnvFault(ValueError):
+    """What an environment returned that is none of the five values of a step, nor the two of a
+    reset."""
+
 
 INTACT = "fix the environment. What was learned so far is intact: agent.save(path) still works"
 
@@ -99,6 +106,24 @@ def reward_fault(reward: Any, n: int) -> str:
     flat = array.reshape(-1).astype(np.float64)
     row = int(np.argmax(~(np.abs(flat) <= LARGEST)))
     return f"the reward {flat[row]:g} (row {row}), {expected}"
+
+
+def flags_fault(name: str, values: Any, n: int) -> str:
+    """What is wrong with what should be true or false for each of n environments."""
+    rows = list(values) if _is_list(values) else [values]
+    expected = "expected true or false" + (f" for each of {n} environments" if n > 1 else "")
+    if len(rows) != n:
+        return f"{len(rows)} values of {name}, {expected}"
+    for row, value in enumerate(rows):
+        if not _is_flag(value):
+            what = f"{value:g}" if isinstance(value, Real) else _told(value)
+            what = f"values of the shape {np.shape(value)}" if np.shape(value) else what
+            return f"{what} as {name} (row {row}), {expected}"
+    return ""
+
+
+def _is_flag(value: Any) -> bool:
+    return _is_numbers(value) and np.size(value) == 1 and bool(np.isin(value, (0, 1)).all())
 
 
 def _told(value: Any) -> str:

@@ -26,12 +26,14 @@ class GoalReward:
     Args:
         env: has ``compute_reward(achieved_goal, desired_goal, info)``.
         observation_space: of one environment.
+        when: the step that the environment is in, for messages.
 
     Raises:
         ValueError: if there is no ``compute_reward``.
     """
 
-    def __init__(self, env: Any, observation_space: spaces.Dict) -> None:
+    def __init__(self, env: Any, observation_space: spaces.Dict, when: Callable[[], str]) -> None:
+        self._when = when
         self._compute_reward = _find_compute_reward(env)
         self._box: Any = observation_space["desired_goal"]
         self._to_achieved, self._to_goal = (
@@ -91,10 +93,10 @@ class GoalReward:
             numbers = None
         if numbers is not None and len(numbers) != n:
             raise ValueError(
-                f"compute_reward returned {len(numbers)} numbers for {n} pairs of goals of shape "
-                f"{self._box.shape}; it must return one for each. Where a wrapper changes goals, "
-                "as FrameStackObservation does, the wrapper needs a compute_reward of its own, or "
-                "leaves goals out"
+                f"compute_reward returned {self._when()} {len(numbers)} numbers for {n} pairs of "
+                f"goals of shape {self._box.shape}; it must return one for each. Where a wrapper "
+                "changes goals, as FrameStackObservation does, the wrapper needs a compute_reward "
+                "of its own, or leaves goals out"
             )
         if numbers is not None:
             row = int(np.argmax(~(np.abs(numbers) <= LARGEST)))
@@ -102,9 +104,10 @@ class GoalReward:
         if isinstance(rewards, list):
             what = f"{rewards[row]!r:.60}"
         raise ValueError(
-            f"compute_reward returned {what} (row {row} of {n}) for the achieved_goal "
-            f"{achieved_goal[row].tolist()} and the desired_goal {goal[row].tolist()}, expected a "
-            "finite number: NaN, infinity and None do not say whether a goal is reached. "
+            f"compute_reward returned {self._when()} {what} (row {row} of {n}) for the "
+            f"achieved_goal {achieved_goal[row].tolist()} and the desired_goal "
+            f"{goal[row].tolist()}, expected a finite number: NaN, infinity and None do not say "
+            "whether a goal is reached. "
             f"{INTACT[0].upper()}{INTACT[1:]}"
         )
 

@@ -174,7 +174,9 @@ class GoalSpaces:
         wanted = [self.observation_space[key].shape or () for key in KEYS]
         if shapes == wanted:
             return True
-        n = shapes[0][:1]
+        # What most keys have in front is what the others should have.
+        leads = [s[: len(s) - len(one)] for s, one in zip(shapes, wanted, strict=True)]
+        n = max(leads, key=leads.count)[:1]
         for key, shape, one in zip(KEYS, shapes, wanted, strict=True):
             if shape != (*n, *one):
                 raise ValueError(

@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import hierebm  # noqa: F401
 from hierebm.goal_env.adapter import GoalEnv
-from hierebm.goal_env.autoreset import AutoresetEnv, Infos
+from hierebm.goal_env.autoreset import AutoresetEnv
+from hierebm.goal_env.infos import Infos
 from tests.toys import LineGoal
 
 
