@@ -74,6 +74,7 @@ def load_stopped_agent(
             f"{path} says that its agent learned in {n_envs!r:.100} environments, 1 to {MOST_ENVS} "
             "are made here: use another copy"
         )
+    _check_one(path, meta, trained_in, given, (env_id, env_kwargs, n_envs))
     env = _made(path, trained_in, given, lambda: make_as_many(env_id, env_kwargs, n_envs))
     return agent_class.load(path, env=env, **options), env_id, env_kwargs
 
@@ -93,6 +94,7 @@ def load_experienced_agent(
     n_envs = _filled_by(path if replay is None else replay)
     if given or trained_in:
         try:
+            _check_one(path, meta, trained_in, given, (env_id, env_kwargs, n_envs))
             env = _made(path, trained_in, given, lambda: make_as_many(env_id, env_kwargs, n_envs))
         except (CheckpointError, gym.error.Error, ImportError):
             if given:
@@ -129,6 +131,21 @@ def make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv
     if n_envs > 1:
         return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
     return make_env(env_id, env_kwargs)
+
+
+def _check_one(
+    path: Path,
+    meta: dict[str, Any],
+    trained_in: Mapping[str, Any],
+    given: str | None,
+    asked: tuple[str, dict[str, Any], int],
+) -> None:
+    """Refuse several envs by one of them: a thousand of what does not fit may take all memory."""
+    env_id, env_kwargs, n_envs = asked
+    if n_envs > 1:
+        one = _made(path, trained_in, given, lambda: make_env(env_id, env_kwargs))
+        _spaces(path, meta, one, env_id)
+        one.close()
 
 
 def _made(
@@ -211,6 +228,21 @@ def _load_into(
     path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str, with_experience: bool = False
 ) -> Any:
     """The agent of a checkpoint, in an env that fits it."""
+    ours, theirs = _spaces(path, meta, env, env_id)
+    # What learned from data knows no bounds of observations.
+    same = meta.get("spaces_from_data") or (
+        ours.observation_space == theirs.observation_space
+        and ours.action_space == theirs.action_space
+    )
+    # With its env an agent knows what counts as reached. A map of another size has other bounds.
+    options = {"env": env if same else None, "replay_buffer": with_experience}
+    return agent_class_of(meta["agent"]).load(path, **options)
+
+
+def _spaces(
+    path: Path, meta: dict[str, Any], env: AnyEnv, env_id: str
+) -> tuple[GoalSpaces, GoalSpaces]:
+    """Those of the agent and those of the env. Raises ValueError where they do not fit."""
     try:
         stored = [space_from_json(meta[key]) for key in ("observation_space", "action_space")]
         ours = GoalSpaces(*stored)
@@ -224,15 +256,7 @@ def _load_into(
         stored, given, ("observation_space", "action_space"), strict=True
     ):
         _check_fits(path, of_agent, of_env, what, env_id)
-    theirs = GoalSpaces(*given)
-    # What learned from data knows no bounds of observations.
-    same = meta.get("spaces_from_data") or (
-        ours.observation_space == theirs.observation_space
-        and ours.action_space == theirs.action_space
-    )
-    # With its env an agent knows what counts as reached. A map of another size has other bounds.
-    options = {"env": env if same else None, "replay_buffer": with_experience}
-    return agent_class_of(meta["agent"]).load(path, **options)
+    return ours, GoalSpaces(*given)
 
 
 def _check_fits(path: Path, stored: Any, given: Any, what: str, env_id: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,32 @@ from hierebm.cli.names import AGENTS
 
 # What a run's own file (``run.json``) tells besides.
 TOLD = ("clock", "versions")
+# Values in a file: YAML may name one a thousand times, and each of those again.
+MOST_VALUES, MOST_BYTES = 10_000, 1 << 20
 
 
-def read_config(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def read_config(
+    path: Path, options: Mapping[str, Any], *, may_name_env: bool = True
+) -> dict[str, Any]:
     """Options of ``train`` by their names, checked.
 
     Args:
         path: YAML or JSON: options (``total_timesteps``, ``eval_freq``, ...) with ``settings`` and
             ``env_args``, which are mappings; what a run left in its folder does.
         options: name -> default, of what there is.
+        may_name_env: False where the user names the env, whatever the file says.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is none of that; names the key.
+        ValueError: it is none of that; names the key. Or it names a module: nothing that a file
+            names is imported.
     """
-    given = _read(path)
+    try:
+        given = _read(path)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} holds no options that can be read ({error})") from None
+    if next(islice(_tree(given), MOST_VALUES, None), None) is not None:
+        raise ValueError(f"{path} holds more than {MOST_VALUES} values: no options do")
     if not isinstance(given, dict):
         raise ValueError(f"{path} holds no options: write NAME: VALUE, one a line")
     known = {*options, "settings", "env_args"}
@@ -53,11 +65,23 @@ def read_config(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     for name, default in options.items():
         if name in values:
             values[name] = _fitting(path, name, values[name], default)
+    words = [*_tree(values["env_args"]), *([values.get("env")] if may_name_env else [])]
+    for word in words:
+        if isinstance(word, str) and ":" in word:
+            raise ValueError(
+                f"{path} names a module to import its env from ({word!r:.100}), and nothing that a "
+                "file names is imported: if you know that module, give --env MODULE:ENV_ID, or "
+                "the argument with --env-arg, and leave it out of the file"
+            )
     return values
 
 
 def _read(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{path} has more than {MOST_BYTES >> 20} MB: no options do")
+    text = data.decode()
     try:
         return json.loads(text)
     except ValueError:
@@ -75,10 +99,23 @@ def _read(path: Path) -> Any:
         ) from None
 
 
+def _tree(tree: Any) -> Iterator[Any]:
+    """Every value in it, each as often as it is named."""
+    left = [tree]
+    while left:
+        branch = left.pop()
+        yield branch
+        if isinstance(branch, Mapping):
+            left += branch.values()
+        elif isinstance(branch, (list, tuple)):
+            left += branch
+
+
 def _fitting(path: Path, name: str, value: Any, default: Any) -> Any:
     """A value as the command line would have it."""
-    if name in ("out", "tensorboard_log", "resume", "json"):
-        return None if value is None else Path(str(value))
+    word = name in ("env", "data", "device")
+    if word and not isinstance(value, str) and not (value is None and default is None):
+        raise ValueError(f"{path}: {name} must be a word, got {value!r:.100}")
     whole = isinstance(default, int) and not isinstance(default, bool)
     if whole or name in ("seed", "total_timesteps", "gradient_steps"):
         if value is None and default is None:
@@ -86,7 +123,7 @@ def _fitting(path: Path, name: str, value: Any, default: Any) -> Any:
         try:
             # YAML takes 1e5 for a word.
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = -1.0
         if isinstance(value, bool) or number < 0 or not number.is_integer():
             raise ValueError(

@@ -71,7 +71,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         bare = vars(parser.parse_args(["train"]))
         options = {k: v for k, v in bare.items() if k not in _NOT_IN_FILES}
         try:
-            values = read_config(args.config, options)
+            named = bool(args.env_id or args.env)
+            values = read_config(args.config, options, may_name_env=not named)
         except (OSError, ValueError, ImportError) as error:
             parser.exit(1, f"hierebm train: error: {error}\n")
         # Parsed once more, with other defaults: what is given here goes first.

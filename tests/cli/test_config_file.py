@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 import hierebm
+from hierebm.cli.config_file import read_config
 from hierebm.cli.parser import _parsed, main
 from hierebm.cli.values import parse_value
 
@@ -69,6 +71,15 @@ def test_the_file_of_a_run_repeats_it(yaml_file, tmp_path, monkeypatch):
         ('{"settings": {"batch_sise": 3}}', "did you mean batch_size"),
         ("[1]", "holds no options"),
         ("{", "is no JSON"),
+        ("[" * 100_000, "no options that can be read"),
+        ("{" + " " * (1 << 20) + "}", "more than 1 MB"),
+        ('{"settings": {"hidden_sizes": [' + "8," * 10_000 + "8]}}", "more than 10000 values"),
+        ('{"total_timesteps": 1' + "0" * 400 + "}", "total_timesteps must be a whole number"),
+        ('{"env": 7}', "env must be a word"),
+        ('{"data": ["x.npz"]}', "data must be a word"),
+        ('{"device": null}', "device must be a word"),
+        ('{"env": "this:PointMassGoal-v0"}', "nothing that a file names is imported"),
+        ('{"env_args": {"a": ["this:X-v0"]}}', "nothing that a file names is imported"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_by_name(text, says, tmp_path, capsys):
@@ -81,6 +92,25 @@ def test_what_is_wrong_with_a_file_is_said_by_name(text, says, tmp_path, capsys)
         status = stop.code
     assert status == 1
     assert says in capsys.readouterr().err
+    assert "this" not in sys.modules
+
+
+def test_the_user_may_name_the_module_that_a_file_may_not(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"env": "this:PointMassGoal-v0"}')
+    named = ["train", "--config", str(path), "--env", "hierebm:PointMassGoal-v0"]
+    assert _parsed(named).env == "hierebm:PointMassGoal-v0"
+
+
+def test_values_that_are_named_again_and_again_are_not_followed(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    tree = [1]
+    for _ in range(20):
+        tree = [tree] * 10
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"settings": tree}))
+    with pytest.raises(ValueError, match="more than 10000 values"):
+        read_config(path, {})
 
 
 def test_env_means_the_same_everywhere(tmp_path, capsys):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from benchmarks.reliability.damage import packed, unpacked
 from hierebm import DDPGHERAgent
@@ -45,7 +49,11 @@ def _says(file: Path, folder: Path, env: Any) -> str:
     return str(path)
 
 
-COMMANDS = (["evaluate", "--episodes", "2"], ["plot"], ["record"], ["diagnose"])
+COMMANDS = (
+    ["evaluate", "--episodes", "2"], ["plot"], ["record"], ["diagnose"],
+    ["watch", "--record", "seen.gif"],
+    ["train", "--total-timesteps", "300", "--resume"],
+)  # fmt: skip
 SHIM = "GymV26Environment-v0"
 
 
@@ -69,7 +77,7 @@ def test_what_a_file_says_of_its_env_runs_nothing(
 ) -> None:  # fmt: skip
     name, *options = command
     path = _says(file, tmp_path, env)
-    assert main([name, path, *options]) == 1
+    assert main([name, *options, path] if name == "train" else [name, path, *options]) == 1
     error = capsys.readouterr().err
     assert message in error and "stranger.zip" in error and error.count("\n") == 1
     assert not evil.exists() and "evilmodule" not in sys.modules
@@ -82,6 +90,32 @@ def test_arguments_that_the_env_does_not_take_are_the_files_fault(
     path = _says(file, tmp_path, {"id": "PointMassGoal-v0", "kwargs": kwargs})
     assert main(["evaluate", path]) == 1
     assert "says that its env is PointMassGoal-v0 with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["diagnose"], ["train", "--resume"]], ids=lambda c: c[0])
+def test_a_thousand_envs_that_do_not_fit_are_not_made(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, command: list[str],
+) -> None:  # fmt: skip
+    made = []
+
+    class Wide(gym.Env):
+        observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (300,))
+
+        def __init__(self) -> None:
+            made.append(self)
+
+    monkeypatch.setitem(gym.registry, "Wide-v0", EnvSpec("Wide-v0", Wide))
+    members = unpacked(file.read_bytes())
+    meta = json.loads(members["meta.json"])
+    meta |= {"env": {"id": "Wide-v0", "kwargs": {}}, "n_envs": 1024}
+    members["meta.json"] = json.dumps(meta).encode()
+    np.save(times := io.BytesIO(), np.zeros(1024, np.int64))
+    members["arrays/experience/replay/time.npy"] = times.getvalue()
+    path = tmp_path / "stranger.zip"
+    path.write_bytes(packed(members))
+    assert main([*command, str(path)]) == 1
+    assert "stranger.zip cannot act in Wide-v0" in capsys.readouterr().err and len(made) == 1
 
 
 def test_the_user_may_name_what_the_file_may_not(
