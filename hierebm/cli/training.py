@@ -56,8 +56,9 @@ def save_anywhere(agent: Any, out: Path) -> None:
         reason = error
     name = f"{out.stem}_{agent.num_timesteps}_steps_{os.getpid()}.zip"
     elsewhere = [folder / name for folder in (Path(tempfile.gettempdir()), Path.cwd(), Path.home())]
-    # A smaller file may have room where the whole has not.
-    places = [(path, True) for path in elsewhere] + [(path, False) for path in (out, *elsewhere)]
+    # A smaller file may have room where the whole has not. One that is there may hold experience.
+    beside = out.with_name(name) if out.exists() else out
+    places = [(path, True) for path in elsewhere] + [(path, False) for path in (beside, *elsewhere)]
     for path, replay_buffer in places:
         try:
             agent.save(path, replay_buffer=replay_buffer)

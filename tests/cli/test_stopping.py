@@ -221,6 +221,25 @@ def test_where_the_folder_is_lost_the_agent_is_saved_elsewhere(
     assert DDPGHERAgent.load(saved).replay is not None
 
 
+def test_what_an_earlier_run_saved_is_not_replaced_by_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = DDPGHERAgent(env="PointMassGoal-v0", hidden_sizes=(16, 16))
+    out = tmp_path / "agent.zip"
+    agent.save(out, replay_buffer=True)
+    before, save = out.read_bytes(), agent.save
+
+    def small(path: Path, replay_buffer: bool = False) -> None:
+        if replay_buffer or path.parent != tmp_path:
+            raise OSError("no space left on device")
+        save(path)
+
+    monkeypatch.setattr(agent, "save", small)
+    with pytest.raises(OSError, match=r"saved to .*_0_steps_\d+.zip without its experience"):
+        save_anywhere(agent, out)
+    assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_checkpoint_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     class Killed(Exception):
         pass
