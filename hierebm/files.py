@@ -124,7 +124,7 @@ class Claim:
         for k in count(1):
             self.name = name if k == 1 else f"{name}-{k}"
             self._path = folder / f".{self.name}{ending}.lock"
-            if (locked := _locked(self._path)) is not None:
+            if (locked := lock_file(self._path)) is not None:
                 self._file: int | None = locked
                 return
 
@@ -138,8 +138,11 @@ class Claim:
             self._file = None
 
 
-def _locked(path: Path) -> int | None:
-    """The lock file, opened and locked; None where another run has it."""
+def lock_file(path: Path) -> int | None:
+    """The lock file, opened and locked; None where another process has it.
+
+    It is released when the descriptor is closed, or the process ends, however it ends.
+    """
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -29,6 +29,10 @@ def test_there_are_examples() -> None:
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if path.stem in NEED_SB3:
         pytest.importorskip("stable_baselines3")
+    if path.stem == "sweep":
+        pytest.importorskip("optuna")
+        # With one core, it needs no Ray.
+        monkeypatch.setattr("hierebm.sweeps.run.available_cores", lambda: 1)
     # What an example writes is left here.
     monkeypatch.chdir(tmp_path)
     # A plan can be shown only after some experience, and SAC trains after whole episodes.

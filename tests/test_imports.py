@@ -26,6 +26,7 @@ FLOORS = (
     ("callbacks",),
     ("agents",),
     ("cli",),
+    ("sweeps",),
     ("__main__",),
 )
 HEIGHT = {f"hierebm.{room}": i for i, floor in enumerate(FLOORS) for room in floor}

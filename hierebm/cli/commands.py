@@ -12,6 +12,7 @@ import gymnasium as gym
 from hierebm.cli.checkpoints import agent_class_of, load_agent, load_experienced_agent
 from hierebm.cli.demo import demo
 from hierebm.cli.names import AGENTS
+from hierebm.cli.sweep import sweep
 from hierebm.cli.train import train
 from hierebm.cli.values import env_kwargs_of, format_rows, options_of
 from hierebm.cli.watch import watch
@@ -24,7 +25,8 @@ from hierebm.recording import default_dataset_id, record_episodes
 from hierebm.settings import setting_rows
 
 __all__ = [
-    "demo", "diagnose", "evaluate", "gallery", "plot", "record", "settings", "train", "watch",
+    "demo", "diagnose", "evaluate", "gallery", "plot", "record", "settings", "sweep", "train",
+    "watch",
 ]  # fmt: skip
 
 # Errors whose message is for the user. Anything else is our mistake and shows its traceback.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -33,12 +34,7 @@ def read_config(
         ValueError: it is none of that; names the key. Or it names a module: nothing that a file
             names is imported.
     """
-    try:
-        given = _read(path)
-    except (RecursionError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} holds no options that can be read ({error})") from None
-    if next(islice(_tree(given), MOST_VALUES, None), None) is not None:
-        raise ValueError(f"{path} holds more than {MOST_VALUES} values: no options do")
+    given = read_file(path)
     if not isinstance(given, dict):
         raise ValueError(f"{path} holds no options: write NAME: VALUE, one a line")
     known = {*options, "settings", "env_args"}
@@ -76,6 +72,22 @@ def read_config(
     return values
 
 
+def read_file(path: Path) -> Any:
+    """What a YAML or JSON file holds; numbers may be written ``1e-4``.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is neither, or larger than options are.
+    """
+    try:
+        given = _read(path)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} holds no options that can be read ({error})") from None
+    if next(islice(_tree(given), MOST_VALUES, None), None) is not None:
+        raise ValueError(f"{path} holds more than {MOST_VALUES} values: no options do")
+    return given
+
+
 def _read(path: Path) -> Any:
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
@@ -91,8 +103,15 @@ def _read(path: Path) -> Any:
         import yaml
     except ImportError as error:
         raise ImportError("YAML files need PyYAML: pip install pyyaml, or give JSON") from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """YAML 1.1 takes 1e-4 for a word."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), [*"-+0123456789"]
+    )
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(
             f"{path} is neither JSON nor YAML ({' '.join(str(error).split())})"

@@ -13,6 +13,7 @@ from typing import Any
 
 from hierebm import __version__
 from hierebm.cli.names import AGENTS, ENV_ID
+from hierebm.cli.values import parse_seeds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, 1 after an error that was explained in one line, 130 after Ctrl-C; 143 and
         129 after SIGTERM and SIGHUP, which stop `train` as Ctrl-C does.
     """
-    args = _parsed(argv)
+    args = parsed(argv)
     # OpenMP threads that spin while they wait slow down runs side by side. It has to be set before
     # torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, with those of a config file below them."""
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments of a command, with those of a config file below them."""
     parser = build_parser()
     # Set by a shell that asks for completions; nothing is imported otherwise.
     if "_ARGCOMPLETE" in os.environ:
@@ -216,6 +217,20 @@ def build_parser(train_defaults: Mapping[str, Any] | None = None) -> argparse.Ar
 
     train.set_defaults(**(train_defaults or {}))
 
+    sweep = command("sweep", "train many variants, environments and seeds, and compare them")
+    sweep.add_argument(
+        "study", type=Path, metavar="STUDY", help="YAML or JSON file: docs/sweeps.md"
+    )
+    sweep.add_argument(
+        "--out", type=Path, metavar="DIR", help="where all of it goes; default: sweeps/STUDY. "
+        "A sweep that was stopped or killed goes on there",
+    )  # fmt: skip
+    sweep.add_argument(
+        "--jobs", type=_positive, metavar="N",
+        help="trials at the same time; default: as many as there are cores. 1 needs no Ray",
+    )  # fmt: skip
+    sweep.add_argument("--address", help="of a Ray cluster that runs them instead, such as auto")
+
     evaluate = command("evaluate", "evaluate a checkpoint")
     _add_checkpoint_arguments(evaluate)
     _add_task_arguments(evaluate)
@@ -364,15 +379,10 @@ def _axes(text: str) -> tuple[int, ...]:
 
 
 def _seeds(text: str) -> list[int]:
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        start = _count(first)
-        end = _count(last) if dash else start
-        if end < start or end - start >= 1000:
-            raise argparse.ArgumentTypeError(f"{part!r} is no range of up to 1000 seeds")
-        seeds += range(start, end + 1)
-    return list(dict.fromkeys(seeds))
+    try:
+        return parse_seeds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from hierebm.evaluation import evaluate as evaluate_agent
 from hierebm.files import atomic_write, check_writable
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace, callbacks: Sequence[BaseCallback] = ()) -> None:
     """Train an agent, on data first if there is any, save it whatever happens, evaluate it.
 
     With several seeds, each of them in a process of its own.
+
+    Args:
+        args: the parsed arguments.
+        callbacks: further ones, called before checkpoints are written.
     """
     if args.seeds is not None:
         train_seeds(args)
@@ -36,7 +41,7 @@ def train(args: argparse.Namespace) -> None:
         with StopSignals() as signals:
             agent, env_id, env_kwargs = _agent(args)
             try:
-                _learn(agent, args, data, out, StopCallback(signals))
+                _learn(agent, args, data, out, StopCallback(signals), callbacks)
             finally:
                 signals.is_ending = True
                 if agent.num_timesteps or agent.n_updates:
@@ -83,14 +88,19 @@ def _agent(args: argparse.Namespace) -> tuple[Any, str | None, dict[str, Any]]:
 
 
 def _learn(
-    agent: Any, args: argparse.Namespace, data: OfflineDataset | None, out: Path, stop: StopCallback
+    agent: Any,
+    args: argparse.Namespace,
+    data: OfflineDataset | None,
+    out: Path,
+    stop: StopCallback,
+    further: Sequence[BaseCallback],
 ) -> None:
     """Learn offline where there is data, or was, then online; or what is left of a stopped run."""
     options = {"progress_bar": not args.no_progress_bar, "reset_num_timesteps": not args.resume}
     # Before anything is learned here: what is left is forgotten then.
     left = dict(agent.unfinished) if args.resume else {}
     env_id = args.env if args.env or args.data else ENV_ID
-    callbacks: list[BaseCallback] = [stop]
+    callbacks: list[BaseCallback] = [stop, *further]
     if args.eval_freq and agent.get_env() is not None:
         spec = agent.get_env().spec
         env_id = env_id if spec is None else spec.id

@@ -50,6 +50,25 @@ def parse_value(text: str) -> Any:
     return parts if "," in text else parts[0]
 
 
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Config overrides in which ``group.name`` is a field of a group."""
+    return parse_settings([(name, json.dumps(value)) for name, value in settings.items()])
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from ``3``, ``0-4`` or ``0,2,7-9``. Raises ValueError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f"{part!r} is no seed and no range such as 0-4")
+        start, end = int(first), int(last or first)
+        if end < start or end - start >= 1000:
+            raise ValueError(f"{part!r} is no range of up to 1000 seeds")
+        seeds += range(start, end + 1)
+    return list(dict.fromkeys(seeds))
+
+
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 

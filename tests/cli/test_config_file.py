@@ -9,7 +9,7 @@ import pytest
 
 import hierebm
 from hierebm.cli.config_file import read_config
-from hierebm.cli.parser import _parsed, main
+from hierebm.cli.parser import main, parsed
 from hierebm.cli.values import parse_value
 
 TINY = {"hidden_sizes": [8, 8], "batch_size": 8, "learning_starts": 50, "train_freq": 20}
@@ -51,10 +51,10 @@ def test_the_file_of_a_run_repeats_it(yaml_file, tmp_path, monkeypatch):
     second = loaded("again.zip").get_parameters()
     assert str(first) == str(second)
     # Another environment has other arguments.
-    assert _parsed(["train", *again]).env_args == {"layout": "u"}
-    assert _parsed(["train", *again, "--env", "Other-v0"]).env_args == {}
+    assert parsed(["train", *again]).env_args == {"layout": "u"}
+    assert parsed(["train", *again, "--env", "Other-v0"]).env_args == {}
     # Other seeds than its own, one after the other.
-    several = _parsed(["train", *again, "--seeds", "0-1"])
+    several = parsed(["train", *again, "--seeds", "0-1"])
     assert (several.seed, several.seeds) == (None, [0, 1])
 
 
@@ -99,7 +99,7 @@ def test_the_user_may_name_the_module_that_a_file_may_not(tmp_path):
     path = tmp_path / "run.json"
     path.write_text('{"env": "this:PointMassGoal-v0"}')
     named = ["train", "--config", str(path), "--env", "hierebm:PointMassGoal-v0"]
-    assert _parsed(named).env == "hierebm:PointMassGoal-v0"
+    assert parsed(named).env == "hierebm:PointMassGoal-v0"
 
 
 def test_values_that_are_named_again_and_again_are_not_followed(tmp_path):

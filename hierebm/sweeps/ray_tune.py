@@ -1,0 +1,116 @@
+"""Trials side by side: on the cores of this machine, or on a cluster, run by Ray Tune.
+
+Ray Tune starts the trials, restarts those whose worker has died, and stops with the sweep. What is
+done is told by the folder of the sweep alone: a search that Ray restores is as old as its last
+snapshot, and repeats trials that have ended since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hierebm.sweeps.files import Row
+from hierebm.sweeps.queue import Queue
+from hierebm.sweeps.study import Study
+from hierebm.sweeps.trial import Trial, run_trial
+
+# How often a trial is started again after its worker has died.
+RESTARTS = 3
+
+
+def run_all(queue: Queue, study: Study, jobs: int, address: str | None) -> None:
+    """Run what is left of a sweep.
+
+    Args:
+        queue: what is left.
+        study: what a trial takes up.
+        jobs: trials at the same time, on this machine.
+        address: of a cluster instead.
+
+    Raises:
+        ImportError: Ray is missing; says what to do.
+    """
+    # Read when Ray is imported: no report home, none of Tune's tables beside ours, and workers that
+    # are no less nice than other processes: at Ray's 15 their seconds tell of the others.
+    for name, value in (
+        ("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AIR_NEW_OUTPUT", "0"), ("RAY_worker_niceness", "0")
+    ):  # fmt: skip
+        os.environ.setdefault(name, value)
+    try:
+        from ray import tune
+        from ray.tune.search import Searcher
+    except ImportError as error:
+        raise ImportError(
+            "running trials side by side needs Ray: pip install 'hierebm[sweep]', or run them one "
+            "after the other with --jobs 1"
+        ) from error
+
+    class Source(Searcher):  # type: ignore[misc]
+        """Gives Ray Tune the trials of the queue."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.trials: dict[str, Trial] = {}
+
+        def suggest(self, trial_id: str) -> Any:
+            """The next trial."""
+            if (trial := queue.next()) is None:
+                return Searcher.FINISHED
+            self.trials[trial_id] = trial
+            return {"trial": asdict(trial)}
+
+        def on_trial_complete(
+            self, trial_id: str, result: Row | None = None, error: bool = False
+        ) -> None:
+            """Look at what it left."""
+            queue.finished(self.trials[trial_id])
+
+        def save(self, checkpoint_path: str) -> None:
+            """Everything is in the folder of the sweep."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """As above."""
+
+    def train(config: dict[str, Any]) -> None:
+        run_trial(Trial(**config["trial"]), tune.report)
+
+    with _ray(jobs * study.cpus, address), TemporaryDirectory(dir=queue.folder) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(train, {"cpu": study.cpus, "gpu": study.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=Source(),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+            ),
+        )
+        tuner.fit()
+
+
+@contextmanager
+def _ray(cpus: float, address: str | None) -> Iterator[None]:
+    """Ray on this machine or at an address; one that is running already stays as it is."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    is_here = address in (None, "local")
+    here: dict[str, Any] = (
+        {"num_cpus": max(1, round(cpus)), "include_dashboard": False} if is_here else {}
+    )
+    ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
+    try:
+        yield
+    finally:
+        ray.shutdown()
