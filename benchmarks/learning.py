@@ -1,17 +1,19 @@
 """Learning curves and final success: hierarchical, sequence, SORB-style and flat agents, and
 Stable-Baselines3's DDPG+HER where it is installed.
 
-Each run trains in a process of its own on one thread, one on every core; ``wall_s`` is the time
-inside ``learn`` alone. Success is measured with the deterministic policy on tasks that no run has
-seen.
+Our own agents run as a sweep (``hierebm.sweep``), whose folders stay in ``OUT/learning``. Each run
+trains in a process of its own on one thread, one on every core; ``wall_s`` is the time inside
+``learn`` alone. Success is measured with the deterministic policy on tasks that no run has seen.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +22,21 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.jobs import Finished, Job, rows_of
+from benchmarks.provenance import commit
+from hierebm.cli.names import ENV_ID
 from hierebm.nn.threads import available_cores
+from hierebm.sweeps.files import read_result
+from hierebm.sweeps.report import Ended
+from hierebm.sweeps.run import sweep
+from hierebm.sweeps.study import Study
 
 FAR = (5.5, 12.0)
 """Shortest-path distance of four_rooms tasks, world units: 28 to 60 steps at full speed."""
 
+
+POINTS, CURVE_TASKS, TASKS = 10, 50, 200
+"""Evaluations while learning, tasks of each, and tasks of the last one."""
 
 PEER = "SB3 DDPG+HER"
 # The settings that it does best with on the open plane, of those that `speed` tries; networks of
@@ -41,21 +53,6 @@ class Case:
     steps: int
     distance: tuple[float, float] | None = None
     settings: tuple[tuple[str, Any], ...] = ()
-
-    def learner(self, seed: int) -> Any:
-        """An agent that has learned nothing yet."""
-        import hierebm
-
-        settings = dict(self.settings)
-        if self.method == PEER:
-            from benchmarks.speed.peer import sb3_ddpg
-
-            env = gym.make("PointMassGoal-v0", layout=self.layout)
-            return sb3_ddpg(env, seed=seed, **settings)
-        name = "DDPGHERAgent" if self.method == "flat" else "HierarchicalEBMAgent"
-        agent = getattr(hierebm, name)(seed=seed, **settings)
-        agent.set_env(gym.make("PointMassGoal-v0", layout=self.layout))
-        return agent
 
 
 QUICK: tuple[Case, ...] = (
@@ -78,59 +75,125 @@ FULL: tuple[Case, ...] = (
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Train every case with every seed; one row per run, curves in the picture."""
-    from tqdm import tqdm
-
     cases = QUICK if quick else FULL
     if not quick and find_spec("stable_baselines3") is None:
         print(f"{PEER} is left out: pip install stable-baselines3")
         cases = tuple(case for case in cases if case.method != PEER)
-    seeds = seeds or (1 if quick else 3)
+    numbers = list(range(seeds or (1 if quick else 3)))
     # One thread each: the workers read this before they import torch.
     os.environ["OMP_NUM_THREADS"] = "1"
+    rows = swept([case for case in cases if case.method != PEER], numbers, out / "learning")
+    peers: list[Job] = [(train, case, s) for case in cases if case.method == PEER for s in numbers]
     context = multiprocessing.get_context("spawn")
-    rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
-        jobs = [workers.submit(train, case, seed) for case in cases for seed in range(seeds)]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="runs"):
-            rows.append(job.result())
+        rows += rows_of(workers, peers, Finished(out / "learning.jsonl", commit()), PEER)
     order = {(case.method, case.layout): i for i, case in enumerate(cases)}
     rows.sort(key=lambda row: (order[row["method"], row["layout"]], row["seed"]))
     draw(rows, out / "learning.png")
     return rows
 
 
-def train(case: Case, seed: int) -> dict[str, Any]:
-    """Train and measure one run."""
+def study_of(cases: Sequence[Case], seeds: Sequence[int]) -> Study:
+    """Cases of one layout and length as a study."""
+    world = cases[0]
+    tasks = {} if world.distance is None else {"distance": list(world.distance)}
+    args = {"layout": world.layout}
+    return Study(
+        envs=[{"id": ENV_ID, "args": args, "eval_args": tasks, "name": world.layout}],
+        seeds=list(seeds),
+        total_timesteps=world.steps,
+        compare={
+            case.method: {"agent": "ddpg-her" if case.method == "flat" else "hierarchical"}
+            | dict(case.settings)
+            for case in cases
+        },
+        evaluations=POINTS,
+        eval_episodes=CURVE_TASKS,
+        episodes=TASKS,
+    )
+
+
+def swept(cases: Sequence[Case], seeds: Sequence[int], folder: Path) -> list[dict[str, Any]]:
+    """Rows of our own agents. What was interrupted goes on, with the same commit."""
+    jobs = available_cores()
+    if find_spec("ray") is None:
+        print("one run at a time: pip install 'hierebm[sweep]' for one on every core")
+        jobs = 1
+    measured = commit()
+    folder = folder / str(measured)
+    if measured is None or measured.endswith("+"):
+        # Of a changed working tree nobody knows what it was.
+        shutil.rmtree(folder, ignore_errors=True)
+    groups: dict[tuple[str, int], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.layout, case.steps), []).append(case)
+    rows = []
+    for (layout, steps), group in groups.items():
+        by_method = {case.method: case for case in group}
+        result = sweep(study_of(group, seeds), folder / f"{layout}_{steps}", jobs=jobs)
+        rows += [
+            row_of(by_method[line.variant.name], trial)
+            for line in result.lines
+            for trial in line.trials
+        ]
+    return rows
+
+
+def row_of(case: Case, trial: Ended) -> dict[str, Any]:
+    """The row of a run of our own agents."""
+    import hierebm
+
+    end = read_result(Path(trial.folder)) or {}
+    curve = [(row["env_steps"], round(row["seconds"], 1), row["success"]) for row in trial.curve]
+    row = _row(case, trial.seed, [(0, 0.0, 0.0), *curve], end["success"], end["ci95"], end["steps"])
+    if case.method == "hierarchical" and case.layout == "open":
+        env = gym.make(ENV_ID, layout=case.layout)
+        path = Path(trial.folder) / "agent.zip"
+        row |= subgoal_quality(hierebm.HierarchicalEBMAgent.load(path, env=env))
+    return row
+
+
+def train(case: Case, seed: int) -> list[dict[str, Any]]:
+    """Train and measure one run of a peer."""
+    from benchmarks.speed.peer import sb3_ddpg
     from hierebm.evaluation import evaluate
 
     task: dict[str, Any] = {"layout": case.layout}
+    model = sb3_ddpg(gym.make(ENV_ID, **task), seed=seed, **dict(case.settings))
     if case.distance:
         task["distance"] = case.distance
-    lanes = gym.make_vec("PointMassGoal-v0", num_envs=25, **task)
-    agent = case.learner(seed)
-    curve, wall_s, pieces = [(0, 0.0, 0.0)], 0.0, 10
-    for _ in range(pieces):
+    lanes = gym.make_vec(ENV_ID, num_envs=25, **task)
+    curve, wall_s = [(0, 0.0, 0.0)], 0.0
+    for _ in range(POINTS):
         started = time.perf_counter()
-        agent.learn(total_timesteps=case.steps // pieces, reset_num_timesteps=False)
+        model.learn(total_timesteps=case.steps // POINTS, reset_num_timesteps=False)
         wall_s += time.perf_counter() - started
-        success = evaluate(agent, lanes, 50, seed=1).success_rate
-        curve.append((agent.num_timesteps, round(wall_s, 1), success))
-    final = evaluate(agent, lanes, 200, seed=2)
-    row = {
+        success = evaluate(model, lanes, CURVE_TASKS, seed=1).success_rate
+        curve.append((model.num_timesteps, round(wall_s, 1), success))
+    final = evaluate(model, lanes, TASKS, seed=2)
+    return [_row(case, seed, curve, final.success_rate, final.ci95, final.mean_ep_length)]
+
+
+def _row(
+    case: Case,
+    seed: int,
+    curve: list[tuple[int, float, float]],
+    success: float,
+    ci95: Sequence[float],
+    steps: float,
+) -> dict[str, Any]:
+    return {
         "method": case.method,
         "layout": case.layout,
         "distance": case.distance,
         "seed": seed,
-        "env_steps": agent.num_timesteps,
-        "wall_s": round(wall_s, 1),
-        "success": final.success_rate,
-        "ci95": [round(bound, 3) for bound in final.ci95],
-        "steps": round(final.mean_ep_length, 1),
+        "env_steps": curve[-1][0],
+        "wall_s": curve[-1][1],
+        "success": success,
+        "ci95": [round(bound, 3) for bound in ci95],
+        "steps": round(steps, 1),
         "curve": curve,
     }
-    if case.method == "hierarchical" and case.layout == "open":
-        row |= subgoal_quality(agent)
-    return row
 
 
 def subgoal_quality(agent: Any, n_pairs: int = 200) -> dict[str, float]:
