@@ -24,6 +24,7 @@ ROWS = {
     "signals": "benchmarks.reliability.stop_signals",
     "disks": "benchmarks.reliability.disks",
     "two processes": "benchmarks.reliability.two_processes",
+    "sweeps": "benchmarks.reliability.sweeps",
     "soak": "benchmarks.reliability.soak",
 }
 """Name -> a module with ``FULL`` and ``QUICK``, numbers of trials, and with

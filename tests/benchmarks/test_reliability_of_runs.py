@@ -14,6 +14,7 @@ TRIALS = {
     "stop_signals": 3,
     "disks": 5,
     "two_processes": 1,
+    "sweeps": 1,
     "soak": 4000,
 }
 
