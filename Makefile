@@ -7,7 +7,7 @@ SOURCES := $(shell find hierebm envs agents -name '*.py' -o -name py.typed) setu
 # Threads of OpenMP that wait must sleep: spinning makes two runs side by side 5-10 times slower.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test lint types unit benchmark clean
+.PHONY: demo test lint types unit docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hierebm demo --out demo
@@ -27,6 +27,10 @@ types: $(VENV)/.test
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report term
 
+# The site, from docs/ into build/site; warnings are errors, and nothing is fetched.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -37,7 +41,7 @@ $(VENV)/.installed: $(VENV)/bin/python $(SOURCES) constraints.txt README.md
 	touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[test,docs]"
 	touch $@
 
 clean:

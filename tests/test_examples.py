@@ -9,8 +9,13 @@ from types import ModuleType
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-# These need Stable-Baselines3.
-NEED_SB3 = {"sb3_low_level", "frozen_policy"}
+# What some of them need besides.
+NEEDS = {
+    "sb3_low_level": "stable_baselines3",
+    "frozen_policy": "stable_baselines3",
+    "robotics": "gymnasium_robotics",
+    "sweep": "optuna",
+}
 
 
 def loaded(path: Path) -> ModuleType:
@@ -22,15 +27,14 @@ def loaded(path: Path) -> ModuleType:
 
 
 def test_there_are_examples() -> None:
-    assert {path.stem for path in EXAMPLES} >= NEED_SB3
+    assert {path.stem for path in EXAMPLES} >= NEEDS.keys()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if path.stem in NEED_SB3:
-        pytest.importorskip("stable_baselines3")
+    if path.stem in NEEDS:
+        pytest.importorskip(NEEDS[path.stem])
     if path.stem == "sweep":
-        pytest.importorskip("optuna")
         # With one core, it needs no Ray.
         monkeypatch.setattr("hierebm.sweeps.run.available_cores", lambda: 1)
     # What an example writes is left here.

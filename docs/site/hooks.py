@@ -11,7 +11,9 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
+from configparser import ConfigParser
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +30,7 @@ PAGES = {
     "SECURITY.md": "security.md",
 }
 EXAMPLES = "examples.md"
+SETTINGS = "settings.md"
 PICTURES = "benchmarks/results"
 LINK = re.compile(r"(\]\()([^()\s#]+)((?:#[^()\s]*)?\))")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -45,7 +48,16 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for folder in ("envs", "agents"):
         shutil.copytree(ROOT / folder, package / folder, ignore=unread, dirs_exist_ok=True)
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [PACKAGE.name]
+    icon = "fontawesome/brands/git-alt"
+    config.extra["social"] = [{"icon": icon, "link": repository(), "name": "Source code"}]
     return config
+
+
+def repository() -> str:
+    """Where the source code is shown: the address that the package's metadata gives."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    return setup["metadata"]["url"]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -54,6 +66,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
     files.append(File.generated(config, EXAMPLES, content=_examples()))
+    files.append(File.generated(config, SETTINGS, content=_settings()))
     for picture in (ROOT / PICTURES).rglob("*.png"):
         name = picture.relative_to(ROOT).as_posix()
         files.append(File.generated(config, name, abs_src_path=str(picture)))
@@ -70,19 +83,19 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def led(match: re.Match[str]) -> str:
         before, target, after = match.groups()
-        source = _in_repository(target, written.parent, config)
+        source = _in_repository(target, written.parent)
         if source is None:
             return match.group()
-        return before + _on_site(source, uri, config, files, after)
+        return before + _on_site(source, uri, after)
 
     # Code is not looked at.
     parts = FENCE.split(markdown)
     return "".join(part if i % 2 else LINK.sub(led, part) for i, part in enumerate(parts))
 
 
-def _in_repository(target: str, folder: PurePosixPath, config: MkDocsConfig) -> str | None:
+def _in_repository(target: str, folder: PurePosixPath) -> str | None:
     """The path in the repository that a link means; None for any other address."""
-    for prefix in _prefixes(config):
+    for prefix in _prefixes():
         if target.startswith(prefix):
             return target[len(prefix) :]
     if re.match(r"[a-z]+:|/", target):
@@ -90,14 +103,13 @@ def _in_repository(target: str, folder: PurePosixPath, config: MkDocsConfig) -> 
     return os.path.normpath(folder / target)
 
 
-def _prefixes(config: MkDocsConfig) -> list[str]:
+def _prefixes() -> list[str]:
     """Addresses under which the repository shows its files."""
-    repository = str(config.repo_url).rstrip("/")
-    raw = repository.replace("https://github.com/", "https://raw.githubusercontent.com/")
-    return [f"{repository}/blob/main/", f"{repository}/tree/main/", f"{raw}/main/"]
+    raw = repository().replace("https://github.com/", "https://raw.githubusercontent.com/")
+    return [f"{repository()}/blob/main/", f"{repository()}/tree/main/", f"{raw}/main/"]
 
 
-def _on_site(source: str, uri: str, config: MkDocsConfig, files: Files, after: str) -> str:
+def _on_site(source: str, uri: str, after: str) -> str:
     """The address of a file of the repository, from a page, with what follows it in the link."""
     source = source.rstrip("/")
     page = PAGES.get(source)
@@ -114,7 +126,7 @@ def _on_site(source: str, uri: str, config: MkDocsConfig, files: Files, after: s
     if not (ROOT / source).exists():
         log.warning("%s links to %s, which is not there", uri, source)
     kind = "tree" if (ROOT / source).is_dir() else "blob"
-    return f"{str(config.repo_url).rstrip('/')}/{kind}/main/{source}{after}"
+    return f"{repository()}/{kind}/main/{source}{after}"
 
 
 def _examples() -> str:
@@ -132,3 +144,25 @@ def _code(text: str) -> str:
     """An example without its docstring, which stands above."""
     end: Any = ast.parse(text).body[0].end_lineno
     return "\n".join(text.splitlines()[end:]).strip("\n") + "\n"
+
+
+def _settings() -> str:
+    """A page of all settings, as `hierebm settings` shows them."""
+    sys.path.insert(0, str(ROOT))
+    from hierebm.agents.config import HierarchicalEBMConfig
+    from hierebm.settings import setting_rows
+
+    parts = [
+        "# Settings",
+        "Of the hierarchical agent; the flat one has those of the first two groups. By name in "
+        "Python, `HierarchicalEBMAgent(batch_size=512)`, with `--set` in a shell; `hierebm "
+        "settings` prints them.",
+    ]
+    group = None
+    for row in setting_rows(HierarchicalEBMConfig()):
+        if row.group != group:
+            group = row.group
+            parts.append(f"\n## {group}\n\n| setting | default | range | |\n|---|---|---|---|")
+        meaning = row.meaning.replace("|", "\\|")
+        parts.append(f"| `{row.name}` | `{row.default}` | {row.range} | {meaning} |")
+    return "\n".join(parts) + "\n"
