@@ -1,6 +1,7 @@
-"""An environment of your own: a two-link arm whose hand has to come to a point, past its own base.
+"""An environment of your own: a two-link arm whose hand has to come to a point.
 
-The angles are bounded, so the way between two points is not always the straight one.
+Its shoulder cannot turn all the way round, so the way between two points is not always the straight
+one.
 """
 
 import gymnasium as gym
@@ -14,10 +15,12 @@ from hierebm.evaluation import evaluate
 class Arm(gym.Env):
     """Actions turn the two joints; goals are positions of the hand."""
 
+    # Shoulder and elbow, in rad. The elbow bends one way: where the hand is says how the arm is.
+    low, high = np.array([-3.0, 0.2]), np.array([3.0, 3.0])
+
     def __init__(self):
         hand = gym.spaces.Box(-2.0, 2.0, (2,), np.float32)
         self.observation_space = gym.spaces.Dict(
-            # Angles, rather than the hand alone: two angles may put it into one spot.
             observation=gym.spaces.Box(-np.pi, np.pi, (2,), np.float32),
             achieved_goal=hand,
             desired_goal=hand,
@@ -26,18 +29,19 @@ class Arm(gym.Env):
 
     def compute_reward(self, achieved, desired, info):
         """0 at the goal, -1 elsewhere; (2,) or (n, 2), since hindsight asks for many at once."""
-        return np.where(np.linalg.norm(achieved - desired, axis=-1) < 0.15, 0.0, -1.0)
+        return np.where(np.linalg.norm(achieved - desired, axis=-1) < 0.2, 0.0, -1.0)
 
     def reset(self, *, seed=None, options=None):
         """Any pose, and the hand of any other as the goal."""
         super().reset(seed=seed)
-        self.angles, other = self.np_random.uniform(-3.0, 3.0, (2, 2))
+        self.angles, other = self.np_random.uniform(self.low, self.high, (2, 2))
         self.goal = self.hand(other)
         return self.observe(), {}
 
     def step(self, action):
-        """Joints turn by at most 0.15 rad, and stop at +-3."""
-        self.angles = np.clip(self.angles + 0.15 * np.clip(action, -1.0, 1.0), -3.0, 3.0)
+        """Joints turn by at most 0.1 rad, and stop at their bounds."""
+        turned = self.angles + 0.1 * np.clip(action, -1.0, 1.0)
+        self.angles = np.clip(turned, self.low, self.high)
         observation = self.observe()
         reward = float(self.compute_reward(observation["achieved_goal"], self.goal, {}))
         # Time is up by max_episode_steps, below: that is a truncation, not a failure.
