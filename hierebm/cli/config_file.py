@@ -61,7 +61,7 @@ def read_config(
     for name, default in options.items():
         if name in values:
             values[name] = _fitting(path, name, values[name], default)
-    words = [*_tree(values["env_args"]), *([values.get("env")] if may_name_env else [])]
+    words = [*values_of(values["env_args"]), *([values.get("env")] if may_name_env else [])]
     for word in words:
         if isinstance(word, str) and ":" in word:
             raise ValueError(
@@ -83,7 +83,7 @@ def read_file(path: Path) -> Any:
         given = _read(path)
     except (RecursionError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} holds no options that can be read ({error})") from None
-    if next(islice(_tree(given), MOST_VALUES, None), None) is not None:
+    if next(islice(values_of(given), MOST_VALUES, None), None) is not None:
         raise ValueError(f"{path} holds more than {MOST_VALUES} values: no options do")
     return given
 
@@ -118,7 +118,7 @@ def _read(path: Path) -> Any:
         ) from None
 
 
-def _tree(tree: Any) -> Iterator[Any]:
+def values_of(tree: Any) -> Iterator[Any]:
     """Every value in it, each as often as it is named."""
     left = [tree]
     while left:

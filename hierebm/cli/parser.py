@@ -229,6 +229,10 @@ def build_parser(train_defaults: Mapping[str, Any] | None = None) -> argparse.Ar
         "--jobs", type=_positive, metavar="N",
         help="trials at the same time; default: as many as there are cores. 1 needs no Ray",
     )  # fmt: skip
+    sweep.add_argument(
+        "--import", dest="modules", action="append", default=[], metavar="MODULE",
+        help="that STUDY may name as MODULE:ENV_ID; repeat for several. No other is imported",
+    )  # fmt: skip
     sweep.add_argument("--address", help="of a Ray cluster that runs them instead, such as auto")
 
     evaluate = command("evaluate", "evaluate a checkpoint")

@@ -9,4 +9,6 @@ def sweep(args: argparse.Namespace) -> None:
     """Run a study; the package's own ``sweep`` says and writes what came of it."""
     import hierebm
 
-    hierebm.sweep(args.study, args.out, jobs=args.jobs, address=args.address)
+    hierebm.sweep(
+        args.study, args.out, jobs=args.jobs, address=args.address, may_import=args.modules
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def sweep(
     *,
     jobs: int | None = None,
     address: str | None = None,
+    may_import: Sequence[str] = (),
 ) -> SweepResult:
     """Run a study: every variant in every environment with every seed; then table and picture.
 
@@ -61,6 +63,7 @@ def sweep(
             process, without Ray.
         address: of a Ray cluster, which then runs as many as it has room for; all its machines have
             to see the folder. ``local`` is this machine.
+        may_import: modules that a file may name, as ``MODULE:ENV_ID``.
 
     Raises:
         OSError, TypeError, ValueError: the study or the folder is none, or another sweep's.
@@ -71,7 +74,7 @@ def sweep(
     if folder is None:
         named = study if isinstance(study, (str, os.PathLike)) else "study"
         folder = Path("sweeps") / Path(named).stem
-    folder, study = Path(folder).absolute(), Study.of(study)
+    folder, study = Path(folder).absolute(), Study.of(study, may_import)
     study.check()
     with alone(folder, patience=5.0):
         _keep(study, folder)

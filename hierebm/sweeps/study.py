@@ -7,13 +7,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hierebm.cli.checkpoints import agent_class_of
-from hierebm.cli.config_file import read_file
+from hierebm.cli.config_file import read_file, values_of
 from hierebm.cli.names import AGENTS
 from hierebm.cli.values import nested, parse_seeds
 from hierebm.goal_env.make import make_env
@@ -141,12 +141,16 @@ class Study(Config):
             _check_range(name, where)
 
     @classmethod
-    def of(cls, given: Any) -> Study:
+    def of(cls, given: Any, may_import: Sequence[str] = ()) -> Study:
         """A study from a study, a mapping, or a file.
+
+        Args:
+            given: one of these.
+            may_import: modules that a file may name, as ``MODULE:ENV_ID``.
 
         Raises:
             OSError: it cannot be read.
-            TypeError, ValueError: it is none; names the field.
+            TypeError, ValueError: it is none; names the field. Or a file names another module.
         """
         if isinstance(given, Study):
             return given
@@ -154,6 +158,7 @@ class Study(Config):
         if isinstance(given, (str, os.PathLike)):
             where = f"{given}: "
             given = read_file(Path(given))
+            _check_imports(given, where, may_import)
         if not isinstance(given, Mapping):
             raise ValueError(f"{where or 'this '}is no study: write FIELD: VALUE, one a line")
         known = [f.name for f in fields(cls)]
@@ -242,6 +247,17 @@ def _seeds(given: Any) -> list[int]:
             f"seeds must be whole numbers, 0 or more, as a list or 0-4, got {given!r:.100}"
         )
     return list(dict.fromkeys(seeds))
+
+
+def _check_imports(given: Any, where: str, may_import: Sequence[str]) -> None:
+    """Raise ValueError where a file names a module that the user did not name."""
+    worlds = given.get("envs") if isinstance(given, Mapping) else None
+    for word in values_of(worlds):
+        if isinstance(word, str) and ":" in word and word.partition(":")[0] not in may_import:
+            raise ValueError(
+                f"{where}it names a module to import an env from ({word!r:.100}): if you know that "
+                f"module, allow it with --import {word.partition(':')[0]}, or may_import= in Python"
+            )
 
 
 def _check_different(what: str, names: list[str]) -> None:

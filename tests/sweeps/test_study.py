@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,13 @@ def test_the_page_names_every_field() -> None:
     page = (ROOT / "docs" / "sweeps.md").read_text()
     for f in [*fields(Study), *fields(World)]:
         assert f"`{f.name}`" in page, f.name
+
+
+def test_a_file_names_no_module_that_the_user_did_not(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    for world in ("this:PointMassGoal-v0", "{id: 'this:PointMassGoal-v0'}"):
+        path.write_text(f"envs: [{world!s}]\n")
+        with pytest.raises(ValueError, match="allow it with --import this"):
+            Study.of(path)
+        assert Study.of(path, ["this"]).envs[0].id == "this:PointMassGoal-v0"
+    assert "this" not in sys.modules
