@@ -20,8 +20,10 @@ from benchmarks.reliability.workers import WORLD
 from hierebm.sweeps.files import read_curve, read_result, read_rows
 
 FULL, QUICK = 12, 3
-# Steps of a trial, points of its curve, and seconds that a sweep has for the next one.
+# Steps of a trial, points of its curve, seconds that a sweep has for the next one, and how often
+# it is started at the end until it says that all went well.
 STEPS, POINTS, PATIENCE = 2000, 10, 600.0
+ATTEMPTS = 3
 CASES = {"in one process": 1, "driver": 2, "worker": 2}
 """Who is killed -> trials at the same time; more than one need Ray."""
 
@@ -58,7 +60,10 @@ def _killed(n: int, case: str, jobs: int, rng: random.Random, out: Path) -> dict
     for _ in range(n):
         before = _points(out)
         if not _wait(lambda before=before: _points(out) > before, process):
-            break
+            if process.poll() in (0, None):
+                break
+            process = _started(command)
+            continue
         time.sleep(rng.uniform(0.0, 0.5))
         running = [f for f in _begun(out) if read_result(f) is None]
         if case != "worker":
@@ -72,6 +77,11 @@ def _killed(n: int, case: str, jobs: int, rng: random.Random, out: Path) -> dict
                 done.setdefault(trial, len(read_rows(trial / "attempts.jsonl")))
         if case != "worker":
             process = _started(command)
+    # Ray may fail to start on a busy machine: that loses nothing either.
+    for _ in range(ATTEMPTS):
+        if process.wait() == 0:
+            break
+        process = _started(command)
     process.wait()
     return done
 

@@ -34,6 +34,7 @@ def run_all(queue: Queue, study: Study, jobs: int, address: str | None) -> None:
 
     Raises:
         ImportError: Ray is missing; says what to do.
+        RuntimeError: Ray did not start; says why.
     """
     # Read when Ray is imported: no report home, none of Tune's tables beside ours, and workers that
     # are no less nice than other processes: at Ray's 15 their seconds tell of the others.
@@ -109,7 +110,16 @@ def _ray(cpus: float, address: str | None) -> Iterator[None]:
     here: dict[str, Any] = (
         {"num_cpus": max(1, round(cpus)), "include_dashboard": False} if is_here else {}
     )
-    ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
+    except Exception as error:
+        # Ray waits 30 seconds for itself, whatever else the machine does.
+        ray.shutdown()
+        told = " ".join(str(error).split())
+        raise RuntimeError(
+            f"Ray did not start ({told:.300}): try again when the machine is less busy, or run the "
+            "trials one after the other with --jobs 1"
+        ) from error
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import hierebm
 from tests.sweeps.small import TINY, attempts, is_done, steps, trials
 
 pytest.importorskip("ray")
@@ -31,6 +32,17 @@ STUDY: dict[str, Any] = {
     "prune": False,
 }
 N_TRIALS = 6
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: Any) -> None:
+        raise Exception("the node timed out\nduring startup")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(RuntimeError, match=r"Ray did not start .the node timed out during.*--jobs"):
+        hierebm.sweep(TINY, tmp_path, jobs=2)
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
