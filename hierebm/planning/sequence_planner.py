@@ -1,4 +1,4 @@
-"""Closed loop around the sequence optimiser: its planned states are the low level's subgoals."""
+"""The sequence planner: planned states are subgoals where experience leads to them."""
 
 from __future__ import annotations
 
@@ -6,58 +6,107 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from hierebm.checkpoint.arrays import checked, plain
+from hierebm.planning.closed_loop import (
+    RANDOM_WALK_STEPS,
+    ClosedLoopPlan,
+    ClosedLoopPlanner,
+    Failed,
+)
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.plan import Plan
-from hierebm.planning.planner import Log, Planner, PlanState
+from hierebm.planning.graph.subgoal_graph import ALIKE
+from hierebm.planning.planner import Log
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequenceOptimizer
 from hierebm.replay import EpisodeReplay, sample_pairs
-from hierebm.types import FloatArray
+from hierebm.types import BoolArray, FloatArray
 
 Self = TypeVar("Self", bound="SequenceSubgoalPlanner")
 
+# The planned states, from the next on, among which the subgoal is chosen.
+AHEAD = 12
+
 
 @dataclass
-class SequencePlanState(PlanState):
-    """A sequence of planned states and how far along it the agent is."""
+class SequencePlanState(ClosedLoopPlan):
+    """A sequence of planned states; its path is made of their numbers."""
 
     states: FloatArray = field(kw_only=True)
-    """(T, goal_dim) planned states, the first where the plan began, the last the goal."""
+    """(T, goal_dim) planned states, the first where the plan began, the last the goal or a gate."""
     energies: FloatArray = field(kw_only=True)
     """(T - 1,) energy of each transition."""
-    next: int = field(default=1, init=False)
-    """Row of ``states`` that the low level chases."""
+    verified: BoolArray = field(kw_only=True)
+    """(T - 1,) whether experience leads over each transition."""
+    at: FloatArray = field(kw_only=True)
+    """(goal_dim,) where the agent was when it began to chase the subgoal."""
+    chased_verified: bool = field(default=False, init=False)
+    """Whether experience leads from there to the subgoal."""
+    failed: Failed = field(default_factory=list)
+    """Edges that failed on the way to this goal."""
+
+    @property
+    def goal_node(self) -> int:
+        """See :class:`ClosedLoopPlan`."""
+        return len(self.states) - 1
+
+    @property
+    def start(self) -> FloatArray:
+        """See :class:`ClosedLoopPlan`."""
+        return self.at
+
+    @property
+    def is_verified(self) -> bool:
+        """See :class:`ClosedLoopPlan`."""
+        return bool(self.path) and bool(self.verified[self.path[0] - 1 :].all())
+
+    @property
+    def is_next_verified(self) -> bool:
+        """See :class:`ClosedLoopPlan`."""
+        return self.chased_verified
 
     def state_dict(self) -> dict[str, Any]:
         """See :class:`PlanState`."""
-        own = {"states": self.states, "energies": self.energies, "next": self.next}
+        failed = np.zeros((0, 2, len(self.goal)), np.float32)
+        own = {name: getattr(self, name) for name in ("states", "energies", "verified", "at")}
+        own["chased_verified"] = self.chased_verified
+        own["failed"] = np.array(self.failed, np.float32) if self.failed else failed
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave. Raises ValueError where it is of another plan."""
+        """Restore what :meth:`state_dict` gave, but for the states.
+
+        Raises:
+            ValueError: it is of another plan, or damaged.
+        """
         super().load_state_dict(state)
-        self.next = int(plain(state, "next", 1, len(self.states) - 1))
+        dim, n = len(self.goal), len(self.states)
+        self.verified = checked(state, "verified", (n - 1,), "flags")
+        self.at = checked(state, "at", (dim,), "floats")
+        self.chased_verified = bool(plain(state, "chased_verified", 0, 1))
+        self.failed = [(a, b) for a, b in checked(state, "failed", (None, 2, dim), "floats")]
 
 
-class SequenceSubgoalPlanner(Planner):
+class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
     """Plans a sequence, hands out its states as subgoals, learns from those that were missed.
 
-    A planned state that is not reached within its budget shows that the transition to it was not
-    feasible: it becomes a negative of the transition energy (the active learning of Du, Lin &
-    Mordatch 2019, arXiv 1909.06878), and the rest is planned again from the current state.
+    It stands on the same ground as the graph planner: where experience leads to the goal, the
+    sequence begins as the way that experience knows, and the energy of the whole sequence relaxes
+    it. A planned state that no experience leads to is no subgoal but a candidate for exploring.
+
+    A subgoal that is missed shows that the transition to it was not feasible: it becomes a negative
+    of the transition energy (the active learning of Du, Lin & Mordatch 2019, arXiv 1909.06878), and
+    the rest is planned again from the current state.
 
     Args:
         context: what plans are made of.
         sequences: the optimiser.
     """
-
-    uses_graph: ClassVar[bool] = False
 
     def __init__(self, context: PlanningContext, sequences: SequenceOptimizer) -> None:
         super().__init__(context)
@@ -73,101 +122,161 @@ class SequenceSubgoalPlanner(Planner):
 
     # ------------------------------------------------------------------- planning
 
-    def begin(
+    def _plan(
         self,
         observation: FloatArray,
         achieved_goal: FloatArray,
         goal: FloatArray,
         rng: np.random.Generator,
-        learning: bool = False,
-        warm_start: FloatArray | None = None,
+        learning: bool,
+        failed: Failed,
+        before: SequencePlanState | None = None,
     ) -> SequencePlanState:
-        """Plan from (obs_dim,), (goal_dim,) to the final goal (goal_dim,).
-
-        Args:
-            warm_start: (T', goal_dim) what is left of the last plan.
-        """
+        """A sequence from here to the goal or a gate, warm-started with what is left of the last."""
         started = time.perf_counter()
+        gate = self._gate(achieved_goal, goal, failed)
+        target = goal if gate is None else gate.point
+        known = self.context.transition_map
+        way = None if known is None else known.way(achieved_goal, target)
+        rest = None
+        if before is not None and before.path:
+            rest = np.concatenate([achieved_goal[None], before.states[before.path]])
         planned = self.sequences.plan(
-            torch.from_numpy(achieved_goal)[None],
-            torch.from_numpy(goal)[None],
+            _batch(achieved_goal),
+            _batch(target),
             generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
-            warm_start=None if warm_start is None else torch.from_numpy(warm_start)[None],
+            warm_start=None if rest is None else _batch(rest),
+            way=None if way is None else _batch(way),
         )
         states, energies = planned.states[0].numpy(), planned.energies[0].numpy()
-        plan = SequencePlanState(goal, rng, learning, states=states, energies=energies)
-        milliseconds = 1e3 * (time.perf_counter() - started)
-        self._record(plan, {"graph/nodes": len(states), "graph/plan_ms": milliseconds})
-        if bool(self.context.reached(achieved_goal[None], goal[None])[0]):
-            self._stay(plan)
-        else:
-            self._set_subgoal(plan, observation, achieved_goal)
-        return plan
-
-    def step(
-        self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> SequencePlanState:
-        """Follow the plan to the current state: keep its subgoal, advance, or plan again."""
-        plan.elapsed += self.context.step_length
-        ahead = plan.states[plan.next :]
-        here = np.repeat(achieved_goal[None], len(ahead), 0)
-        reached = np.flatnonzero(self.context.reached(here, ahead))
-        if reached.size and reached[-1] == len(ahead) - 1:
-            if not plan.arrived:
-                self._record_reached(plan)
-            self._stay(plan)
-        elif plan.arrived:
-            # Off the goal again: it may come back by itself, and the way there is known.
-            if plan.elapsed >= plan.budget:
-                return self.replan(plan, observation, achieved_goal)
-        elif reached.size:
-            self._record_reached(plan)
-            # A later state that is reached too saves the way over those before it.
-            plan.next += int(reached[-1]) + 1
-            self._set_subgoal(plan, observation, achieved_goal)
-        elif plan.elapsed >= plan.budget:
-            self._record(plan, {"subgoal/reached_rate": 0.0})
-            if plan.learning:
-                missed = np.stack([achieved_goal, plan.subgoal])
-                self.sequences.add_negatives(torch.from_numpy(missed)[None])
-            return self.replan(plan, observation, achieved_goal)
-        elif self._has_deviated(plan, achieved_goal):
-            return self.replan(plan, observation, achieved_goal)
-        return plan
-
-    def _stay(self, plan: SequencePlanState) -> None:
-        plan.next = len(plan.states) - 1
-        plan.stay()
-
-    def _record_reached(self, plan: SequencePlanState) -> None:
-        error = plan.elapsed - plan.predicted
-        self._record(plan, {"subgoal/reached_rate": 1.0, "subgoal/distance_error": error})
-
-    def _has_deviated(self, plan: SequencePlanState, achieved_goal: FloatArray) -> bool:
-        at, before, subgoal = (
-            torch.from_numpy(x)[None]
-            for x in (achieved_goal, plan.states[plan.next - 1], plan.subgoal)
+        verified = self._verify(states)
+        if way is not None and not verified.all():
+            # What experience knows, and nothing else.
+            states, energies = way, self.sequences.energies(torch.from_numpy(way)).numpy()
+            verified = self._verify(states)
+        plan = SequencePlanState(
+            goal,
+            rng,
+            learning,
+            gate=gate,
+            last=achieved_goal,
+            states=states,
+            energies=energies,
+            verified=verified,
+            at=achieved_goal,
+            failed=failed,
         )
-        return bool(self.sequences.has_deviated(at, before, subgoal)[0])
+        self._set_out(plan, observation, achieved_goal)
+        self._record(
+            plan,
+            {
+                "graph/nodes": len(states),
+                "graph/path_verified_rate": bool(verified.all()),
+                "graph/plan_ms": 1e3 * (time.perf_counter() - started),
+            },
+        )
+        return plan
 
-    def replan(
+    def _verify(self, states: FloatArray) -> BoolArray:
+        """(T, goal_dim) -> (T - 1,) whether experience leads over each transition."""
+        nodes = self.context.experienced.nodes_at(states[:-1])
+        steps, is_verified = self.context.edges.evaluate(
+            nodes.observation, nodes.achieved_goal, states[1:]
+        )
+        return is_verified & (steps <= self.context.config.max_edge)
+
+    def _set_out(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> SequencePlanState:
-        """A new plan, warm-started with what is left of this one."""
-        rest = np.concatenate([achieved_goal[None], plan.states[plan.next :]])
-        return self.begin(observation, achieved_goal, plan.goal, plan.rng, plan.learning, rest)
+    ) -> None:
+        """Begin to follow a new plan, or to explore where experience does not lead along it."""
+        if not plan.learning and self._is_reached(achieved_goal, plan.goal):
+            plan.path = [plan.goal_node]
+            plan.stay()
+            return
+        if plan.gate is not None and self._is_reached(achieved_goal, plan.gate.point):
+            self._try_to_jump(plan, plan.gate)
+            return
+        plan.path = list(range(1, len(plan.states)))
+        if self._explores(plan, achieved_goal, to_the_goal=plan.is_verified):
+            return
+        if plan.learning and not plan.is_verified:
+            self._explore_from(plan, int(plan.verified.argmin()), achieved_goal)
+            return
+        self._set_subgoal(plan, observation, achieved_goal)
+
+    def _explore_from(self, plan: SequencePlanState, state: int, achieved_goal: FloatArray) -> None:
+        """Go to a state of the sequence, over every other one before it, and explore there."""
+        plan.path = []
+        if state == 0:
+            plan.subgoal, plan.exploring = achieved_goal, True
+            plan.walk_at_random(RANDOM_WALK_STEPS)
+            self._walk(plan, achieved_goal)
+            return
+        stops = [*range(state, 0, -2)][::-1]
+        lengths = np.abs(np.diff(plan.states[: state + 1], axis=0)) / self.context.step_scale
+        travelled = np.concatenate([[0.0], lengths.max(-1).cumsum()])
+        steps = np.diff(travelled[stops], prepend=0.0)
+        plan.way = list(zip(plan.states[stops], steps.tolist(), strict=True))
+        self._chase(plan, *plan.way.pop(0))
+        plan.exploring = True
 
     def _set_subgoal(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
     ) -> None:
-        subgoal: FloatArray = plan.states[plan.next]
-        predicted = self.context.model.distance(
-            observation[None], achieved_goal[None], subgoal[None]
-        )
-        plan.chase(subgoal, float(predicted[0]))
+        """Chase the farthest of the planned states ahead that is a safe edge away.
 
-    def _record(self, plan: SequencePlanState, metrics: Mapping[str, float]) -> None:
-        (self.stats if plan.learning else self.stats_of_predict).add(metrics)
+        Planned states are nearer to each other than subgoals need be.
+        """
+        context, ahead = self.context, plan.path[:AHEAD]
+        points = plan.states[ahead]
+        here = np.repeat(achieved_goal[None], len(ahead), 0)
+        predicted = context.edges.predict(np.repeat(observation[None], len(ahead), 0), here, points)
+        steps, is_verified = context.edges.verify(here, points, predicted)
+        safe = is_verified & (steps <= context.safe_edge)
+        safe &= ~self._has_failed(plan, achieved_goal, points)
+        chosen = int(np.flatnonzero(safe).max(initial=0))
+        plan.path, plan.at = plan.path[chosen:], achieved_goal
+        plan.chased_verified = bool(is_verified[chosen])
+        plan.told = (
+            self._told(observation, achieved_goal, points[chosen]) if plan.learning else (0.0, 0.0)
+        )
+        self._chase(plan, points[chosen], float(steps[chosen]))
+
+    def _has_failed(
+        self, plan: SequencePlanState, achieved_goal: FloatArray, points: FloatArray
+    ) -> BoolArray:
+        """(n,) whether it failed before to go from here to each of the points (n, goal_dim)."""
+        margin, result = ALIKE * self.context.step_scale, np.zeros(len(points), np.bool_)
+        for source, target in plan.failed:
+            if (np.abs(source - achieved_goal) <= margin).all():
+                result |= (np.abs(points - target) <= margin).all(-1)
+        return result
+
+    # ------------------------------------------------------------------ following
+
+    def _advance(
+        self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
+    ) -> bool:
+        """Go on to a later state of the sequence; False at its end."""
+        here = np.repeat(achieved_goal[None], len(plan.path), 0)
+        reached = self.context.reached(here, plan.states[plan.path])
+        # A later state that is reached too saves the way over those before it.
+        plan.path = plan.path[int(np.flatnonzero(reached).max(initial=0)) + 1 :]
+        if not plan.path:
+            return False
+        self._set_subgoal(plan, observation, achieved_goal)
+        return True
+
+    def _failed(self, plan: SequencePlanState) -> Failed:
+        return plan.failed
+
+    def _block(self, plan: SequencePlanState, source: FloatArray, target: FloatArray) -> None:
+        super()._block(plan, source, target)
+        if plan.learning:
+            self.sequences.add_negatives(_batch(np.stack([source, target])))
+
+    def _move_end(self, plan: SequencePlanState, goal: FloatArray) -> None:
+        plan.states = np.concatenate([plan.states[:-1], goal[None]])
 
     def show(
         self,
@@ -202,12 +311,21 @@ class SequenceSubgoalPlanner(Planner):
         """See :class:`Planner`."""
         dim = self.context.goal_dim
         states = checked(state, "states", (None, dim), "floats")
-        energies = checked(
-            state, "energies", (len(states) - 1,), "floats", low=-math.inf, high=math.inf
-        )
+        n = len(states) - 1
+        energies = checked(state, "energies", (n,), "floats", low=-math.inf, high=math.inf)
         goal = checked(state, "goal", (dim,), "floats")
-        plan = SequencePlanState(goal, rng, False, states=states, energies=energies)
+        plan = SequencePlanState(
+            goal,
+            rng,
+            False,
+            last=goal,
+            states=states,
+            energies=energies,
+            verified=np.zeros(n, np.bool_),
+            at=goal,
+        )
         plan.load_state_dict(state)
+        self._check_walk(plan.walk)
         return plan
 
     # ------------------------------------------------------------------- learning
@@ -228,3 +346,8 @@ class SequenceSubgoalPlanner(Planner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See :class:`Planner`."""
         self.sequences.load_state_dict(dict(state))
+
+
+def _batch(rows: FloatArray) -> torch.Tensor:
+    """An array as a batch of one."""
+    return torch.from_numpy(rows)[None]

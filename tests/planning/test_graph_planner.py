@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from hierebm.planning.closed_loop import RANDOM_WALK_STEPS
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph_plan import GraphPlan, PlannerConfig
-from hierebm.planning.graph_planner import RANDOM_WALK_STEPS, GraphPlanner
+from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.planner import PlanState
 from hierebm.planning.samplers import (
     ReplaySampler,

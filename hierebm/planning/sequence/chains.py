@@ -41,6 +41,31 @@ def resample(x: Tensor, length: Tensor, new_length: Tensor, size: int | None = N
     return (1.0 - fraction) * x[rows, low] + fraction * x[rows, low + 1]
 
 
+def along(way: Tensor, length: Tensor, size: int) -> Tensor:
+    """States at equal distances along the straight pieces of a way.
+
+    Args:
+        way: (B, T', D).
+        length: (B,) transitions, at least 1.
+        size: states that the result is padded to.
+
+    Returns:
+        (B, size, D); both ends of each way are kept bit for bit.
+    """
+    pieces = way.diff(dim=1).norm(dim=-1)
+    # A repeated point must not stop the search.
+    travelled = torch.cat([pieces.new_zeros(len(way), 1), (pieces + 1e-9).cumsum(1)], 1)
+    share = (torch.arange(size) / length.unsqueeze(1)).clamp(max=1.0)
+    wanted = share * travelled[:, -1:]
+    after = torch.searchsorted(travelled, wanted).clamp(1, way.shape[1] - 1)
+    rows = torch.arange(len(way)).unsqueeze(1)
+    low, high = travelled[rows, after - 1], travelled[rows, after]
+    part = ((wanted - low) / (high - low)).clamp(0.0, 1.0).unsqueeze(-1)
+    x = (1.0 - part) * way[rows, after - 1] + part * way[rows, after]
+    x[:, 0] = way[:, 0]
+    return torch.where((share >= 1.0).unsqueeze(-1), way[:, -1:], x)
+
+
 def bending(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     """Acceleration penalty of chains (N, S, D): sum_t |x_t+1 - 2 x_t + x_t-1|^2 / 2.
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from hierebm.planning.sequence.chains import (
+    along,
     bending,
     least_costs,
     resample,
@@ -49,6 +50,8 @@ LATTICE_REFRESH = 100
 LATTICE_RADIUS = 5.0
 # Units; smallest standard deviation of the noise around straight initial chains.
 NOISE = 0.5
+# Units between the states of the coarsest chains along a way.
+UNITS_ALONG = 1.5
 # Step of the Langevin dynamics, relative to a Newton step of a random walk's energy.
 STEP_SIZE = 0.3
 # Nats; temperature at the start of a level. It falls linearly to 0 over ANNEALED_SHARE of the
@@ -133,6 +136,7 @@ class SequenceOptimizer:
         n_states: int | None = None,
         generator: torch.Generator | None = None,
         warm_start: Tensor | None = None,
+        way: Tensor | None = None,
     ) -> SequencePlan:
         """Plan from ``start`` (B, D) to ``goal`` (B, D), world units.
 
@@ -141,6 +145,7 @@ class SequenceOptimizer:
                 ``state_cost`` asks for.
             generator: source of random numbers; the optimiser's own by default.
             warm_start: (B, T', D) a previous plan (what is left of it) to start one chain from.
+            way: (B, T', D) a way that experience leads along, to start all other chains from.
 
         Raises:
             ValueError: if the shapes do not fit, or ``n_states`` is less than 2.
@@ -156,7 +161,10 @@ class SequenceOptimizer:
         wanted = None
         if n_states is not None:
             wanted = max(1, math.ceil((n_states - 1) / 2 ** (c.levels - 1)))
-        x, length = self._initial_chains(start, goal, wanted, warm_start, g)
+        if way is None:
+            x, length = self._initial_chains(start, goal, wanted, warm_start, g)
+        else:
+            x, length = self._chains_along(way, wanted, warm_start, g)
         # Coarse to fine is ours. On four_rooms one level leaves 89% of the straight segments free
         # of walls, two 94%, three 96% at 1.6 times the time.
         for level in range(c.levels):
@@ -218,6 +226,33 @@ class SequenceOptimizer:
             again = torch.cat([start.unsqueeze(1), warm_start[:, 1:-1], goal.unsqueeze(1)], 1)
             x[:, -1] = resample(again, old, length[:, -1], size)
         return x.flatten(0, 1), length.flatten()
+
+    def _chains_along(
+        self, way: Tensor, wanted: int | None, warm_start: Tensor | None, g: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`_initial_chains`, all along a way (B, T', D), with noise that grows."""
+        c, unit, batch, n = self.config, self.model.unit, len(way), self.config.chains
+        if wanted is None:
+            lengths = (way.diff(dim=1) / unit).norm(dim=-1).sum(1)
+            length = (lengths / UNITS_ALONG).round().clamp(1, c.max_transitions).long()
+        else:
+            length = torch.full((batch,), wanted)
+        size = int(length.max()) + 1
+        x = along(way, length, size).unsqueeze(1).repeat(1, n, 1, 1)
+        amount = NOISE * (torch.arange(n) / n).view(1, n, 1, 1)
+        inner = (torch.arange(size) < length.unsqueeze(-1)) & (torch.arange(size) > 0)
+        noise = torch.randn(x.shape, generator=g) * unit * amount
+        x = x + noise * inner.view(batch, 1, size, 1)
+        if warm_start is not None:
+            x[:, -1] = along(warm_start, length, size)
+            x[:, -1, 0] = way[:, 0]
+        return x.flatten(0, 1), length.repeat_interleave(n)
+
+    def energies(self, states: Tensor) -> Tensor:
+        """(T, D) -> (T - 1,) energy of each transition."""
+        with torch.no_grad():
+            energies: Tensor = self.model.energy(states[:-1], states[1:])
+        return energies
 
     def _lattice_chains(
         self, start: Tensor, goal: Tensor, wanted: int | None, n: int, g: torch.Generator
