@@ -207,12 +207,14 @@ class ClosedLoopPlanner(Planner, Generic[P]):
         explore = plan.learning and not to_the_goal
         if not explore or plan.rng.random() >= self.context.config.explore_share:
             return False
-        plan.path = []
-        points, steps = self._frontier(plan, achieved_goal)
-        plan.way = list(zip(points, steps.tolist(), strict=True))
+        self._explore(plan, *self._frontier(plan, achieved_goal))
+        return True
+
+    def _explore(self, plan: P, points: FloatArray, steps: FloatArray) -> None:
+        """Go along points (m, goal_dim), so many steps (m,) each, and explore from the last on."""
+        plan.path, plan.way = [], list(zip(points, steps.tolist(), strict=True))
         self._chase(plan, *plan.way.pop(0))
         plan.exploring = True
-        return True
 
     def _frontier(self, plan: P, achieved_goal: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Subgoals (m, goal_dim) on a way to the frontier that experience leads to, and the steps

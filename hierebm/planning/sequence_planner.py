@@ -12,12 +12,7 @@ import numpy as np
 import torch
 
 from hierebm.checkpoint.arrays import checked, plain
-from hierebm.planning.closed_loop import (
-    RANDOM_WALK_STEPS,
-    ClosedLoopPlan,
-    ClosedLoopPlanner,
-    Failed,
-)
+from hierebm.planning.closed_loop import ClosedLoopPlan, ClosedLoopPlanner, Failed
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.graph.subgoal_graph import ALIKE
@@ -132,7 +127,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         failed: Failed,
         before: SequencePlanState | None = None,
     ) -> SequencePlanState:
-        """A sequence from here to the goal or a gate, warm-started with what is left of the last."""
+        """A sequence from here to the goal or a gate; one chain begins as the rest of the last."""
         started = time.perf_counter()
         gate = self._gate(achieved_goal, goal, failed)
         target = goal if gate is None else gate.point
@@ -200,25 +195,20 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         if self._explores(plan, achieved_goal, to_the_goal=plan.is_verified):
             return
         if plan.learning and not plan.is_verified:
-            self._explore_from(plan, int(plan.verified.argmin()), achieved_goal)
+            self._explore_at(plan, int(plan.verified.argmin()), achieved_goal)
             return
         self._set_subgoal(plan, observation, achieved_goal)
 
-    def _explore_from(self, plan: SequencePlanState, state: int, achieved_goal: FloatArray) -> None:
-        """Go to a state of the sequence, over every other one before it, and explore there."""
-        plan.path = []
+    def _explore_at(self, plan: SequencePlanState, state: int, achieved_goal: FloatArray) -> None:
+        """Go to the last state that experience leads to, over every other one, and explore there;
+        where it leads to none, at the frontier."""
         if state == 0:
-            plan.subgoal, plan.exploring = achieved_goal, True
-            plan.walk_at_random(RANDOM_WALK_STEPS)
-            self._walk(plan, achieved_goal)
+            self._explore(plan, *self._frontier(plan, achieved_goal))
             return
         stops = [*range(state, 0, -2)][::-1]
         lengths = np.abs(np.diff(plan.states[: state + 1], axis=0)) / self.context.step_scale
         travelled = np.concatenate([[0.0], lengths.max(-1).cumsum()])
-        steps = np.diff(travelled[stops], prepend=0.0)
-        plan.way = list(zip(plan.states[stops], steps.tolist(), strict=True))
-        self._chase(plan, *plan.way.pop(0))
-        plan.exploring = True
+        self._explore(plan, plan.states[stops], np.diff(travelled[stops], prepend=0.0))
 
     def _set_subgoal(
         self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray

@@ -1,14 +1,11 @@
 """Operations on batches of state sequences ("chains") of different lengths.
 
 A batch of chains is ``x`` (N, S, D) with ``length`` (N,) transitions each: states 0 .. length are
-the sequence, the rest is padding that repeats the last state. The sampling among a finite set of
-states is exact inference in a Markov chain (forward filtering, backward sampling: Scott 2002,
-"Bayesian methods for hidden Markov models").
+the sequence, the rest is padding that repeats the last state.
 """
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
@@ -83,9 +80,9 @@ def bending(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     return 0.5 * bend.square().sum((1, 2)), gradient
 
 
-@lru_cache(maxsize=128)
-def stiffness_inverses(size: int, bend: float) -> tuple[Tensor, Tensor]:
-    """Covariances P of the inner states of random walks with both ends held, and their roots.
+@lru_cache(maxsize=512)
+def stiffness_inverse(n: int, bend: float) -> tuple[Tensor, Tensor]:
+    """Covariance P of the n inner states of a random walk with both ends held, and its root.
 
     P is the inverse of the Hessian of sum_t |s_t+1 - s_t|^2 / 2 + bend * sum_t |acceleration|^2 / 2
     in the inner states. Descending along P times the gradient moves the whole sequence at once
@@ -93,93 +90,28 @@ def stiffness_inverses(size: int, bend: float) -> tuple[Tensor, Tensor]:
     covariant gradient of CHOMP, Ratliff et al. 2009).
 
     Args:
-        size: S, states that chains are padded to; at least 3.
+        n: inner states, at least 1.
         bend: weight of the accelerations.
 
     Returns:
-        P and L with L L^T = P, each (size - 1, size - 2, size - 2): entry T - 1 is for chains of T
-        transitions padded to ``size`` states, zero outside their inner states.
+        P and L with L L^T = P, (n, n) each.
     """
-    covariance, root = torch.zeros(2, size - 1, size - 2, size - 2).unbind(0)
-    for n in range(1, size - 1):
-        first = torch.eye(n + 2, dtype=torch.float64).diff(dim=0)
-        second = first.diff(dim=0)
-        hessian = (first.t() @ first + bend * second.t() @ second)[1:-1, 1:-1]
-        inverse = torch.linalg.inv(hessian)
-        covariance[n, :n, :n] = inverse
-        root[n, :n, :n] = torch.linalg.cholesky(inverse)
-    return covariance, root
+    first = torch.eye(n + 2, dtype=torch.float64).diff(dim=0)
+    second = first.diff(dim=0)
+    hessian = (first.t() @ first + bend * second.t() @ second)[1:-1, 1:-1]
+    inverse = torch.linalg.inv(hessian)
+    return inverse.float(), torch.linalg.cholesky(inverse).float()
 
 
-def least_costs(direct: Tensor, first: Tensor, table: Tensor, last: Tensor, longest: int) -> Tensor:
-    """Least cost of a sequence through given states, for every number of transitions at once.
-
-    Args:
-        direct: (B,) cost of going from start to goal in one transition.
-        first: (B, M) cost from the start to each state.
-        table: (M, M) cost from state to state.
-        last: (B, M) cost from each state to the goal.
-        longest: largest number of transitions T.
+def stiffness_inverses(length: Tensor, size: int, bend: float) -> tuple[Tensor, Tensor]:
+    """:func:`stiffness_inverse` of chains of ``length`` (N,) transitions padded to ``size`` states.
 
     Returns:
-        (B, longest): column T - 1 is the least cost of exactly T transitions (Bellman's recursion,
-        a min-plus product for each transition).
+        P and L, (N, size - 2, size - 2) each, zero outside the inner states.
     """
-    costs, to_go = [direct], last
-    for n_transitions in range(2, longest + 1):
-        costs.append((first + to_go).amin(1))
-        if n_transitions < longest:
-            # Row by row: (B, M, M) at once would not fit the cache.
-            to_go = torch.stack([(table + row).amin(1) for row in to_go])
-    return torch.stack(costs, 1)
-
-
-def sample_sequences(
-    first: Tensor,
-    table: Tensor,
-    last: Tensor,
-    length: Tensor,
-    n: int,
-    temperature: float,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """Draw sequences of states with p proportional to exp(-cost / temperature), exactly.
-
-    Messages run from the goal to the start, states are drawn from the start to the goal.
-
-    Args:
-        first, table, last: as in :func:`least_costs`.
-        length: (B,) number of transitions of each query's sequences.
-        n: sequences per query.
-        temperature: in the unit of the costs.
-        generator: source of the draws; None takes torch's global one.
-
-    Returns:
-        (B, n, max(length) - 1) indices of the inner states; -1 in the padding, and wherever no
-        sequence of that length exists.
-    """
-    batch, size = len(first), int(length.max())
-    picked = torch.full((batch, n, max(size - 1, 0)), -1, dtype=torch.long, device=first.device)
-    # Products of exponentials in double precision, rescaled at every step, span 700 nats.
-    weight = (-table.double() / temperature).exp()
-    message = -last.double() / temperature
-    messages = [message]
-    for _ in range(size - 2):
-        top = message.amax(1, keepdim=True)
-        top = torch.where(top.isfinite(), top, torch.zeros_like(top))
-        message = ((message - top).exp() @ weight.t()).log() + top
-        messages.append(message)
-    to_goal = torch.stack(messages)
-    step = -first.double().unsqueeze(1).expand(-1, n, -1) / temperature
-    queries = torch.arange(batch, device=first.device)
-    alive = torch.ones(batch, n, dtype=torch.bool, device=first.device)
-    for t in range(size - 1):
-        transitions_after = length - t - 1
-        logits = step + to_goal[(transitions_after - 1).clamp(min=0), queries].unsqueeze(1)
-        top = logits.amax(-1, keepdim=True)
-        alive &= (transitions_after >= 1).unsqueeze(1) & (top.squeeze(-1) > -math.inf)
-        p = torch.where(alive.unsqueeze(-1), (logits - top).exp(), torch.ones_like(logits))
-        drawn = torch.multinomial(p.flatten(0, 1), 1, generator=generator).view(batch, n)
-        picked[:, :, t] = torch.where(alive, drawn, picked[:, :, t])
-        step = -table.double()[drawn] / temperature
-    return picked
+    lengths, which = length.unique(return_inverse=True)
+    covariance, root = torch.zeros(2, len(lengths), size - 2, size - 2).unbind(0)
+    for i, n in enumerate((lengths - 1).tolist()):
+        if n > 0:
+            covariance[i, :n, :n], root[i, :n, :n] = stiffness_inverse(n, bend)
+    return covariance[which], root[which]

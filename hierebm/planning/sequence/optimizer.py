@@ -21,19 +21,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hierebm.planning.sequence.chains import (
     along,
     bending,
-    least_costs,
     resample,
-    sample_sequences,
     stiffness_inverses,
     valid_transitions,
 )
 from hierebm.planning.sequence.config import SequenceConfig
+from hierebm.planning.sequence.ground import Ground
+from hierebm.planning.sequence.lattice import Lattice
 from hierebm.planning.sequence.transition_model import TransitionModel
 from hierebm.types import LARGEST
 
@@ -41,14 +42,15 @@ from hierebm.types import LARGEST
 # "What is each part of the sequence optimiser worth?". Where a constant gives none, its value was
 # chosen by hand, on other queries than those of the benchmark, and no other has been measured.
 
-# Nats; sequences of lattice states are drawn with p proportional to exp(-cost / this): close to the
-# least cost, but not all the same.
-LATTICE_TEMPERATURE = 0.3
 # Updates between two draws of the lattice: as many as the averaged weights remember.
-LATTICE_REFRESH = 100
+REFRESH = 100
+# Ways over the lattice that chains begin along, besides the straight line.
+WAYS = 3
+# Chains that are left at each finer level: one in so many.
+KEPT = 4
 # Units; lattice states farther apart are not joined. A random walk's energy of that is 12.5 nats.
 LATTICE_RADIUS = 5.0
-# Units; smallest standard deviation of the noise around straight initial chains.
+# Units; standard deviation of the noise around the ways that chains begin along, at most.
 NOISE = 0.5
 # Units between the states of the coarsest chains along a way.
 UNITS_ALONG = 1.5
@@ -62,8 +64,6 @@ MAX_MOVE = 0.5
 # Weight of |s_t+1 - 2 s_t + s_t-1|^2 / 2 in units, the paper's penalty. Without it plans on
 # four_rooms are 6% longer than the shortest path instead of 1.5%.
 ACCELERATION_WEIGHT = 1.0
-# Units from the planned path that ask for a new plan.
-REPLAN_DEVIATION = 1.5
 
 
 @dataclass
@@ -98,8 +98,10 @@ class SequenceOptimizer:
         self.config = config or SequenceConfig()
         self.state_dim, self.generator = state_dim, generator
         self.model = TransitionModel(state_dim, self.config, generator)
-        # Some replayed states (M, D) and the costs (M, M) of the transitions among them.
-        self._lattice: tuple[Tensor, Tensor] | None = None
+        # Some replayed states and the costs of the transitions among them.
+        self._lattice: Lattice | None = None
+        # Where replayed states are, as of the same update.
+        self._ground: Ground | None = None
 
     # ------------------------------------------------------------------- learning
 
@@ -111,16 +113,18 @@ class SequenceOptimizer:
         """
         metrics = self.model.update(pairs)
         # Here and not in plan(): planning must not change what is learned or planned later.
-        if self.config.lattice_states > 0 and self.model.n_updates % LATTICE_REFRESH == 1:
-            self._refresh_lattice()
+        if self.model.n_updates % REFRESH == 1:
+            self._refresh()
         return metrics
 
     @torch.no_grad()
-    def _refresh_lattice(self) -> None:
+    def _refresh(self) -> None:
         replayed = self.model.states.contents
-        chosen = torch.randperm(len(replayed), generator=self.generator)
-        states = replayed[chosen[: self.config.lattice_states]]
-        self._lattice = states, self._pair_costs(states, states)
+        if self.config.lattice_states > 0:
+            chosen = torch.randperm(len(replayed), generator=self.generator)
+            states = replayed[chosen[: self.config.lattice_states]]
+            self._lattice = Lattice(states, self._pair_costs(states, states))
+        self._ground = Ground(replayed.numpy(), self.model.unit.numpy())
 
     def add_negatives(self, pairs: Tensor) -> None:
         """Remember executed transitions (N, 2, D) that missed: from where, to where planned."""
@@ -158,28 +162,28 @@ class SequenceOptimizer:
         if n_states is not None and n_states < 2:
             raise ValueError(f"n_states counts both ends and must be >= 2, got {n_states}")
         c, g, batch = self.config, generator or self.generator, len(start)
-        wanted = None
-        if n_states is not None:
-            wanted = max(1, math.ceil((n_states - 1) / 2 ** (c.levels - 1)))
         if way is None:
-            x, length = self._initial_chains(start, goal, wanted, warm_start, g)
+            ways = self._ways(start, goal, g)
         else:
-            x, length = self._chains_along(way, wanted, warm_start, g)
-        # Coarse to fine is ours. On four_rooms one level leaves 89% of the straight segments free
-        # of walls, two 94%, three 96% at 1.6 times the time.
+            ways = [[points] for points in way]
+        if warm_start is not None:
+            # As in the paper's code, which begins with its last plan.
+            again = torch.cat([start.unsqueeze(1), warm_start[:, 1:-1], goal.unsqueeze(1)], 1)
+            ways = [[*some, last] for some, last in zip(ways, again, strict=True)]
+        x, length = self._chains_along(ways, n_states, g)
+        # Coarse to fine is ours.
         for level in range(c.levels):
             if level > 0:
+                x, length = self._cheapest(x, length, level - 1, batch, c.chains // KEPT**level)
                 finer = 2 * length
                 if n_states is not None and level == c.levels - 1:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
             x = self._langevin(x, length, level, g)
         # One chain is taken: MPPI's average of candidates would mix both sides of a wall.
-        cost = self._chain_costs(x, length).view(batch, -1)
-        best = cost.argmin(1) + torch.arange(batch) * c.chains
-        x, length = x[best], length[best]
-        if c.snap and self.model.states.size:
-            x = self._snapped(x, length)
+        x, length = self._cheapest(x, length, c.levels - 1, batch, 1)
+        if c.snap and self._ground is not None:
+            x, length = self._on_ground(x, length, insert=n_states is None)
         longest = int(length.max())
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
         energies = torch.zeros(batch, longest)
@@ -187,102 +191,62 @@ class SequenceOptimizer:
         states = x[:, : longest + 1]
         return SequencePlan(states, energies, energies.sum(1), length + 1)
 
-    def _initial_chains(
-        self,
-        start: Tensor,
-        goal: Tensor,
-        wanted: int | None,
-        warm_start: Tensor | None,
-        g: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Chains (B * chains, S, D), query by query, and their transitions (B * chains,).
-
-        A quarter are lines and noise, the others sequences of replayed states.
-        """
-        c, unit, batch, n = self.config, self.model.unit, len(start), self.config.chains
-        through = None
-        if self._lattice is not None and c.lattice_states > 0:
-            path_length, through = self._lattice_chains(start, goal, wanted, n - n // 4, g)
-            length = path_length.unsqueeze(1).expand(-1, n)
-        else:
-            # A random walk's energy d^2 / (2 T) + state_cost * T is least at T = d / sqrt(2 cost);
-            # without knowledge of the shortest path, detours are tried as well.
-            distance = ((goal - start) / unit).norm(dim=-1, keepdim=True)
-            length = distance / math.sqrt(2.0 * max(c.state_cost, 1e-3)) * (1 + torch.arange(n) % 3)
-            length = length.round().clamp(1, c.max_transitions).long()
-            length = length if wanted is None else torch.full_like(length, wanted)
-        size = int(length.max()) + 1
-        when = (torch.arange(size) / length.unsqueeze(-1)).clamp(max=1.0).unsqueeze(-1)
-        x = torch.lerp(start.view(batch, 1, 1, -1), goal.view(batch, 1, 1, -1), when)
-        # The first three chains are straight lines; noise grows over the rest.
-        amount = NOISE * ((torch.arange(n) // 3) % 8).view(1, n, 1, 1)
-        noise = torch.randn(x.shape, generator=g) * unit * amount
-        x = x + noise * ((when > 0) & (when < 1))
-        if through is not None:
-            x[:, n // 4 :] = torch.where(through.isnan(), x[:, n // 4 :], through)
-        if warm_start is not None:
-            # As in the paper's code, which begins with its last plan.
-            old = torch.full((batch,), warm_start.shape[1] - 1)
-            again = torch.cat([start.unsqueeze(1), warm_start[:, 1:-1], goal.unsqueeze(1)], 1)
-            x[:, -1] = resample(again, old, length[:, -1], size)
-        return x.flatten(0, 1), length.flatten()
-
-    def _chains_along(
-        self, way: Tensor, wanted: int | None, warm_start: Tensor | None, g: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """As :meth:`_initial_chains`, all along a way (B, T', D), with noise that grows."""
-        c, unit, batch, n = self.config, self.model.unit, len(way), self.config.chains
-        if wanted is None:
-            lengths = (way.diff(dim=1) / unit).norm(dim=-1).sum(1)
-            length = (lengths / UNITS_ALONG).round().clamp(1, c.max_transitions).long()
-        else:
-            length = torch.full((batch,), wanted)
-        size = int(length.max()) + 1
-        x = along(way, length, size).unsqueeze(1).repeat(1, n, 1, 1)
-        amount = NOISE * (torch.arange(n) / n).view(1, n, 1, 1)
-        inner = (torch.arange(size) < length.unsqueeze(-1)) & (torch.arange(size) > 0)
-        noise = torch.randn(x.shape, generator=g) * unit * amount
-        x = x + noise * inner.view(batch, 1, size, 1)
-        if warm_start is not None:
-            x[:, -1] = along(warm_start, length, size)
-            x[:, -1, 0] = way[:, 0]
-        return x.flatten(0, 1), length.repeat_interleave(n)
-
     def energies(self, states: Tensor) -> Tensor:
         """(T, D) -> (T - 1,) energy of each transition."""
         with torch.no_grad():
             energies: Tensor = self.model.energy(states[:-1], states[1:])
         return energies
 
-    def _lattice_chains(
-        self, start: Tensor, goal: Tensor, wanted: int | None, n: int, g: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Lengths (B,), and n draws per query from p(sequence) restricted to replayed states.
-
-        The length is that of the least cost (min-plus products, Bellman's recursion), the draws are
-        exact (forward filtering, backward sampling; Scott 2002). Draws (B, n, S, D) have NaN where
-        they say nothing: at both ends and where no sequence exists.
-        """
+    def _ways(self, start: Tensor, goal: Tensor, g: torch.Generator) -> list[list[Tensor]]:
+        """Ways (m, D) from each start to its goal: over the lattice, where there is one, and the
+        straight line."""
         c = self.config
-        assert self._lattice is not None
-        states, table = self._lattice
-        table, first, last = (
-            costs + c.state_cost
-            for costs in (
-                table,
-                self._pair_costs(start, states),
-                self._pair_costs(goal, states, backward=True),
-            )
-        )
-        if wanted is None:
-            direct = self.model.cost_and_grad(start, goal)[0] + c.state_cost
-            length = least_costs(direct, first, table, last, c.max_transitions).argmin(1) + 1
+        straight = torch.stack([start, goal], 1)
+        if self._lattice is None:
+            return [[line] for line in straight]
+        states = self._lattice.states
+        first = self._pair_costs(start, states)
+        last = self._pair_costs(goal, states, backward=True)
+        direct = self.model.cost_and_grad(start, goal)[0].tolist()
+        ways = []
+        for i, line in enumerate(straight):
+            drawn = self._lattice.ways(first[i], last[i], direct[i], c.state_cost, WAYS, g)
+            ways.append([torch.cat([line[:1], inner, line[1:]]) for inner in drawn] + [line])
+        return ways
+
+    def _chains_along(
+        self, ways: list[list[Tensor]], n_states: int | None, g: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Chains (B * chains, S, D), query by query, and their transitions (B * chains,).
+
+        They begin along the ways, in turn; the later ones with more noise.
+        """
+        c, unit, n = self.config, self.model.unit, self.config.chains
+        turns = [some[i % len(some)] for some in ways for i in range(n)]
+        longest = max(len(turn) for turn in turns)
+        # Padding repeats the last point.
+        padded = torch.stack([torch.cat([w, w[-1:].expand(longest - len(w), -1)]) for w in turns])
+        if n_states is None:
+            lengths = (padded.diff(dim=1) / unit).norm(dim=-1).sum(1)
+            length = (lengths / UNITS_ALONG).round().clamp(1, c.max_transitions).long()
         else:
-            length = torch.full((len(start),), wanted)
-        picked = sample_sequences(first, table, last, length, n, LATTICE_TEMPERATURE, g)
-        inner = torch.where((picked < 0).unsqueeze(-1), math.nan, states[picked.clamp(min=0)])
-        ends = inner.new_full((len(start), n, 1, self.state_dim), math.nan)
-        return length, torch.cat([ends, inner, ends], 2)
+            wanted = max(1, math.ceil((n_states - 1) / 2 ** (c.levels - 1)))
+            length = torch.full((len(turns),), wanted)
+        size = int(length.max()) + 1
+        x, at = along(padded, length, size), torch.arange(size)
+        amount = torch.cat([torch.arange(n) // len(some) for some in ways]) * NOISE / n
+        noise = torch.randn(x.shape, generator=g) * unit * amount.view(-1, 1, 1)
+        inner = (at > 0) & (at < length.unsqueeze(1))
+        return x + noise * inner.unsqueeze(-1), length
+
+    def _cheapest(
+        self, x: Tensor, length: Tensor, level: int, batch: int, n: int
+    ) -> tuple[Tensor, Tensor]:
+        """The n cheapest chains of each of the queries, and their transitions."""
+        cost = self._chain_costs(x, length, level).view(batch, -1)
+        best = cost.topk(max(n, 1), largest=False).indices
+        rows = (best + torch.arange(batch).unsqueeze(1) * cost.shape[1]).flatten()
+        return x[rows], length[rows]
 
     def _langevin(self, x: Tensor, length: Tensor, level: int, g: torch.Generator) -> Tensor:
         """Annealed Langevin dynamics of the inner states of all chains (N, S, D).
@@ -298,7 +262,7 @@ class SequenceOptimizer:
             return x
         used = valid_transitions(length, size)
         row, t = used.nonzero(as_tuple=True)
-        covariance, root = (table[length - 1] for table in stiffness_inverses(size, bend))
+        covariance, root = stiffness_inverses(length, size, bend)
         x = x.clone()
         for step in range(c.langevin_steps):
             _, to_first, to_second = self.model.cost_and_grad(x[row, t], x[row, t + 1])
@@ -316,13 +280,13 @@ class SequenceOptimizer:
             x[:, 1:-1] += move * unit
         return x
 
-    def _chain_costs(self, x: Tensor, length: Tensor) -> Tensor:
+    def _chain_costs(self, x: Tensor, length: Tensor, level: int) -> Tensor:
         """What chains (N, S, D) of ``length`` (N,) transitions are compared by, nats (N,)."""
         c = self.config
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
         costs = torch.zeros(len(x), x.shape[1] - 1)
         costs[row, t] = self.model.cost_and_grad(x[row, t], x[row, t + 1])[0]
-        bend = ACCELERATION_WEIGHT * 4.0 ** (c.levels - 1)
+        bend = ACCELERATION_WEIGHT * 4.0**level
         return costs.sum(1) + c.state_cost * length + bend * bending(x / self.model.unit, length)[0]
 
     def _pair_costs(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
@@ -338,56 +302,49 @@ class SequenceOptimizer:
             table[rows, columns] = self.model.cost_and_grad(*pair)[0]
         return table
 
-    def _snapped(self, x: Tensor, length: Tensor) -> Tensor:
-        """Chains (N, S, D) with inner states replaced by the nearest replayed ones.
-
-        Replayed states are never in walls, those that Langevin dynamics leaves are: without this
-        step, which is ours, 42% of the plans on four_rooms are blocked, with it none.
-        """
-        unit, states = self.model.unit, self.model.states.contents
-        at = torch.arange(x.shape[1])
-        inner = (at > 0) & (at < length.unsqueeze(1))
-        ours = x[inner] / unit
-        nearest = [torch.cdist(part, states / unit).argmin(1) for part in ours.split(512)]
-        x = x.clone()
-        if len(ours):
-            x[inner] = states[torch.cat(nearest)]
-        return x
-
-    # -------------------------------------------------------------- following plans
-
-    def has_deviated(self, position: Tensor, before: Tensor, subgoal: Tensor) -> Tensor:
-        """Whether positions (B, D) are too far off the path from one planned state to the next.
-
-        The paper's code plans again on such a deviation.
-
-        Args:
-            before, subgoal: (B, D) planned states, the one left behind and the one ahead.
-
-        Returns:
-            (B,) bool: farther from the straight line than REPLAN_DEVIATION units.
-        """
-        unit = self.model.unit
-        segment, travelled = (subgoal - before) / unit, (position - before) / unit
-        share = (travelled * segment).sum(-1) / segment.square().sum(-1).clamp(min=1e-9)
-        off = travelled - share.clamp(0.0, 1.0).unsqueeze(-1) * segment
-        return off.norm(dim=-1) > REPLAN_DEVIATION
+    def _on_ground(self, x: Tensor, length: Tensor, insert: bool) -> tuple[Tensor, Tensor]:
+        """Chains (B, S, D) over visited ground, with states inserted at corners if asked for."""
+        assert self._ground is not None
+        plans = []
+        for states, n in zip(x.numpy(), length.tolist(), strict=True):
+            plan = states[: n + 1].copy()
+            plan[1:-1] = self._ground.snapped(plan[1:-1])
+            if insert:
+                # Several may have been moved to one state.
+                moves = np.append((plan[1:-1] != plan[:-2]).any(1), True)
+                plan = self._ground.cleared(plan[np.append(True, moves)])
+            plans.append(torch.from_numpy(plan))
+        longest = max(len(plan) for plan in plans)
+        padded = [torch.cat([p, p[-1:].expand(longest - len(p), -1)]) for p in plans]
+        return torch.stack(padded), torch.tensor([len(plan) - 1 for plan in plans])
 
     # --------------------------------------------------------------- persistence
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values; learning and planning go on exactly where they were."""
-        return {"model": self.model.state_dict(), "lattice": self._lattice}
+        lattice = self._lattice
+        return {
+            "model": self.model.state_dict(),
+            "lattice": None if lattice is None else (lattice.states, lattice.costs),
+            "ground": None if self._ground is None else torch.from_numpy(self._ground.states),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, in place; ValueError for other shapes."""
-        lattice = state["lattice"]
+        # Older files have no ground: it is looked at again after the next updates.
+        lattice, ground = state["lattice"], state.get("ground")
         if lattice is not None:
             states, costs = lattice
             n = len(states)
             fits = states.shape == (n, self.state_dim) and costs.shape == (n, n) and n > 0
             if not fits or not bool((states.abs() <= LARGEST).all() and (costs >= 0.0).all()):
                 raise ValueError("the lattice is none of states and the costs between them")
-            lattice = states.float(), costs.float()
+            lattice = Lattice(states.float(), costs.float())
+        if ground is not None:
+            fits = ground.shape == (len(ground), self.state_dim) and len(ground) > 0
+            if not fits or not bool((ground.abs() <= LARGEST).all()):
+                raise ValueError("the ground is none of replayed states")
         self.model.load_state_dict(state["model"])
         self._lattice = lattice
+        if ground is not None:
+            self._ground = Ground(ground.float().numpy(), self.model.unit.numpy())

@@ -2,65 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierebm.planning.sequence.chains import (
+    along,
     bending,
-    least_costs,
     resample,
-    sample_sequences,
     stiffness_inverses,
 )
 from tests.planning.sequence.random_walk import seeded
 
 
 @settings(max_examples=30, deadline=None)
-@given(m=st.integers(1, 4), longest=st.integers(1, 4), seed=st.integers(0, 2**31))
-def test_least_costs_equal_enumeration(m: int, longest: int, seed: int) -> None:
-    g = seeded(seed)
-    direct, first, table, last = (
-        torch.rand(shape, generator=g) for shape in ((2,), (2, m), (m, m), (2, m))
-    )
-    ours = least_costs(direct, first, table, last, longest)
-    for b, n in itertools.product(range(2), range(1, longest + 1)):
-        costs = [float(direct[b])] if n == 1 else []
-        for path in itertools.product(range(m), repeat=n - 1) if n > 1 else ():
-            inner = sum(float(table[i, j]) for i, j in itertools.pairwise(path))
-            costs.append(float(first[b, path[0]]) + inner + float(last[b, path[-1]]))
-        assert float(ours[b, n - 1]) == pytest.approx(min(costs), abs=1e-5)
-
-
-def test_sampled_sequences_have_the_probability_of_their_energy() -> None:
-    g, m, temperature = seeded(4), 3, 0.7
-    first, table, last = (torch.rand(s, generator=g) * 2 for s in ((2, m), (m, m), (2, m)))
-    drawn = sample_sequences(first, table, last, torch.tensor([3, 2]), 20000, temperature, g)
-    assert drawn.shape == (2, 20000, 2)
-    weights = {
-        (i, j): math.exp(-float(first[0, i] + table[i, j] + last[0, j]) / temperature)
-        for i, j in itertools.product(range(m), repeat=2)
-    }
-    for (i, j), weight in weights.items():
-        share = float(((drawn[0, :, 0] == i) & (drawn[0, :, 1] == j)).float().mean())
-        assert share == pytest.approx(weight / sum(weights.values()), abs=0.015)
-    # The shorter query is padded, and its single inner state drawn by both its costs.
-    assert (drawn[1, :, 1] == -1).all()
-    p = torch.softmax(-(first[1] + last[1]) / temperature, 0)
-    shares = torch.bincount(drawn[1, :, 0], minlength=m) / 20000
-    torch.testing.assert_close(shares, p, atol=0.015, rtol=0)
-
-
-def test_sequences_that_do_not_exist_are_not_invented() -> None:
-    table = torch.full((2, 2), math.inf)
-    first, last = torch.tensor([[1.0, math.inf]]), torch.tensor([[math.inf, 1.0]])
-    assert math.isinf(least_costs(torch.tensor([math.inf]), first, table, last, 4).min())
-    drawn = sample_sequences(first, table, last, torch.tensor([3]), 5, 1.0, seeded())
-    assert (drawn == -1).all()
+@given(points=st.integers(2, 5), n=st.integers(1, 9), seed=st.integers(0, 2**31))
+def test_states_along_a_way_are_even_and_on_it(points: int, n: int, seed: int) -> None:
+    way = torch.rand(2, points, 2, generator=seeded(seed)).cumsum(1)
+    # One way is shorter: its last point is repeated.
+    way[1, points // 2 + 1 :] = way[1, points // 2]
+    length = torch.tensor([n, 1])
+    x = along(way, length, n + 2)
+    assert x.shape == (2, n + 2, 2)
+    assert torch.equal(x[:, 0], way[:, 0])
+    assert torch.equal(x[0, n:], way[0, -1:].expand(2, 2)) and torch.equal(x[1, 1], way[1, -1])
+    pieces = way[0].diff(dim=0).norm(dim=-1)
+    assert float(x[0].diff(dim=0).norm(dim=-1).max()) <= float(pieces.sum()) / n + 1e-4
+    # Every state is on one of the pieces.
+    to_ends = torch.cdist(x[0], way[0])
+    detour = (to_ends[:, :-1] + to_ends[:, 1:] - pieces).amin(1)
+    assert float(detour.max()) < 1e-3
 
 
 @settings(max_examples=30, deadline=None)
@@ -89,10 +60,11 @@ def test_bending_has_its_gradient_and_ignores_the_padding() -> None:
 
 
 def test_the_preconditioner_inverts_the_stiffness() -> None:
-    covariance, root = stiffness_inverses(6, 0.5)
+    covariance, root = stiffness_inverses(torch.tensor([3, 1, 3, 5]), 6, 0.5)
     torch.testing.assert_close(root @ root.mT, covariance)
     # Three transitions: two inner states, each with two neighbours, and two accelerations.
     second = torch.tensor([[1.0, -2.0, 1.0, 0.0], [0.0, 1.0, -2.0, 1.0]])[:, 1:-1]
     hessian = torch.tensor([[2.0, -1.0], [-1.0, 2.0]]) + 0.5 * second.T @ second
-    torch.testing.assert_close(covariance[2, :2, :2], torch.linalg.inv(hessian))
-    assert covariance[2, 2:].abs().max() == 0 and covariance[0].abs().max() == 0
+    for row in (0, 2):
+        torch.testing.assert_close(covariance[row, :2, :2], torch.linalg.inv(hessian))
+    assert covariance[0, 2:].abs().max() == 0 and covariance[1].abs().max() == 0

@@ -1,0 +1,109 @@
+"""Visited ground: replayed states with visited ground all around them, and ways over those.
+
+A transition of k steps really can go round a corner that the straight line from state to state
+clips. So the states of a finished plan are moved to *inner* states, around which every direction
+was visited up to a margin, and states are inserted until every straight piece runs along inner
+states: then it keeps clear of whatever was never visited. No walls are known, and none asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hierebm.types import BoolArray, FloatArray, IntArray
+
+# Lengths are in units: rms transitions along each axis.
+# An inner state has visited ground at this distance all around.
+MARGIN = 0.6
+# Ground is visited up to this share of the margin around a replayed state, and a straight piece
+# runs along inner states up to this share of the margin away from them.
+VISITED, ALONG = 0.3, 0.5
+# Directions that are looked in, and states that are looked at.
+DIRECTIONS, LOOKED_AT = 16, 10_000
+# A state is moved no farther than this.
+FARTHEST_MOVE = 1.0
+# Times that the pieces of a plan are halved at most.
+HALVINGS = 4
+
+
+class Ground:
+    """Where replayed states are, and which of them are inner ones.
+
+    Args:
+        states: (M, D) replayed states, world units; the newest last.
+        unit: (D,) rms length of a transition along each axis.
+    """
+
+    def __init__(self, states: FloatArray, unit: FloatArray) -> None:
+        self.states, self.unit = states, unit
+        points = np.asarray(states / unit, np.float64)
+        self._tree = cKDTree(points)
+        looked = points[-LOOKED_AT:]
+        around = looked[:, None] + MARGIN * _directions(looked.shape[1])
+        reach = VISITED * MARGIN
+        near, _ = self._tree.query(around.reshape(-1, looked.shape[1]), distance_upper_bound=reach)
+        inner = np.isfinite(near).reshape(len(looked), -1).all(1)
+        self._inner_tree = cKDTree(looked[inner])
+
+    @property
+    def inner(self) -> FloatArray:
+        """(n, D) inner states, world units."""
+        result: FloatArray = (self._inner_tree.data * self.unit).astype(np.float32)
+        return result
+
+    def snapped(self, points: FloatArray) -> FloatArray:
+        """(n, D) -> (n, D) the nearest inner states; where none is near, the nearest replayed
+        ones; and where no ground is, the points themselves."""
+        result = points.copy()
+        for tree in (self._tree, self._inner_tree):
+            if tree.n:
+                gap, nearest = tree.query(points / self.unit, distance_upper_bound=FARTHEST_MOVE)
+                found = np.isfinite(gap)
+                result[found] = tree.data[nearest[found]] * self.unit
+        return result
+
+    def runs_along(self, a: FloatArray, b: FloatArray) -> tuple[BoolArray, FloatArray]:
+        """Whether straight pieces (n, D) -> (n, D) run along inner states.
+
+        Returns:
+            (n,) flags, and (n, D) the point of each piece that is farthest from all inner states.
+        """
+        a, b = a / self.unit, b / self.unit
+        longest = float(np.linalg.norm(b - a, axis=-1).max(initial=0.0))
+        share = np.linspace(0.0, 1.0, max(3, int(longest / (ALONG * MARGIN)) + 2))[1:-1]
+        points = a[:, None] + share[:, None] * (b - a)[:, None]
+        gap, _ = self._inner_tree.query(points)
+        worst = gap.argmax(1)
+        rows = np.arange(len(a))
+        farthest = points[rows, worst] * self.unit
+        return gap[rows, worst] <= ALONG * MARGIN, farthest.astype(np.float32)
+
+    def cleared(self, states: FloatArray) -> FloatArray:
+        """A plan (T, D) with states inserted where straight pieces leave the inner states.
+
+        Both ends stay; pieces that no inner state can mend stay as they are.
+        """
+        if not self._inner_tree.n:
+            return states
+        for _ in range(HALVINGS):
+            good, farthest = self.runs_along(states[:-1], states[1:])
+            bad = np.flatnonzero(~good)
+            if not bad.size:
+                break
+            between = self.snapped(farthest[bad])
+            ends = np.stack([states[bad], states[bad + 1]], axis=1)
+            moved = (np.abs(ends - between[:, None]) > 1e-3 * self.unit).any(-1).all(-1)
+            if not moved.any():
+                break
+            states = np.insert(states, bad[moved] + 1, between[moved], axis=0)
+        return states
+
+
+def _directions(dim: int) -> NDArray[np.float64]:
+    """(n, dim) unit vectors: evenly around in the plane, along the axes otherwise."""
+    if dim == 2:
+        angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.concatenate([np.eye(dim), -np.eye(dim)])

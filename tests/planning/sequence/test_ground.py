@@ -1,0 +1,70 @@
+"""Visited ground, and plans that keep to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hierebm.planning.sequence.ground import MARGIN, Ground
+from hierebm.types import FloatArray
+
+UNIT = np.full(2, 0.5, np.float32)
+
+
+def in_block(points: FloatArray) -> np.ndarray:
+    """The lower left quarter of the world [-2, 2]^2 is a wall, with its corner at the origin."""
+    return np.asarray((points < 0.0).all(-1))
+
+
+@pytest.fixture(scope="module")
+def corner() -> Ground:
+    points = np.random.default_rng(0).uniform(-2, 2, (16_000, 2)).astype(np.float32)
+    return Ground(points[~in_block(points)], UNIT)
+
+
+def crosses(states: FloatArray) -> np.ndarray:
+    share = np.linspace(0, 1, 200)[:, None]
+    return np.array(
+        [in_block(a + share * (b - a)).any() for a, b in zip(states[:-1], states[1:], strict=True)]
+    )
+
+
+def test_inner_states_keep_clear_of_what_was_never_visited(corner: Ground) -> None:
+    inner = corner.inner
+    assert len(inner) > 2000
+    around = 2 * np.pi * np.arange(32) / 32
+    circle = 0.5 * MARGIN * UNIT * np.stack([np.cos(around), np.sin(around)], axis=1)
+    assert not in_block(inner[:, None] + circle.astype(np.float32)).any()
+    assert np.abs(inner).max() < 2.0 - 0.5 * MARGIN * UNIT[0]
+
+
+def test_a_plan_that_clips_a_corner_is_led_round_it(corner: Ground) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        a = np.array([rng.uniform(-1.6, -0.4), rng.uniform(0.35, 1.0)], np.float32)
+        b = np.array([rng.uniform(0.35, 1.0), rng.uniform(-1.6, -0.4)], np.float32)
+        plan = np.stack([a, b])
+        cleared = corner.cleared(plan)
+        np.testing.assert_array_equal(cleared[[0, -1]], plan)
+        assert not crosses(cleared).any()
+        if corner.runs_along(a[None], b[None])[0][0]:
+            np.testing.assert_array_equal(cleared, plan)
+
+
+def test_states_are_moved_to_visited_ground(corner: Ground) -> None:
+    inside = np.array([[-0.1, -0.2], [-0.3, -0.1]], np.float32)
+    moved = corner.snapped(inside)
+    assert not in_block(moved).any() and (np.abs(moved - inside) < 1.0).all()
+    edge = corner.snapped(np.array([[2.2, 1.0]], np.float32))
+    assert edge[0, 0] < 2.0
+    far = np.array([[9.0, 9.0]], np.float32)
+    np.testing.assert_array_equal(corner.snapped(far), far)
+
+
+def test_where_little_was_visited_plans_stay_as_they_are() -> None:
+    points = np.random.default_rng(0).uniform(-2, 2, (40, 3)).astype(np.float32)
+    ground = Ground(points, np.full(3, 0.5, np.float32))
+    plan = np.array([[-1, -1, 0], [1, 1, 0]], np.float32)
+    assert len(ground.inner) == 0
+    np.testing.assert_array_equal(ground.cleared(plan), plan)
+    np.testing.assert_allclose(ground.snapped(points + 0.01), points, atol=1e-6)
