@@ -131,46 +131,74 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         started = time.perf_counter()
         gate = self._gate(achieved_goal, goal, failed)
         target = goal if gate is None else gate.point
-        known = self.context.transition_map
-        way = None if known is None else known.way(achieved_goal, target)
-        rest = None
-        if before is not None and before.path:
-            rest = np.concatenate([achieved_goal[None], before.states[before.path]])
-        planned = self.sequences.plan(
-            _batch(achieved_goal),
-            _batch(target),
-            generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
-            warm_start=None if rest is None else _batch(rest),
-            way=None if way is None else _batch(way),
-        )
-        states, energies = planned.states[0].numpy(), planned.energies[0].numpy()
-        verified = self._verify(states)
-        if way is not None and not verified.all():
-            # What experience knows, and nothing else.
-            states, energies = way, self.sequences.energies(torch.from_numpy(way)).numpy()
-            verified = self._verify(states)
         plan = SequencePlanState(
             goal,
             rng,
             learning,
             gate=gate,
             last=achieved_goal,
-            states=states,
-            energies=energies,
-            verified=verified,
+            states=np.stack([achieved_goal, target]),
+            energies=np.zeros(1, np.float32),
+            verified=np.zeros(1, np.bool_),
             at=achieved_goal,
             failed=failed,
         )
-        self._set_out(plan, observation, achieved_goal)
+        known = self.context.transition_map
+        way = None if known is None else known.way(achieved_goal, target)
+        known_way = known is None or way is not None
+        if not learning and self._is_reached(achieved_goal, goal):
+            plan.path = [plan.goal_node]
+            plan.stay()
+        elif gate is not None and self._is_reached(achieved_goal, gate.point):
+            self._try_to_jump(plan, gate)
+        elif not self._explores(plan, achieved_goal, to_the_goal=known_way):
+            self._find_path(plan, achieved_goal, way, before)
+            if learning and not plan.is_verified:
+                self._explore_at(plan, int(plan.verified.argmin()), achieved_goal)
+            else:
+                self._set_subgoal(plan, observation, achieved_goal)
         self._record(
             plan,
             {
-                "graph/nodes": len(states),
-                "graph/path_verified_rate": bool(verified.all()),
+                "graph/nodes": len(plan.states),
+                "graph/path_found_rate": bool(plan.path),
+                "graph/path_verified_rate": plan.is_verified,
                 "graph/plan_ms": 1e3 * (time.perf_counter() - started),
             },
         )
         return plan
+
+    def _find_path(
+        self,
+        plan: SequencePlanState,
+        achieved_goal: FloatArray,
+        way: FloatArray | None,
+        before: SequencePlanState | None,
+    ) -> None:
+        """Give the plan a sequence of little energy, and what experience says of it.
+
+        Args:
+            way: (m, goal_dim) where experience leads to the end of it; None: nowhere.
+            before: the plan that this one replaces; its rest is where one chain begins.
+        """
+        rest = None
+        if before is not None and before.path:
+            rest = np.concatenate([achieved_goal[None], before.states[before.path]])
+        planned = self.sequences.plan(
+            _batch(achieved_goal),
+            _batch(plan.states[-1]),
+            generator=torch.Generator().manual_seed(int(plan.rng.integers(2**62))),
+            warm_start=None if rest is None else _batch(rest),
+            way=None if way is None else _batch(way),
+        )
+        plan.states, plan.energies = planned.states[0].numpy(), planned.energies[0].numpy()
+        plan.verified = self._verify(plan.states)
+        if way is not None and not plan.verified.all():
+            # What experience knows, and nothing else.
+            plan.states = way
+            plan.energies = self.sequences.energies(torch.from_numpy(way)).numpy()
+            plan.verified = self._verify(way)
+        plan.path = list(range(1, len(plan.states)))
 
     def _verify(self, states: FloatArray) -> BoolArray:
         """(T, goal_dim) -> (T - 1,) whether experience leads over each transition."""
@@ -179,25 +207,6 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             nodes.observation, nodes.achieved_goal, states[1:]
         )
         return is_verified & (steps <= self.context.config.max_edge)
-
-    def _set_out(
-        self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
-    ) -> None:
-        """Begin to follow a new plan, or to explore where experience does not lead along it."""
-        if not plan.learning and self._is_reached(achieved_goal, plan.goal):
-            plan.path = [plan.goal_node]
-            plan.stay()
-            return
-        if plan.gate is not None and self._is_reached(achieved_goal, plan.gate.point):
-            self._try_to_jump(plan, plan.gate)
-            return
-        plan.path = list(range(1, len(plan.states)))
-        if self._explores(plan, achieved_goal, to_the_goal=plan.is_verified):
-            return
-        if plan.learning and not plan.is_verified:
-            self._explore_at(plan, int(plan.verified.argmin()), achieved_goal)
-            return
-        self._set_subgoal(plan, observation, achieved_goal)
 
     def _explore_at(self, plan: SequencePlanState, state: int, achieved_goal: FloatArray) -> None:
         """Go to the last state that experience leads to, over every other one, and explore there;

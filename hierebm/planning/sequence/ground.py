@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from hierebm.types import BoolArray, FloatArray, IntArray
+from hierebm.types import BoolArray, FloatArray
 
 # Lengths are in units: rms transitions along each axis.
 # An inner state has visited ground at this distance all around.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def corner() -> Ground:
 def crosses(states: FloatArray) -> np.ndarray:
     share = np.linspace(0, 1, 200)[:, None]
     return np.array(
-        [in_block(a + share * (b - a)).any() for a, b in zip(states[:-1], states[1:], strict=True)]
+        [in_block(a + share * (b - a)).any() for a, b in pairwise(states)]
     )
 
 
