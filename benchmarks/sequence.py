@@ -1,7 +1,7 @@
 """Plans of the sequence optimiser, without a low level: how short, how straight, how feasible,
-and what each of its parts is worth.
+and what each of its parts is worth; and agents that act on them, beside the graph.
 
-The experience is a scripted explorer's; nobody acts on the plans. Queries are the same for every
+Of the plans alone, the experience is a scripted explorer's. Queries are the same for every
 seed and number of updates. Times are processor times on one thread.
 """
 
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks import sequence_agents
 from benchmarks.timing import processor_ms
 from hierebm.envs.layouts import Layout, get_layout
 from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
@@ -28,6 +29,8 @@ WALKERS, STEERERS, EPISODE = 20, 20, 100
 BATCH = 128
 # Queries of a layout, and how many of them are planned in one batch.
 QUERIES, TOGETHER = 200, 25
+# Numbers of states that plans are timed at.
+GIVEN = (20, 100)
 Row = dict[str, Any]
 
 
@@ -57,9 +60,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "one level": {"levels": 1},
     "three levels": {"levels": 3},
     "no lattice": {"lattice_states": 0},
-    "no snapping": {"snap": False},
+    "plans left off visited ground": {"snap": False},
     "no Langevin steps": {"langevin_steps": 0},
-    "32 chains": {"chains": 32},
+    "twice the chains": {"chains": 16},
     "squared loss": {"objective": "squared"},
 }
 """Parts of the optimiser, by the setting that changes each."""
@@ -71,7 +74,8 @@ FULL = (
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
-    """One row for each case and seed; draws some plans of every case's first seed."""
+    """One row for each case and seed, and those of the agents; draws some plans of every case's
+    first seed."""
     torch.set_num_threads(1)
     cases = QUICK if quick else FULL
     rows: list[Row] = []
@@ -92,6 +96,11 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
             if seed == 0 and not case.changed:
                 shown.append((case, plans))
     draw(shown, out / "sequence.png")
+    for layout, steps in sequence_agents.QUICK if quick else sequence_agents.FULL:
+        for seed in range(seeds or (1 if quick else 3)):
+            for planner in sequence_agents.PLANNERS:
+                rows += sequence_agents.rows_of(layout, planner, steps, seed)
+                print(rows[-1], flush=True)
     return rows
 
 
@@ -217,11 +226,11 @@ def measure(
         plans += [s[:n].numpy() for s, n in zip(planned.states, sizes, strict=True)]
     qualities = [plan_quality(plan, layout) for plan in plans]
     ratios = [q.ratio for q in qualities]
-    turn = iter(np.resize(np.arange(len(a)), 100).tolist())
+    turn = iter(np.resize(np.arange(len(a)), 30 * (1 + len(GIVEN))).tolist())
 
-    def plan_one() -> None:
+    def plan_one(n_states: int | None = None) -> None:
         i = next(turn)
-        optimizer.plan(a[i : i + 1], b[i : i + 1], generator=generator)
+        optimizer.plan(a[i : i + 1], b[i : i + 1], n_states, generator=generator)
 
     row = {
         "ratio": round(median(ratios), 3),
@@ -232,6 +241,7 @@ def measure(
         "states": round(float(np.mean([len(plan) for plan in plans])), 1),
         "variation": round(median(q.variation for q in qualities), 3),
         "plan_ms": round(processor_ms(plan_one), 1),
+        **{f"plan_{n}_ms": round(processor_ms(lambda n=n: plan_one(n)), 1) for n in GIVEN},
     }
     return row, plans
 

@@ -19,6 +19,7 @@ from benchmarks.markdown import (
     first_at,
     grouped,
     interval,
+    joined,
     middle,
     number,
     table,
@@ -190,7 +191,10 @@ def _density(row: Row, real: Row | None = None) -> list[str]:
 
 
 def sequence(rows: list[Row]) -> list[str]:
-    """One line a world and length of training; and one a changed setting, where there are any."""
+    """One line a world and length of training; one a changed setting, and one an agent, where there
+    are any."""
+    agents = [row for row in rows if "planner" in row]
+    rows = [row for row in rows if row not in agents]
     changed = [row for row in rows if row.get("changed", "nothing") != "nothing"]
     rows = [row for row in rows if row not in changed]
     keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked")
@@ -212,7 +216,28 @@ def sequence(rows: list[Row]) -> list[str]:
         for (layout, what), group in grouped(changed, "layout", "changed", keep_order=True)
     ]
     names = "changed|length over shortest, median|90%|segments free|plans free|plans not blocked"
-    return [*result, *titled("What each part is worth", table(names, parts))]
+    result += titled("What each part is worth", table(names, parts))
+    return result + titled("Agents that act on plans", _planners(agents))
+
+
+def _planners(agents: list[Row]) -> str:
+    keys = ("layout", "planner", "horizon")
+    lines = [
+        [
+            layout,
+            planner + ("" if horizon is None else f", {horizon} states"),
+            f"{group[0]['env_steps']:,}",
+            each(group, "success", 3),
+            interval(group),
+            middle([r["steps"] for r in group], 3),
+            joined([r["path_ratio"] for r in group], 3),
+            each(group, "plans_free", 2),
+            middle([r["plan_ms"] for r in group], 2, " ms"),
+        ]
+        for (layout, planner, horizon), group in grouped(agents, *keys, keep_order=True)
+    ]
+    columns = "layout|planner|env steps|success|95%|steps to goal|length over shortest, median"
+    return table(f"{columns}|plans free of walls|plan", lines)
 
 
 def speed(rows: list[Row]) -> list[str]:

@@ -106,6 +106,8 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
     def __init__(self, context: PlanningContext, sequences: SequenceOptimizer) -> None:
         super().__init__(context)
         self.sequences = sequences
+        # States of every sequence; None: as many as the way takes.
+        self.n_states: int | None = None
 
     @classmethod
     def build(
@@ -187,6 +189,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         planned = self.sequences.plan(
             _batch(achieved_goal),
             _batch(plan.states[-1]),
+            self.n_states,
             generator=torch.Generator().manual_seed(int(plan.rng.integers(2**62))),
             warm_start=None if rest is None else _batch(rest),
             way=None if way is None else _batch(way),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import sequence
+from benchmarks import sequence, sequence_agents
 from benchmarks.sequence import Case, draw_pairs, explore, far_queries, fit, measure, plan_quality
 from hierebm.envs.layouts import get_layout
 
@@ -85,13 +85,26 @@ def test_every_case_is_trained_and_measured(
 ) -> None:
     monkeypatch.setattr(sequence, "QUICK", (Case("open", 4000, 120), Case("u", 4000, 1)))
     monkeypatch.setattr(sequence, "QUERIES", 30)
+    monkeypatch.setattr(sequence_agents, "QUICK", (("open", 1_100),))
+    monkeypatch.setattr(sequence_agents, "HORIZONS", (4,))
+    monkeypatch.setattr(sequence_agents, "TASKS", 25)
+    monkeypatch.setattr(sequence_agents, "WAYS", 2)
     threads = torch.get_num_threads()
     try:
         rows = sequence.run(True, None, tmp_path)
     finally:
         torch.set_num_threads(threads)
-    assert [(row["layout"], row["seed"]) for row in rows] == [("open", 0), ("u", 0)]
-    good, poor = rows
+    assert [(row["layout"], row["seed"]) for row in rows[:2]] == [("open", 0), ("u", 0)]
+    good, poor, *agents = rows
+    assert [(row["planner"], row["horizon"]) for row in agents] == [
+        ("graph", None),
+        ("sequence", None),
+        ("sequence", 4),
+    ]
+    for row in agents:
+        assert row["env_steps"] == 1_100 and row["plans_free"] == 1.0
+        assert 0.0 <= row["success"] <= 1.0 and row["plan_ms"] > 0
+        assert row["path_ratio"] is None or row["path_ratio"] >= 0.8
     assert 1.0 <= good["ratio"] <= good["ratio_90"] < 1.5
     assert good["segments_free"] == good["plans_free"] == good["not_blocked"] == 1.0
     assert good["states"] > 2 and good["plan_ms"] > 0 and good["train_s"] > poor["train_s"]

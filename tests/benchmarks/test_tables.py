@@ -97,8 +97,14 @@ def test_plans_with_a_changed_setting_have_a_table_of_their_own(tmp_path: Path) 
         {"layout": "u", "env_steps": 10, "seed": 0, "changed": what, **dict.fromkeys(keys, value)}
         for what, value in (("nothing", 0.25), ("one level", 0.75))
     ]
+    agent = {"layout": "spiral", "env_steps": 9, "seed": 0, "success": 0.875, "ci95": [0.8, 0.9]}
+    agent |= {"steps": 30, "path_ratio": 1.0625, "plans_free": 1.0, "plan_ms": 9}
+    rows += [{**agent, "planner": "graph", "horizon": None}]
+    rows += [{**agent, "planner": "sequence", "horizon": n} for n in (None, 5)]
     write(tmp_path, "sequence", rows)
     text = tables.page(tmp_path, tmp_path / "results.md")
+    text, _, agents = text.partition("Agents that act on plans")
+    assert agents.count("0.875") == 3 and "sequence, 5 states" in agents and "spiral" not in text
     first, _, second = text.partition("What each part is worth")
     assert "0.250" in first and "0.750" not in first
     assert "u, one level" in second and "0.750" in second and "0.250" not in second

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hierebm.types import FloatArray
 
 
 def valid_transitions(length: Tensor, size: int) -> Tensor:
@@ -61,6 +64,18 @@ def along(way: Tensor, length: Tensor, size: int) -> Tensor:
     x = (1.0 - part) * way[rows, after - 1] + part * way[rows, after]
     x[:, 0] = way[:, 0]
     return torch.where((share >= 1.0).unsqueeze(-1), way[:, -1:], x)
+
+
+def evenly(states: FloatArray, unit: FloatArray, n: int) -> FloatArray:
+    """A way (T, D) with about n transitions of about the same length: each piece is divided, and
+    all its corners are kept. Lengths are in units (D,)."""
+    lengths = np.linalg.norm(np.diff(states, axis=0) / unit, axis=1)
+    parts = np.maximum(1, np.rint(n * lengths / max(lengths.sum(), 1e-9))).astype(np.int64)
+    pieces = [
+        a + (b - a) * np.arange(k, dtype=np.float32)[:, None] / np.float32(k)
+        for a, b, k in zip(states[:-1], states[1:], parts, strict=True)
+    ]
+    return np.concatenate([*pieces, states[-1:]])
 
 
 def bending(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:

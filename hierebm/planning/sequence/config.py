@@ -31,11 +31,12 @@ class SequenceConfig(Config):
         high=1000,
     )
     chains: int = setting(
-        16, "Sequences that are optimised side by side for each query.", low=1, high=1024
+        8, "Sequences that are optimised side by side for each query.", low=1, high=1024
     )
     lattice_states: int = setting(
         256,
-        "Replayed states that initial sequences are drawn through; 0 starts from lines and noise.",
+        "Replayed states over which first sequences are found where experience knows no way; 0 "
+        "starts from straight lines.",
         low=0,
         high=4096,
     )
@@ -46,15 +47,14 @@ class SequenceConfig(Config):
         high=6,
     )
     langevin_steps: int = setting(
-        15,
+        8,
         "Steps of annealed Langevin dynamics at each level; 0 keeps the initial chains.",
         low=0,
         high=200,
     )
     snap: bool = setting(
         True,
-        "Move planned states to the nearest replayed ones at the end; they are then never in "
-        "walls.",
+        "Move planned states to visited ground at the end, and plans round corners that they clip.",
     )
     max_transitions: int = setting(
         48, "Transitions of the longest plan, at the coarsest level.", low=1, high=512

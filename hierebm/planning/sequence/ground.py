@@ -19,13 +19,15 @@ from hierebm.types import BoolArray, FloatArray
 MARGIN = 0.6
 # Ground is visited up to this share of the margin around a replayed state, and a straight piece
 # runs along inner states up to this share of the margin away from them.
-VISITED, ALONG = 0.3, 0.5
+VISITED, ALONG = 0.4, 0.4
 # Directions that are looked in, and states that are looked at.
-DIRECTIONS, LOOKED_AT = 16, 10_000
+DIRECTIONS, LOOKED_AT = 16, 20_000
 # A state is moved no farther than this.
 FARTHEST_MOVE = 1.0
 # Times that the pieces of a plan are halved at most.
-HALVINGS = 4
+HALVINGS = 5
+# States that a straight piece can do without at most, but one.
+SKIPPED = 12
 
 
 class Ground:
@@ -53,15 +55,17 @@ class Ground:
         result: FloatArray = (self._inner_tree.data * self.unit).astype(np.float32)
         return result
 
-    def snapped(self, points: FloatArray) -> FloatArray:
-        """(n, D) -> (n, D) the nearest inner states; where none is near, the nearest replayed
-        ones; and where no ground is, the points themselves."""
-        result = points.copy()
-        for tree in (self._tree, self._inner_tree):
+    def moved(self, points: FloatArray) -> FloatArray:
+        """(n, D) -> (n, D) the same where inner states are near, the nearest inner ones elsewhere;
+        where those are far, the nearest replayed ones, and where no ground is, the same again."""
+        result, scaled = points.copy(), points / self.unit
+        for tree, far in ((self._tree, 0.0), (self._inner_tree, ALONG * MARGIN)):
             if tree.n:
-                gap, nearest = tree.query(points / self.unit, distance_upper_bound=FARTHEST_MOVE)
+                gap, nearest = tree.query(scaled, distance_upper_bound=FARTHEST_MOVE)
                 found = np.isfinite(gap)
-                result[found] = tree.data[nearest[found]] * self.unit
+                near = found & (gap <= far)
+                found &= ~near
+                result[near], result[found] = points[near], tree.data[nearest[found]] * self.unit
         return result
 
     def runs_along(self, a: FloatArray, b: FloatArray) -> tuple[BoolArray, FloatArray]:
@@ -92,13 +96,27 @@ class Ground:
             bad = np.flatnonzero(~good)
             if not bad.size:
                 break
-            between = self.snapped(farthest[bad])
+            between = self.moved(farthest[bad])
             ends = np.stack([states[bad], states[bad + 1]], axis=1)
-            moved = (np.abs(ends - between[:, None]) > 1e-3 * self.unit).any(-1).all(-1)
-            if not moved.any():
+            is_new = (np.abs(ends - between[:, None]) > 1e-3 * self.unit).any(-1).all(-1)
+            if not is_new.any():
                 break
-            states = np.insert(states, bad[moved] + 1, between[moved], axis=0)
+            states = np.insert(states, bad[is_new] + 1, between[is_new], axis=0)
         return states
+
+    def pulled(self, states: FloatArray) -> FloatArray:
+        """A plan (T, D) without the states that straight pieces along inner states can do without.
+
+        Each state that is kept is the farthest of the next :data:`SKIPPED` that the one before sees.
+        """
+        kept, last = [0], len(states) - 1
+        while kept[-1] < last:
+            ahead = np.arange(kept[-1] + 1, min(kept[-1] + SKIPPED, last) + 1)
+            here = np.repeat(states[kept[-1]][None], len(ahead), 0)
+            seen, _ = self.runs_along(here, states[ahead])
+            seen[0] = True
+            kept.append(int(ahead[np.flatnonzero(seen)[-1]]))
+        return states[kept]
 
 
 def _directions(dim: int) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from torch import Tensor
 from hierebm.planning.sequence.chains import (
     along,
     bending,
+    evenly,
     resample,
     stiffness_inverses,
     valid_transitions,
@@ -53,7 +54,7 @@ LATTICE_RADIUS = 5.0
 # Units; standard deviation of the noise around the ways that chains begin along, at most.
 NOISE = 0.5
 # Units between the states of the coarsest chains along a way.
-UNITS_ALONG = 1.5
+UNITS_ALONG = 2.4
 # Step of the Langevin dynamics, relative to a Newton step of a random walk's energy.
 STEP_SIZE = 0.3
 # Nats; temperature at the start of a level. It falls linearly to 0 over ANNEALED_SHARE of the
@@ -303,16 +304,17 @@ class SequenceOptimizer:
         return table
 
     def _on_ground(self, x: Tensor, length: Tensor, insert: bool) -> tuple[Tensor, Tensor]:
-        """Chains (B, S, D) over visited ground, with states inserted at corners if asked for."""
+        """Chains (B, S, D) over visited ground; round corners, with more states, if asked for."""
         assert self._ground is not None
         plans = []
         for states, n in zip(x.numpy(), length.tolist(), strict=True):
             plan = states[: n + 1].copy()
-            plan[1:-1] = self._ground.snapped(plan[1:-1])
+            plan[1:-1] = self._ground.moved(plan[1:-1])
             if insert:
                 # Several may have been moved to one state.
                 moves = np.append((plan[1:-1] != plan[:-2]).any(1), True)
                 plan = self._ground.cleared(plan[np.append(True, moves)])
+                plan = evenly(self._ground.pulled(plan), self.model.unit.numpy(), n)
             plans.append(torch.from_numpy(plan))
         longest = max(len(plan) for plan in plans)
         padded = [torch.cat([p, p[-1:].expand(longest - len(p), -1)]) for p in plans]

@@ -114,51 +114,6 @@ class TransitionEnergy(nn.Module):
         learned = self.mlp(torch.cat([m, d, *waves], -1)).squeeze(-1)
         return learned + 0.5 * self.parabola * d.square().sum(-1)
 
-    @torch.no_grad()
-    def energy_and_grad(self, s: Tensor, s_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies (N,) of transitions (N, D), (N, D) and their gradients to both states, (N, D).
-
-        The chain rule by hand, without an autograd graph: the planner calls this at every step of
-        its sampler.
-        """
-        dim, n_features = self.state_dim, self.fourier.n_features
-        d = (s_next - s) / self.step_scale
-        m = (0.5 * (s + s_next) - self.centre) / self.state_scale
-        frequencies = self.fourier.frequencies
-        origin, advance = ((s - self.centre) / self.step_scale) @ frequencies, d @ frequencies
-        waves = []
-        for part in WAYPOINTS:
-            phase = origin + part * advance
-            waves += [phase.sin(), phase.cos()]
-        h = torch.cat([m, d, *waves], -1)
-
-        *hidden, last = (layer for layer in self.mlp.layers if isinstance(layer, nn.Linear))
-        slopes = []
-        for layer in hidden:
-            a = torch.addmm(layer.bias, h, layer.weight.t())
-            gate = torch.sigmoid(a)
-            h = a * gate
-            # silu'(a) = sigmoid(a) (1 + a (1 - sigmoid(a))) = gate + h (1 - gate)
-            slopes.append(gate + h * (1.0 - gate))
-        energy = torch.addmm(last.bias, h, last.weight.t()).squeeze(-1)
-        energy = energy + 0.5 * self.parabola * d.square().sum(-1)
-
-        g = last.weight.expand(len(s), -1)
-        for layer, slope in zip(reversed(hidden), reversed(slopes), strict=True):
-            g = (g * slope) @ layer.weight
-        g_m, g_d, *g_waves = g.split([dim, dim] + [n_features] * len(waves), -1)
-        g_origin, g_advance = torch.zeros_like(origin), torch.zeros_like(origin)
-        for i, part in enumerate(WAYPOINTS):
-            sin, cos = waves[2 * i : 2 * i + 2]
-            g_sin, g_cos = g_waves[2 * i : 2 * i + 2]
-            g_phase = g_sin * cos - g_cos * sin
-            g_origin += g_phase
-            g_advance += part * g_phase
-        g_m = 0.5 * g_m / self.state_scale
-        g_d = (g_d + self.parabola * d + g_advance @ frequencies.t()) / self.step_scale
-        g_s = g_origin @ frequencies.t() / self.step_scale
-        return energy, g_s + g_m - g_d, g_m + g_d
-
 
 @dataclass(frozen=True)
 class NegativeProposal:

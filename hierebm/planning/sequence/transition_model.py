@@ -12,6 +12,7 @@ from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.nn.trusted import check_network
 from hierebm.planning.sequence.config import SequenceConfig
+from hierebm.planning.sequence.folded import FoldedEnergy
 from hierebm.planning.sequence.transition_energy import (
     NegativeProposal,
     TransitionEnergy,
@@ -127,6 +128,8 @@ class TransitionModel:
         self._proposal = NegativeProposal()
         self.states = Ring(STATES_CAPACITY, (state_dim,))
         self.missed = Ring(MISSED_CAPACITY, (2, state_dim))
+        # Of the current average; None until it is asked for.
+        self._folded: FoldedEnergy | None = None
         self.n_updates = 0
         self.typical = self.unlikely = 0.0
 
@@ -139,6 +142,7 @@ class TransitionModel:
         """Take units from transitions (B, 2, D). ``update`` calls it on its first batch."""
         self._trained.set_normalisation(pairs)
         self.energy.set_normalisation(pairs)
+        self._folded = None
 
     def update(self, pairs: Tensor) -> dict[str, float]:
         """One gradient step on transitions ``pairs`` (B, 2, D); returns ``energy/*`` metrics.
@@ -162,6 +166,7 @@ class TransitionModel:
         # Early on the average is over all updates: the initial weights are forgotten at once.
         decay = min(AVERAGE, self.n_updates / (self.n_updates + 10.0))
         polyak_(self._flat_average, self._flat, 1.0 - decay)
+        self._folded = None
         shares = torch.tensor([FREE_SHARE, FEASIBLE_SHARE])
         typical, unlikely = positive.quantile(shares).tolist()
         set_at_once(
@@ -230,7 +235,9 @@ class TransitionModel:
         unit of each axis.
         """
         d, nats = (s_next - s) / self.unit, NATS[self.config.objective]
-        energy, to_first, to_second = self.energy.energy_and_grad(s, s_next)
+        if self._folded is None:
+            self._folded = FoldedEnergy(self.energy)
+        energy, to_first, to_second = self._folded.energy_and_grad(s, s_next)
         above = (energy - self.typical).clamp(min=0.0) * nats
         beyond = (energy - self.unlikely).clamp(min=0.0) * nats
         slope = (nats * ((above > 0) + 2.0 * BARRIER * beyond)).unsqueeze(-1)
@@ -253,6 +260,7 @@ class TransitionModel:
         """Restore what :meth:`state_dict` returned, in place."""
         for name in ("_trained", "energy", "_optimiser", "states", "missed"):
             getattr(self, name).load_state_dict(state[name.lstrip("_")])
+        self._folded = None
         for network in (self._trained, self.energy):
             check_network(network, "transition energy")
         n_updates, typical, unlikely = state["counters"]

@@ -26,9 +26,7 @@ def corner() -> Ground:
 
 def crosses(states: FloatArray) -> np.ndarray:
     share = np.linspace(0, 1, 200)[:, None]
-    return np.array(
-        [in_block(a + share * (b - a)).any() for a, b in pairwise(states)]
-    )
+    return np.array([in_block(a + share * (b - a)).any() for a, b in pairwise(states)])
 
 
 def test_inner_states_keep_clear_of_what_was_never_visited(corner: Ground) -> None:
@@ -55,12 +53,14 @@ def test_a_plan_that_clips_a_corner_is_led_round_it(corner: Ground) -> None:
 
 def test_states_are_moved_to_visited_ground(corner: Ground) -> None:
     inside = np.array([[-0.1, -0.2], [-0.3, -0.1]], np.float32)
-    moved = corner.snapped(inside)
+    moved = corner.moved(inside)
     assert not in_block(moved).any() and (np.abs(moved - inside) < 1.0).all()
-    edge = corner.snapped(np.array([[2.2, 1.0]], np.float32))
+    edge = corner.moved(np.array([[2.2, 1.0]], np.float32))
     assert edge[0, 0] < 2.0
+    open_ground = np.array([[1.0, 1.0], [-1.0, 1.2]], np.float32)
+    np.testing.assert_array_equal(corner.moved(open_ground), open_ground)
     far = np.array([[9.0, 9.0]], np.float32)
-    np.testing.assert_array_equal(corner.snapped(far), far)
+    np.testing.assert_array_equal(corner.moved(far), far)
 
 
 def test_where_little_was_visited_plans_stay_as_they_are() -> None:
@@ -69,4 +69,4 @@ def test_where_little_was_visited_plans_stay_as_they_are() -> None:
     plan = np.array([[-1, -1, 0], [1, 1, 0]], np.float32)
     assert len(ground.inner) == 0
     np.testing.assert_array_equal(ground.cleared(plan), plan)
-    np.testing.assert_allclose(ground.snapped(points + 0.01), points, atol=1e-6)
+    np.testing.assert_allclose(ground.moved(points + 0.01), points, atol=1e-6)
