@@ -76,11 +76,11 @@ def test_a_plan_leads_from_the_start_over_subgoals_to_the_goal() -> None:
 
 
 def test_the_farthest_planned_state_that_is_safe_is_chased() -> None:
-    planner = make_planner(safe_edge=20.0, max_edge=40.0)
+    planner = make_planner(safe_edge=30.0, max_edge=40.0)
     plan = begin(planner)
     steps = 10 * np.linalg.norm(plan.states - START, axis=1)
     first = plan.path[0]
-    assert steps[first] <= 20.0 < steps[first + 1] and first > 1
+    assert steps[first] <= 30.0 < steps[first + 1] and first > 1
     plan = planner.step(plan, plan.subgoal, plan.subgoal)
     assert plan.path[0] > first, "and from there the next of them"
 
@@ -180,7 +180,7 @@ def test_a_planned_state_without_experience_is_explored_from_the_last_one_with()
         plan = planner.step(plan, plan.subgoal, plan.subgoal)
         if not plan.random_walk:
             chased.append(plan.subgoal)
-    assert chased[-1][0] > 2 and len(chased) > 1
+    np.testing.assert_array_equal(chased[-1], plan.states[edge])
     assert all(point[0] < 3 for point in chased)
 
 
@@ -196,7 +196,7 @@ def test_where_experience_leads_the_plan_is_verified_even_if_relaxing_broke_it()
     assert plan.is_verified and not plan.exploring
     # Every short transition is taken for none: what is left is the way of experience itself.
     known = planner.context.transition_map
-    known.verify = lambda a, b, n: (n, n > 9.0)  # type: ignore
+    known.verify = lambda a, b, n: (n, n > 10.5)  # type: ignore
     plan = planner.begin(START, START, goal, rng, learning=True)
     np.testing.assert_allclose(plan.states, [[0, 0], [1, 0.6], [2, 0]], atol=1e-6)
     assert plan.is_verified and np.isfinite(plan.energies).all()

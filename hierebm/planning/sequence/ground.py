@@ -107,7 +107,7 @@ class Ground:
     def pulled(self, states: FloatArray) -> FloatArray:
         """A plan (T, D) without the states that straight pieces along inner states can do without.
 
-        Each state that is kept is the farthest of the next :data:`SKIPPED` that the one before sees.
+        After each state that is kept, the farthest of the next few that it sees is kept.
         """
         kept, last = [0], len(states) - 1
         while kept[-1] < last:
