@@ -139,9 +139,9 @@ class StepsBetween:
         found = breadth_first_order(self._graph, source, return_predecessors=False)
         return bool((found == target).any())
 
-    def way(self, source: int, target: int) -> tuple[IntArray, FloatArray] | None:
-        """The way of fewest steps, however many: its landmarks (m,) with both ends, and the steps
-        (m,) from the source to each; None for no way."""
+    def way(self, source: int, target: int) -> IntArray | None:
+        """(m,) landmarks on the way of fewest steps, however many, with both ends; None for no
+        way."""
         steps, before = dijkstra(self._graph, indices=source, return_predecessors=True)
         if not np.isfinite(steps[target]):
             return None
@@ -149,7 +149,7 @@ class StepsBetween:
         while way[-1] != source:
             way.append(int(before[way[-1]]))
         way.reverse()
-        return np.array(way, np.int64), steps[way].astype(np.float32)
+        return np.array(way, np.int64)
 
     def _searched(self, source: IntArray) -> Iterator[IntArray]:
         """Indices of the sources, part after part, each with all its rows in the table."""

@@ -206,7 +206,7 @@ class TransitionMap:
         found = self._between.way(int(i), int(j)) if known.all() else None
         if found is None:
             return None
-        inner = self.landmarks[found[0][1:-1]] * self.spacing
+        inner = self.landmarks[found[1:-1]] * self.spacing
         result: FloatArray = np.concatenate([source[None], inner, target[None]])
         return result
 

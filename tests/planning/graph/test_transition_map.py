@@ -57,6 +57,25 @@ def test_experience_verifies_what_is_true_and_nothing_through_the_wall() -> None
     assert world.verify(a, b, straight)[1][through].mean() == 0.0
 
 
+def test_a_way_leads_round_the_wall_over_pieces_that_are_verified() -> None:
+    replay = _walks()
+    world = TransitionMap(STEP)
+    world.add(replay, replay.newest_rows(replay.capacity))
+    start, goal = np.array([[1.0, 0.5], [3.0, 0.5]], np.float32)
+    assert world.way(start, goal) is None, "nothing is known before a search"
+    world.search()
+    way = world.way(start, goal)
+    assert way is not None
+    np.testing.assert_array_equal(way[[0, -1]], np.stack([start, goal]))
+    assert way[:, 1].max() > 2.8 and len(way) > 5
+    true = _true_steps(way[:-1], way[1:])
+    assert world.verify(way[:-1], way[1:], true)[1].all()
+    assert np.linalg.norm(np.diff(way, axis=0), axis=1).sum() < 0.2 * 1.4 * _true_steps(
+        start[None], goal[None]
+    )
+    assert world.way(start, goal + 10.0) is None
+
+
 def test_what_is_known_before_a_prediction_bounds_what_is_verified_after_it() -> None:
     replay = _walks(steps=200)
     world = TransitionMap(STEP)
