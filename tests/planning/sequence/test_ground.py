@@ -27,7 +27,7 @@ def corner() -> Ground:
 def crosses(states: FloatArray) -> np.ndarray:
     """(T - 1,) which pieces cross the wall, its very tip aside: no state shows where that is."""
     share = np.linspace(0, 1, 200)[:, None]
-    return np.array([in_block(a + share * (b - a)).any() for a, b in pairwise(states)])
+    return np.array([in_block(a + share * (b - a), deep=0.03).any() for a, b in pairwise(states)])
 
 
 def test_inner_states_keep_clear_of_what_was_never_visited(corner: Ground) -> None:
