@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Bars of medians over seeds with lines from the lowest to the highest; published ones gray."""
+    """Bars of means over seeds with lines from the lowest to the highest; published ones gray."""
     from matplotlib.figure import Figure
 
     data_sets = list(dict.fromkeys(row["data_set"] for row in rows if row["kind"] != "published"))
@@ -24,7 +24,7 @@ def draw(rows: list[Row], path: Path) -> None:
         published = i < len(theirs)
         key = "method" if published else "kind"
         color = str(0.45 + 0.45 * i / len(theirs)) if published else f"C{i - len(theirs)}"
-        at, middle, low, high = [], [], [], []
+        at, center, low, high = [], [], [], []
         for j, data_set in enumerate(data_sets):
             values = [
                 row["success"]
@@ -33,10 +33,10 @@ def draw(rows: list[Row], path: Path) -> None:
             ]
             if values:
                 at.append(j + (i + 0.5) * width - 0.425)
-                middle.append(float(np.median(values)))
-                low.append(middle[-1] - min(values))
-                high.append(max(values) - middle[-1])
-        ax.bar(at, middle, 0.9 * width, yerr=[low, high], color=color, label=name)
+                center.append(float(np.mean(values)))
+                low.append(center[-1] - min(values))
+                high.append(max(values) - center[-1])
+        ax.bar(at, center, 0.9 * width, yerr=[low, high], color=color, label=name)
     names = [name.removeprefix("pointmaze-").removesuffix("-v0") for name in data_sets]
     ax.set_xticks(range(len(names)), names)
     ax.set_ylabel("success rate")
