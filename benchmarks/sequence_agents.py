@@ -79,7 +79,8 @@ def measure(agent: Any, layout: str) -> dict[str, Any]:
 
 def follow(agent: Any, env: gym.Env, observation: dict[str, FloatArray]) -> tuple[FloatArray, bool]:
     """Positions (n, 2) until the end of the episode, and whether that was the goal."""
-    path, plan, ended, info = [observation["achieved_goal"]], None, False, {}
+    path, plan, ended = [observation["achieved_goal"]], None, False
+    info: dict[str, Any] = {}
     while not ended:
         action, plan = agent.predict(observation, plan)
         observation, _, terminated, truncated, info = env.step(action)
