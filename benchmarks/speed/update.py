@@ -156,7 +156,6 @@ def random_batch(rng: np.random.Generator) -> TransitionBatch:
         goal=normal(GOAL_DIM),
         reached=rng.random(BATCH) < 0.1,
         failure=rng.random(BATCH) < 0.02,
-        followed=rng.random(BATCH) < 0.4,
     )
 
 
