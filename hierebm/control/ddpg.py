@@ -348,7 +348,7 @@ class DistanceDDPG(LowLevel):
             "critics_target": self.critics_target.state_dict(),
             "actor_optimizer": self.actor_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
-            "held_to_data": torch.tensor(self.held_to_data),
+            "behavior": {"held_to_data": torch.tensor(self.held_to_data)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -359,9 +359,9 @@ class DistanceDDPG(LowLevel):
                 leaves.
         """
         # Older files do not say.
-        self.held_to_data = bool(state.get("held_to_data", False))
+        self.held_to_data = bool(state.get("behavior", {}).get("held_to_data", False))
         for name in self.state_dict():
-            if name == "held_to_data":
+            if name == "behavior":
                 continue
             part = getattr(self, name)
             part.load_state_dict(state[name])

@@ -198,9 +198,15 @@ def test_goals_that_nobody_ever_came_near() -> None:
     assert "goals outside known ground" in [limit.name for limit in diagnosis.limits]
 
 
-@pytest.mark.parametrize("planner", ["sequence", Straight])
-def test_planners_without_a_graph_leave_it_out(planner: Any) -> None:
-    agent = hierarchical(planner=planner, sequence=SEQUENCE["sequence"]).learn(LineGoal(), 600)
+def test_the_sequence_planner_tells_what_the_map_knows() -> None:
+    agent = hierarchical(planner="sequence", sequence=SEQUENCE["sequence"]).learn(LineGoal(), 600)
+    diagnosis = agent.diagnose()
+    assert diagnosis.can_plan and diagnosis.known_goals == 1.0
+    assert diagnosis.landmarks is not None and diagnosis.landmarks > 0
+
+
+def test_planners_without_a_graph_leave_it_out() -> None:
+    agent = hierarchical(planner=Straight, sequence=SEQUENCE["sequence"]).learn(LineGoal(), 600)
     diagnosis = agent.diagnose()
     assert diagnosis.can_plan and diagnosis.landmarks is None and diagnosis.path_found is None
     assert diagnosis.subgoals_reached is None and diagnosis.known_goals == 1.0

@@ -94,6 +94,6 @@ def test_a_loaded_agent_ranks_as_the_saved_one_and_older_files_do_not() -> None:
     loaded.load_state_dict(state)
     rows = batch.observation, batch.achieved_goal, batch.goal
     np.testing.assert_array_equal(loaded.act(*rows), saved.act(*rows))
-    del state["held_to_data"]
+    del state["behavior"]
     loaded.load_state_dict(state)
     np.testing.assert_array_equal(loaded.act(*rows), saved.policy(*rows))

@@ -68,9 +68,7 @@ def line_batch(n: int, rng: np.random.Generator) -> TransitionBatch:
     after = np.clip(x + 0.1 + 0.3 * action, -1.0, 1.0)
     reached = np.abs(after - goal)[:, 0] <= 0.1
     nowhere = np.zeros(n, np.bool_)
-    return TransitionBatch(
-        observed(x), x, action, observed(after), after, goal, reached, nowhere, nowhere
-    )
+    return TransitionBatch(observed(x), x, action, observed(after), after, goal, reached, nowhere)
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -99,7 +97,7 @@ def test_distances_of_optimal_q_in_a_tabular_line_world_are_the_steps(gamma: flo
     zeros = np.zeros((len(after), 1), np.float32)
     batch = TransitionBatch(
         observed(zeros), zeros, zeros, observed(zeros), zeros, zeros, after == goal,
-        np.zeros(len(after), np.bool_), np.zeros(len(after), np.bool_),
+        np.zeros(len(after), np.bool_),
     )  # fmt: skip
     samples = low._samples(batch)
     reward, done = samples.rewards[:, 0].double(), samples.dones[:, 0].double()
