@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,8 +45,12 @@ class OfflineLoop:
         self.step = agent.n_updates
         self.target = self.step + gradient_steps
         self._started = time.perf_counter()
-        agent.replay_buffer.flush()
-        self._covered = CoveredGround(agent.replay_buffer, agent._wide_tolerance())
+
+    @cached_property
+    def _covered(self) -> CoveredGround:
+        """The ground of all that is stored; nothing is added while the loop runs."""
+        self.agent.replay_buffer.flush()
+        return CoveredGround(self.agent.replay_buffer, self.agent._wide_tolerance())
 
     def run(self, callbacks: BaseCallback | None, log_interval: int | None) -> None:
         """Learn until all steps are done or a callback stops it."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 fcntl: ModuleType | None
 try:
@@ -136,6 +137,17 @@ class Claim:
                 self._path.unlink()
             os.close(self._file)
             self._file = None
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a JSON object to a file of them, one a line; nothing stays open."""
+    with path.open("a+b") as file:
+        # A kill or a full disk may have left half a line, which is not to spoil this one too.
+        is_torn = file.seek(0, os.SEEK_END) > 0
+        if is_torn:
+            file.seek(-1, os.SEEK_END)
+            is_torn = file.read(1) != b"\n"
+        file.write(b"\n" * is_torn + json.dumps(row).encode() + b"\n")
 
 
 def lock_file(path: Path) -> int | None:

@@ -251,18 +251,16 @@ class DistanceDDPG(LowLevel):
         action = self.policy(observation, achieved_goal, goal)
         if not self.held_to_data:
             return action
-        rows = observation, achieved_goal, goal
+        with torch.no_grad():
+            features = self.features(*map(self._tensor, (observation, achieved_goal, goal)))
 
-        @torch.no_grad()
-        def steps(near: IntArray, candidates: Tensor) -> Tensor:
-            features = self.features(*(self._tensor(part[near]) for part in rows))
-            m, k, _ = candidates.shape
-            inputs = torch.cat(
-                [features.repeat_interleave(k, 0), self._tensor(candidates.flatten(0, 1))], -1
-            )
-            return self.head.distance(self.critics(inputs)).amax(0).view(m, k).cpu()
+            def steps(rows: IntArray, candidates: Tensor) -> Tensor:
+                m, k, _ = candidates.shape
+                state = features[self._tensor(rows)].repeat_interleave(k, 0)
+                inputs = torch.cat([state, self._tensor(candidates).flatten(0, 1)], -1)
+                return self.head.distance(self.critics(inputs)).amax(0).view(m, k).cpu()
 
-        return choose_near_goals(action, self.distance(*rows), steps)
+            return choose_near_goals(action, steps)
 
     @torch.no_grad()
     def policy(

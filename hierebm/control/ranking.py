@@ -9,6 +9,7 @@ alone, of which the data says most; far from them, the policy stays on the data'
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ CANDIDATES = 24
 NEAR, BETTER = 8.0, 0.2
 
 
+@cache
 def candidate_actions(action_dim: int) -> Tensor:
     """(CANDIDATES, action_dim) in [-1, 1]: always the same, so that acting is repeatable."""
     draws = np.random.default_rng(0).uniform(-1.0, 1.0, (CANDIDATES, action_dim))
@@ -29,30 +31,26 @@ def candidate_actions(action_dim: int) -> Tensor:
 
 
 def choose_near_goals(
-    action: FloatArray,
-    predicted: FloatArray,
-    steps: Callable[[IntArray, Tensor], Tensor],
+    action: FloatArray, steps: Callable[[IntArray, Tensor], Tensor]
 ) -> FloatArray:
     """The policy's actions, or better ones where the goal is near.
 
     Args:
         action: (B, action_dim) the policy's.
-        predicted: (B,) steps to the goals with these.
         steps: of rows (m,) of the batch and as many candidates (m, k, action_dim) for each, the
             predicted steps (m, k).
 
     Returns:
         (B, action_dim) actions.
     """
-    near = np.flatnonzero(predicted < NEAR)
+    own = steps(np.arange(len(action)), torch.as_tensor(action)[:, None])[:, 0].numpy()
+    near = np.flatnonzero(own < NEAR)
     if not near.size:
         return action
-    own = torch.as_tensor(action[near])[:, None]
-    others = candidate_actions(action.shape[1]).expand(len(near), -1, -1)
-    candidates = torch.cat([own, others], 1)
-    left = steps(near, candidates)
-    best = left.argmin(1, keepdim=True)
-    best[left[:, :1] - left.gather(1, best) < BETTER] = 0
+    others = candidate_actions(action.shape[1])
+    left = steps(near, others.expand(len(near), -1, -1)).numpy()
+    best = left.argmin(1)
+    better = own[near] - left[np.arange(len(near)), best] >= BETTER
     chosen = action.copy()
-    chosen[near] = candidates.gather(1, best[:, :, None].expand(-1, 1, own.shape[2]))[:, 0].numpy()
+    chosen[near[better]] = others.numpy()[best[better]]
     return chosen

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from hierebm.files import append_row
 
 
 class JSONLinesOutput:
@@ -27,14 +28,7 @@ class JSONLinesOutput:
             elif isinstance(value, str):
                 row[key] = value
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened for each line: nothing stays open.
-        with open(self.path, "a+b") as file:
-            # A kill or a full disk may have left half a line, which is not to spoil this one too.
-            is_torn = file.seek(0, os.SEEK_END) > 0
-            if is_torn:
-                file.seek(-1, os.SEEK_END)
-                is_torn = file.read(1) != b"\n"
-            file.write(b"\n" * is_torn + json.dumps(row).encode() + b"\n")
+        append_row(self.path, row)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -333,11 +333,12 @@ class ClosedLoopPlanner(Planner, Generic[P]):
     # ------------------------------------------------------- what is learned from
 
     def _told(
-        self, observation: FloatArray, achieved_goal: FloatArray, subgoal: FloatArray
+        self, plan: P, observation: FloatArray, achieved_goal: FloatArray, subgoal: FloatArray
     ) -> tuple[float, float]:
-        """Steps from here to a subgoal, as :class:`ClosedLoopPlan` remembers them of a try."""
+        """Steps from here to a subgoal, as :class:`ClosedLoopPlan` remembers them of a try; zeros
+        where nothing is learned from it."""
         known = self.context.transition_map
-        if known is None:
+        if known is None or not plan.learning:
             return 0.0, 0.0
         start, target = achieved_goal[None], subgoal[None]
         expected = self.context.edges.predict(observation[None], start, target)

@@ -1,4 +1,4 @@
-"""The graph planner: commits to a subgoal until it is reached or its budget is spent."""
+"""The graph planner: what is chased lies on a shortest path over sampled nodes."""
 
 from __future__ import annotations
 
@@ -99,10 +99,7 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
         """Chase the first node of the path."""
         node, graph = plan.path[0], plan.graph
         subgoal, predicted = graph.point(node), float(graph.distance[0, node])
-        if plan.learning:
-            plan.told = self._told(graph.start_observation, graph.start, subgoal)
-        else:
-            plan.told = (0.0, 0.0)
+        plan.told = self._told(plan, graph.start_observation, graph.start, subgoal)
         self._chase(plan, subgoal, predicted)
 
     # ------------------------------------------------------------------ following

@@ -239,9 +239,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         chosen = int(np.flatnonzero(safe).max(initial=0))
         plan.path, plan.at = plan.path[chosen:], achieved_goal
         plan.chased_verified = bool(is_verified[chosen])
-        plan.told = (
-            self._told(observation, achieved_goal, points[chosen]) if plan.learning else (0.0, 0.0)
-        )
+        plan.told = self._told(plan, observation, achieved_goal, points[chosen])
         self._chase(plan, points[chosen], float(steps[chosen]))
 
     def _has_failed(

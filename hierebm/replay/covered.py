@@ -19,8 +19,8 @@ class CoveredGround:
     """Rows and goals for learning from a buffer that no one adds to.
 
     An agent that explores goes where it has been least, and learns of the goals that it missed. A
-    data set is as it is: a dead end that one trajectory in a hundred enters has a thousandth of its
-    states, and nobody ever stood in the corner of a cell.
+    data set is as it is: a corridor that one trajectory in a hundred enters has a thousandth of its
+    states, and no state may be in the corner of a cell.
 
     Args:
         replay: the data.
@@ -31,13 +31,16 @@ class CoveredGround:
     """
 
     def __init__(self, replay: EpisodeReplay, tolerance: FloatArray) -> None:
-        # An environment's tolerance is measured, up to rounding; cells are to be the same.
-        tolerance = np.array([float(f"{axis:.4g}") for axis in tolerance], np.float32)
-        self._replay, self._tolerance = replay, tolerance
-        self._rows = np.flatnonzero(replay.has_action)
+        self._replay, self._rows = replay, np.flatnonzero(replay.has_action)
         if not self._rows.size:
             raise RuntimeError("the replay buffer holds no transitions yet; collect some first")
-        cells = np.floor(replay.achieved_goal[self._rows] / tolerance).astype(np.int64)
+        achieved = replay.achieved_goal[self._rows]
+        # An environment's tolerance is measured, up to rounding; cells are to be the same.
+        tolerance = np.array([float(f"{axis:.4g}") for axis in tolerance], np.float32)
+        # On an axis that the reward does not look at it may be endless, elsewhere nothing.
+        self._tolerance = np.minimum(tolerance, np.ptp(achieved, axis=0))
+        finest = np.spacing(np.abs(achieved).max(0)) + np.finfo(np.float32).tiny
+        cells = np.floor(achieved / np.maximum(self._tolerance, finest)).astype(np.int64)
         # Cells that come out alike by chance count as one.
         primes = np.random.default_rng(0).integers(2**62, size=len(tolerance)) | 1
         _, cell, visits = np.unique(cells @ primes, return_inverse=True, return_counts=True)

@@ -65,12 +65,6 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
 def read_result(folder: Path) -> Row | None:
     """How the trial of a folder ended; None while it has not."""
     result: Row | None = read_json(folder / "result.json")

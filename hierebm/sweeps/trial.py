@@ -18,13 +18,13 @@ from hierebm.cli.checkpoints import load_agent
 from hierebm.cli.parser import parsed
 from hierebm.cli.train import train
 from hierebm.evaluation import EvaluationResult, evaluate
+from hierebm.files import append_row
 from hierebm.sweeps.files import (
     COMPLETE,
     FAILED,
     PRUNED,
     Row,
     alone,
-    append_row,
     read_curve,
     read_result,
     write_json,

@@ -244,7 +244,7 @@ def test_nan_in_the_middle_of_training_keeps_what_was_learnt(tmp_path: Path) -> 
     assert _same(agent, HierarchicalEBMAgent.load(tmp_path / "saved.zip"))
 
 
-def test_learning_goes_on_with_a_fresh_episode_after_somebody_used_the_environment() -> None:
+def test_learning_goes_on_with_a_fresh_episode_after_the_caller_used_the_environment() -> None:
     env = LineGoal()
     agent = _agent("flat").learn(env, 65)
     env.reset(seed=1)

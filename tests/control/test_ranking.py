@@ -11,34 +11,36 @@ from tests.control.test_ddpg_kernels import CONFIGS, batches, make
 
 
 def _choose(predicted: list[float], worth: np.ndarray) -> np.ndarray:
-    """Which candidate each row takes: 0 is the policy's, of steps (B, 1 + CANDIDATES)."""
+    """Which candidate each row takes: 0 is the policy's, k + 1 the one of ``worth[:, k]``."""
     action = np.full((len(predicted), 2), 7.0, np.float32)
 
     def steps(rows: np.ndarray, candidates: torch.Tensor) -> torch.Tensor:
-        assert candidates.shape == (len(rows), worth.shape[1], 2)
-        return torch.as_tensor(worth[rows])
+        own = bool((candidates == 7.0).all())
+        assert candidates.shape == (len(rows), 1 if own else worth.shape[1], 2)
+        of_rows = np.float32(predicted)[rows][:, None] if own else worth[rows]
+        return torch.as_tensor(of_rows)
 
-    chosen = choose_near_goals(action, np.float32(predicted), steps)
+    chosen = choose_near_goals(action, steps)
     assert (action == 7.0).all(), "the policy's actions may be a buffer"
     known = np.concatenate([action[:1], candidate_actions(2).numpy()])
     return np.array([int(np.flatnonzero((known == row).all(1))[0]) for row in chosen])
 
 
 def _worth(n: int) -> np.ndarray:
-    return np.full((n, 1 + len(candidate_actions(2))), 5.0, np.float32)
+    return np.full((n, len(candidate_actions(2))), 20.0, np.float32)
 
 
 def test_the_best_action_is_taken_near_and_the_policys_far() -> None:
     worth = _worth(3)
-    worth[:, 4] = 2.0
-    assert _choose([1.0, NEAR - 0.01, NEAR], worth).tolist() == [4, 4, 0]
+    worth[:, 4] = 0.5
+    assert _choose([1.0, NEAR - 0.01, NEAR], worth).tolist() == [5, 5, 0]
     assert _choose([NEAR + 1.0], worth[:1]).tolist() == [0]
 
 
 def test_an_action_that_is_hardly_better_does_not_count() -> None:
     worth = _worth(2)
-    worth[0, 3], worth[1, 3] = 5.0 - BETTER + 0.01, 5.0 - BETTER - 0.01
-    assert _choose([2.0, 2.0], worth).tolist() == [0, 3]
+    worth[0, 3], worth[1, 3] = 2.0 - BETTER + 0.01, 2.0 - BETTER - 0.01
+    assert _choose([2.0, 2.0], worth).tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("action_dim", [1, 8])

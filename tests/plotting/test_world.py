@@ -74,7 +74,7 @@ def test_walls_of_ogbench_are_those_of_the_simulator(env_id):
     walls = walls_of(env)
     maze = env.unwrapped._maze
     assert same_points(middles(walls)[walls.mask], boxes(SimpleNamespace(unwrapped=maze), "block"))
-    # So are they where OGBench's own environment is below a wrapper of somebody's own.
+    # So are they where OGBench's own environment is below a user's own wrapper.
     own = walls_of(maze)
     np.testing.assert_array_equal(own.mask, walls.mask)
     assert own.extent == walls.extent

@@ -78,7 +78,8 @@ def test_random_goals_come_from_rare_ground_too() -> None:
 
 def test_goals_around_lie_evenly_in_a_ball_within_the_tolerance() -> None:
     goals = np.tile(np.array([[3.0, -2.0]], np.float32), (20_000, 1))
-    covered = CoveredGround(_rare(), TOLERANCE)
+    everywhere = np.random.default_rng(1).uniform(-5.0, 5.0, (4, 10, 2))
+    covered = CoveredGround(_replay(everywhere), TOLERANCE)
     moved = covered.around(goals, np.random.default_rng(0))
     assert moved.dtype == np.float32
     radius = np.linalg.norm((moved - goals) / TOLERANCE, axis=1)
@@ -109,3 +110,15 @@ def test_without_it_rows_and_goals_come_as_they_did() -> None:
     )
     np.testing.assert_array_equal(one.goal, other.goal)
     np.testing.assert_array_equal(one.reached, _reached(one.next_achieved_goal, one.goal))
+
+
+def test_axes_of_no_length_and_without_end_are_taken() -> None:
+    points = np.full((2, 5, 2), 3.0)
+    points[0, :, 0] = np.arange(5)
+    # The first counts as reached nowhere else, on the second the reward does not look.
+    covered = CoveredGround(_replay(points), np.array([0.0, 1e6], np.float32))
+    rng = np.random.default_rng(0)
+    share = np.bincount(covered.sample_rows(9000, rng), minlength=10)[:10] / 9000
+    assert share[:3] == pytest.approx(0.5 / 4 + 0.5 / 8, abs=0.02)
+    goals = np.float32([[1.0, 3.0]] * 100)
+    np.testing.assert_array_equal(covered.around(goals, rng), goals)

@@ -5,8 +5,8 @@ exp(-sum_t E(s_t, s_t+1)), E learned from pairs of states at most k environment 
 model of the paper, which fixes the start and draws the end to the goal. The most likely sequence
 is looked for coarse to fine, with many chains in one batch (:meth:`SequenceOptimizer.plan`):
 
-1. initial chains, from the exact posterior over sequences of *replayed* states, from straight
-   lines, from noise around them and from the previous plan;
+1. initial chains, along the way that experience knows or the cheapest ways over *replayed* states
+   and the straight line, along the previous plan, and with noise around these;
 2. annealed Langevin dynamics on the whole sequence, preconditioned by the sequence's own stiffness;
 3. states inserted between the states, Langevin again; the chain of least cost is the plan.
 
