@@ -141,7 +141,7 @@ class Claim:
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Add a JSON object to a file of them, one a line; nothing stays open."""
-    with path.open("a+b") as file:
+    with open(path, "a+b") as file:
         # A kill or a full disk may have left half a line, which is not to spoil this one too.
         is_torn = file.seek(0, os.SEEK_END) > 0
         if is_torn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import math
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -17,7 +18,6 @@ from tensorboard.summary.writer import event_file_writer
 from tensorboard.summary.writer.event_file_writer import AtomicCounter
 
 from hierebm import files
-from hierebm.logging import text as logger_text
 from hierebm.logging.logger import (
     JSONLinesOutput,
     Logger,
@@ -170,9 +170,10 @@ class FullDisk:
 
 def test_full_disk_warns_once_per_output_and_recovers(tmp_path, monkeypatch):
     disk = FullDisk()
-    monkeypatch.setattr(logger_text, "open", disk, raising=False)
+    monkeypatch.setattr(files, "open", disk, raising=False)
     # Where TensorBoard finds out whether there is room.
-    monkeypatch.setattr(files, "os", SimpleNamespace(fsync=lambda file: disk(file, "wb")))
+    full = SimpleNamespace(fsync=lambda file: disk(file, "wb"), SEEK_END=os.SEEK_END)
+    monkeypatch.setattr(files, "os", full)
     log = configure(tmp_path, "run")
     with pytest.warns(RuntimeWarning, match="training goes on") as caught:
         for step in range(3):
