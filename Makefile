@@ -24,8 +24,10 @@ types: $(VENV)/.test
 	rm -rf $(VENV)/benchmarks && cp -r benchmarks $(VENV)
 	cd $(VENV) && bin/mypy --config-file ../setup.cfg -p hierebm -p benchmarks
 
+# One thread for each worker: products here are too small to be shared.
+unit: export OMP_NUM_THREADS ?= 1
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report term
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal --cov --cov-report term
 
 # The site, from docs/ into build/site; warnings are errors, and nothing is fetched.
 docs: $(VENV)/.test
