@@ -18,8 +18,6 @@ from tests.toys import SMALL, PlaneGoal
 
 FLAT = {k: v for k, v in SMALL.items() if k in DDPGHERConfig.__dataclass_fields__}
 AGENTS = [(DDPGHERAgent, FLAT), (HierarchicalEBMAgent, SMALL)]
-# Networks of the default sizes, updated less often: enough for a plane without walls.
-FEWER_UPDATES: dict[str, Any] = {"train_freq": 2, "energy_gradient_steps": 20}
 
 
 class MovingGoal(gym.Wrapper[Any, Any, Any, Any]):
@@ -55,7 +53,7 @@ class MovingGoal(gym.Wrapper[Any, Any, Any, Any]):
 
 @pytest.mark.slow
 def test_a_goal_that_moves_is_caught() -> None:
-    agent = HierarchicalEBMAgent(seed=0, **FEWER_UPDATES)
+    agent = HierarchicalEBMAgent(seed=0, energy_gradient_steps=20)
     agent.learn(MovingGoal(), total_timesteps=2500)
     assert evaluate(agent, MovingGoal(), 40, seed=1).success_rate >= 0.9
 
@@ -146,7 +144,8 @@ class WithConstantGoal(gym.Wrapper[Any, Any, Any, Any]):
 @pytest.mark.slow
 def test_a_constant_dimension_of_the_goal_changes_nothing() -> None:
     env = WithConstantGoal(40.0, bounded=False)
-    agent = HierarchicalEBMAgent(seed=0, **FEWER_UPDATES).learn(env, total_timesteps=2500)
+    agent = HierarchicalEBMAgent(seed=0, train_freq=2, energy_gradient_steps=20)
+    agent.learn(env, total_timesteps=2500)
     assert evaluate(agent, env, 40, seed=1).success_rate >= 0.95
     assert agent.high_level is not None
     known = agent.high_level.context.transition_map
