@@ -51,7 +51,8 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
             graph.move_start(observation, achieved_goal)
             plan = GraphPlan(goal, rng, learning, graph=graph, gate=gate, last=achieved_goal)
             hopeless = redraws > 0 and not graph.may_be_verified()
-            last = not redraws or (hopeless and not edges.may_lead(achieved_goal, target))
+            doubtful = hopeless or nodes.in_order > 0
+            last = not redraws or (doubtful and not edges.may_lead(achieved_goal, target))
             if last or not hopeless:
                 self.find_path(plan, achieved_goal)
             if last or plan.is_verified or plan.arrived or plan.jumping:

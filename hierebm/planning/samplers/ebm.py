@@ -108,8 +108,18 @@ class EBMSampler(LearnedSampler):
                 )
             return long
 
+        ends = np.stack([start, goal])
+        known = np.isfinite(edges.least_steps(ends, ends).diagonal())
+        # Nothing verifies a segment from or to a point where no trajectory was: it would use up the
+        # nodes. The way begins and ends at the stored states nearest to such points.
+        a, b = np.where(known[:, None], ends, pool.nearest(ends, 1)[:, 0])
         halfway = partial(self.energy.energy, half=True)
-        return recursive_bisection(start, goal, n, candidates, halfway, too_long, rng)
+        between = recursive_bisection(
+            a, b, n - int((~known).sum()), candidates, halfway, too_long, edges.least_steps, rng
+        )
+        way = np.concatenate([a[None], between, b[None]])
+        result: FloatArray = way[int(known[0]) : len(way) - int(known[1])][:n]
+        return result
 
     def _spread(
         self, points: FloatArray, energies: FloatArray, n: int, kept: int, rng: np.random.Generator

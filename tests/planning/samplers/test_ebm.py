@@ -17,6 +17,7 @@ from hierebm.planning.samplers import (
     ReplaySampler,
 )
 from hierebm.replay import BetweenTriplets
+from hierebm.types import BoolArray, FloatArray
 from tests.planning.world import (
     GOAL,
     RULES,
@@ -57,13 +58,58 @@ def test_the_energys_sampler_bisects_first_and_spreads_the_rest() -> None:
         replace(RULES, config=GraphConfig(safe_edge=4.0)),
     )
     few = sampler.sample(START, GOAL, 3, pool, np.random.default_rng(0), rules)
-    many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(0), rules)
     assert len(few) == few.in_order == 3
-    assert len(many) == 32 > many.in_order > 3
-    assert np.isfinite(many.energy).all()
-    way = np.stack([START, *many.achieved_goal[: many.in_order], GOAL])
+    lengths = []
+    for seed in range(10):
+        many = sampler.sample(START, GOAL, 32, pool, np.random.default_rng(seed), rules)
+        assert len(many) == 32 > many.in_order > 3
+        assert np.isfinite(many.energy).all()
+        way = np.stack([START, *many.achieved_goal[: many.in_order], GOAL])
+        hops = steps_between(way[:-1], way[1:])
+        assert hops.max() <= 6.0
+        lengths.append(hops.sum())
+    assert np.median(lengths) < 1.3 * steps_between(START[None], GOAL[None])[0]
+
+
+class _KnownGround:
+    """Experience of the pool's ground and of no other."""
+
+    def __init__(self, pool: NodePool) -> None:
+        self._pool = pool
+
+    def _knows(self, points: FloatArray) -> BoolArray:
+        gap = np.linalg.norm(self._pool.nearest(points, 1)[:, 0] - points, axis=-1)
+        return gap < 0.5
+
+    def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        known = self._knows(source)[:, None] & self._knows(target)
+        n, m = known.shape
+        steps = steps_between(np.repeat(source, m, 0), np.tile(target, (n, 1))).reshape(n, m)
+        return np.where(known, steps, np.float32(np.inf))
+
+    def verify(
+        self, source: FloatArray, target: FloatArray, predicted: FloatArray
+    ) -> tuple[FloatArray, BoolArray]:
+        return predicted, self._knows(source) & self._knows(target)
+
+    def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
+        return bool(self._knows(np.stack([source, target])).all())
+
+
+def test_a_bisected_way_from_unknown_ground_begins_at_the_nearest_known_state() -> None:
+    pool = make_pool()
+    sampler = _trained(pool, bisection=True)
+    rules = replace(RULES, config=GraphConfig(safe_edge=4.0), verifier=_KnownGround(pool))
+    start, goal = np.array([[-0.6, -0.6], [4.6, -0.6]], np.float32)
+    for n in (1, 2, 16):
+        nodes = sampler.sample(start, goal, n, pool, np.random.default_rng(0), rules)
+        way, near = nodes.achieved_goal[: nodes.in_order], pool.nearest(np.stack([start, goal]), 1)
+        assert len(nodes) == n and (way[0] == near[0, 0]).all()
+        assert n == 1 or (way[-1] == near[1, 0]).all()
+    # No nodes are spent on the segments between known and unknown ground.
+    assert nodes.in_order < 16
     hops = steps_between(way[:-1], way[1:])
-    assert hops.max() <= 6.0 and hops.sum() < 1.3 * steps_between(START[None], GOAL[None])[0]
+    assert hops.max() <= 6.0
 
 
 def test_the_energy_tells_half_the_way_from_anywhere_on_it() -> None:
