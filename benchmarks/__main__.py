@@ -39,6 +39,10 @@ BENCHMARKS = {
         "benchmarks.ogbench.run",
         "OGBench's offline point mazes, learned from data made by its recipe",
     ),
+    "luck": (
+        "benchmarks.luck",
+        "success and paths where luck decides, against a planner that knows the chances",
+    ),
     "energy": ("benchmarks.energy.run", "energies, objectives and samplers on toy densities"),
     "sequence": (
         "benchmarks.sequence",

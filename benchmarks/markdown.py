@@ -72,9 +72,9 @@ def middle(values: Sequence[float], digits: int, unit: str = "") -> str:
     return number(median(values), digits) + unit
 
 
-def interval(rows: list[Row]) -> str:
+def interval(rows: list[Row], key: str = "ci95") -> str:
     """From the lowest to the highest end of all seeds' intervals."""
-    low, high = min(r["ci95"][0] for r in rows), max(r["ci95"][1] for r in rows)
+    low, high = min(r[key][0] for r in rows), max(r[key][1] for r in rows)
     return f"{low:.2f} to {high:.2f}"
 
 

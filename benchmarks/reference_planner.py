@@ -12,7 +12,7 @@ from hierebm.envs.dynamics import advance
 from hierebm.envs.expected_steps import ExpectedSteps
 from hierebm.envs.luck import Luck
 from hierebm.envs.tasks import SUCCESS_RADIUS
-from hierebm.types import Float64Array
+from hierebm.types import Float64Array, FloatArray
 
 # Accelerations in so many directions are held for so many steps, and another for as many more.
 HELD, DIRECTIONS = 3, 12
@@ -30,11 +30,8 @@ class ReferencePolicy:
     """
 
     def __init__(self, layout: Layout, slip: float = 0.0) -> None:
-        self.expected, self.luck, self.layout = (
-            ExpectedSteps(layout, slip),
-            Luck(layout, slip),
-            layout,
-        )
+        self.expected: ExpectedSteps = ExpectedSteps(layout, slip)
+        self.luck, self.layout = Luck(layout, slip), layout
         angle = 2.0 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
         directions = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         full = directions / np.abs(directions).max(axis=1, keepdims=True)
@@ -54,10 +51,8 @@ class ReferencePolicy:
         velocity = np.tile(observation["observation"][2:], (count, 1))
         cost, ended = np.full(count, np.inf), np.zeros(count, np.bool_)
         for step in range(1, 2 * HELD + 1):
-            pull = np.where(self.luck.is_slippery(position), 1.0 - self.luck.slip, 1.0)
             held = self._actions[(step - 1) // HELD]
-            actions = (held * pull[:, None]).astype(np.float32)
-            position, velocity = advance(position, velocity, actions, self.layout)
+            position, velocity = self._advance(position, velocity, held)
             after = self.expected.at(self._steps, position)
             x, y = self.layout.cell_of(position).T
             jumps = self.layout.tiles.entrance[y, x] >= 0
@@ -70,3 +65,13 @@ class ReferencePolicy:
             velocity[ended] = 0.0
         best: npt.NDArray[np.float32] = self._actions[0, int(cost.argmin())]
         return best
+
+    def _advance(
+        self, position: FloatArray, velocity: FloatArray, actions: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Points (B, 2) and their velocities one step later, but for teleporters, where everything
+        happens as it does on average."""
+        pull = np.where(self.luck.is_slippery(position), 1.0 - self.luck.slip, 1.0)
+        return advance(
+            position, velocity, (actions * pull[:, None]).astype(np.float32), self.layout
+        )

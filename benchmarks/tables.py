@@ -323,11 +323,39 @@ def reliability(rows: list[Row]) -> list[str]:
     return result
 
 
+def luck(rows: list[Row]) -> list[str]:
+    """One line a world, in it both planners; worlds without luck in a table of their own."""
+    learned = [row for row in rows if "seed" in row]
+    columns = "world|planner|env steps|success|95%|steps to goal|reference|ratio|95%|both solved"
+    result = []
+    for lucky, title in ((True, "Worlds of luck"), (False, "Worlds without luck")):
+        lines = [
+            [
+                world,
+                "default" if method == "hierarchical" else method,
+                f"{group[0]['env_steps']:,}",
+                each(group, "success", 2),
+                interval(group),
+                each(group, "steps", 1),
+                number(group[0]["reference_steps"], 3),
+                each(group, "ratio", 2),
+                interval(group, "ratio_ci95"),
+                each(group, "ratio_solved", 2),
+            ]
+            for (world, method), group in grouped(
+                [row for row in learned if row["lucky"] == lucky], "world", "method"
+            )
+        ]
+        result += titled(title, table(columns, lines))
+    return result
+
+
 SECTIONS: dict[str, tuple[str, Callable[[list[Row]], list[str]]]] = {
     "learning": ("Learning", learning),
     "robotics": ("Robotics and maze worlds", robotics),
     "ogbench": ("OGBench's offline point mazes", ogbench),
     "subgoals": ("Subgoals", subgoals),
+    "luck": ("Worlds where luck decides", luck),
     "energy": ("Energies", energy),
     "sequence": ("Sequence optimiser", sequence),
     "sb3_low_level": ("Stable-Baselines3's SAC as low level", sb3_low_level),

@@ -79,20 +79,15 @@ class ExpectedSteps:
         points = self._points
         there = np.linalg.norm(points - np.asarray(goal, np.float64), axis=1) <= SUCCESS_RADIUS
         wall = self.layout.in_wall(points)
-        slips = np.where(self.luck.is_slippery(points.astype(np.float32)), self.luck.slip, 0.0)
         exits = [
             self._state(self.layout.low + self.layout.cell_size * (cells + 0.5))
             for cells in self.layout.tiles.exits
         ]
         steps = np.zeros(len(points) + len(exits))
         moving = np.flatnonzero(~there & ~wall)
-        following, slip = self._next[moving], slips[moving]
+        following = self._next[moving]
         while True:
-            after = steps[following]
-            chosen = after.min(axis=1)
-            if self.luck.slip:
-                chosen = (1.0 - slip) * chosen + slip * after.mean(axis=1)
-            new = 1.0 + chosen
+            new = 1.0 + self._after_best_move(steps, following, moving)
             change = float(np.abs(new - steps[moving]).max(initial=0.0))
             steps[moving] = new
             for number, states in enumerate(exits):
@@ -103,6 +98,23 @@ class ExpectedSteps:
         steps[steps > limit] = np.inf
         steps[: len(points)][wall] = np.inf
         return steps
+
+    @cached_property
+    def _slips(self) -> Float64Array:
+        """(S,) the chance that a move is a random one."""
+        return np.where(self.luck.is_slippery(self._points.astype(np.float32)), self.luck.slip, 0.0)
+
+    def _after_best_move(
+        self, steps: Float64Array, following: IntArray, moving: IntArray
+    ) -> Float64Array:
+        """(m,) expected steps after the best move from each of (m,) states, where those from every
+        state are ``steps`` and moves lead to (m, A) states, unless chance has its way."""
+        after = steps[following]
+        chosen: Float64Array = after.min(axis=1)
+        if self.luck.slip:
+            slip = self._slips[moving]
+            chosen = (1.0 - slip) * chosen + slip * after.mean(axis=1)
+        return chosen
 
     def at(self, steps: Float64Array, points: npt.ArrayLike) -> Float64Array:
         """What ``steps`` of ``to`` says of points (B, 2): (B,), to the nearest grid point."""
