@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import DependencyNotInstalled
 
+from hierebm.envs.floor import Shape, ice, marks
 from hierebm.envs.layouts import Layout
-from hierebm.envs.tiles import ARROWS
 
 try:
     import pygame
@@ -33,19 +33,6 @@ _START = (150, 156, 168)
 _TRAIL = (86, 140, 214)
 _POINT = (32, 86, 178)
 _PLAN = (230, 131, 38)
-_ICE = (205, 228, 243)
-_DOOR = (186, 120, 84)
-# One color for each teleporter; entrances are discs, exits rings.
-_TELEPORTERS = (
-    (142, 84, 175),
-    (200, 72, 120),
-    (70, 150, 160),
-    (170, 150, 40),
-    (120, 110, 220),
-    (220, 110, 90),
-    (90, 170, 90),
-    (110, 110, 110),
-)
 # The arrow spans what the point would cover in this many steps at its present velocity.
 _VELOCITY_STEPS = 3.0
 
@@ -182,42 +169,22 @@ class Renderer:
         width, height = self._canvas_size
         surface = pygame.Surface(self._canvas_size)
         surface.fill(_FLOOR)
-        side = layout.cell_size
-        for y, x in np.argwhere(layout.tiles.slippery):
-            low = layout.low + side * np.array([x, y])
-            left, top = self._pixel((low[0], low[1] + side))
-            right, bottom = self._pixel((low[0] + side, low[1]))
-            pygame.draw.rect(surface, _ICE, (left, top, right - left, bottom - top))
+        self._draw_shapes(surface, ice(layout))
         for x in np.arange(layout.low[0], layout.high[0], layout.cell_size)[1:]:
             left, _ = self._pixel((x, 0.0))
             pygame.draw.line(surface, _GRID, (left, 0), (left, height), 2)
         for y in np.arange(layout.low[1], layout.high[1], layout.cell_size)[1:]:
             _, top = self._pixel((0.0, y))
             pygame.draw.line(surface, _GRID, (0, top), (width, top), 2)
-        self._draw_doors(surface, layout)
-        self._draw_teleporters(surface, layout)
+        self._draw_shapes(surface, marks(layout))
         return surface
 
-    def _draw_doors(self, surface: Any, layout: Layout) -> None:
-        """An arrow head in each cell of a one-way door."""
-        for row, text in enumerate(layout.rows[::-1]):
-            for column, character in enumerate(text):
-                if character not in ARROWS:
-                    continue
-                middle = layout.low + layout.cell_size * np.array([column + 0.5, row + 0.5])
-                ahead = 0.3 * layout.cell_size * np.array(ARROWS[character], np.float64)
-                across = ahead[::-1]
-                corners = [middle + ahead, middle - ahead + across, middle - ahead - across]
-                pygame.draw.polygon(surface, _DOOR, [self._pixel(point) for point in corners])
-
-    def _draw_teleporters(self, surface: Any, layout: Layout) -> None:
-        radius, line = 0.4 * layout.cell_size * self._scale, max(4, round(0.03 * self._scale))
-        for number, exits in enumerate(layout.tiles.exits):
-            entrances = np.argwhere(layout.tiles.entrance == number)[:, ::-1]
-            for cells, width in ((entrances, 0), (exits, line)):
-                for cell in cells:
-                    middle = self._pixel(layout.low + layout.cell_size * (cell + 0.5))
-                    pygame.draw.circle(surface, _TELEPORTERS[number], middle, radius, width=width)
+    def _draw_shapes(self, surface: Any, shapes: Sequence[Shape]) -> None:
+        line = max(4, round(0.03 * self._scale))
+        for shape in shapes:
+            corners = [self._pixel(point) for point in shape.outline]
+            width = 0 if shape.filled else line
+            pygame.draw.polygon(surface, shape.colour, corners, width=width)
 
     def _draw_walls(self, layout: Layout) -> Any:
         surface = pygame.Surface(self._canvas_size, pygame.SRCALPHA)

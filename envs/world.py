@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from hierebm.envs.dynamics import MAX_SPEED
+from hierebm.envs.floor import Shape, ice, marks
 from hierebm.envs.layouts import Layout, get_layout
 from hierebm.envs.luck import Luck
 from hierebm.envs.tasks import SUCCESS_RADIUS, TaskRange, TaskSampler
@@ -97,6 +98,11 @@ class PointMassWorld:
         """What pictures show of the walls: (H, W) bool, row 0 at the lowest y, and its extent
         (x_min, x_max, y_min, y_max)."""
         return self.layout.walls, self.layout.extent
+
+    @property
+    def floor_shapes(self) -> list[Shape]:
+        """What pictures show of slippery ground, one-way doors and teleporters."""
+        return [*ice(self.layout), *marks(self.layout)]
 
     @property
     def time_limit(self) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -63,6 +64,20 @@ class Walls:
         row = ((points[:, 1] - y_min) / (y_max - y_min) * height).astype(int)
         inside: BoolArray = self.mask[row.clip(0, height - 1), column.clip(0, width - 1)]
         return inside
+
+
+class Shape(NamedTuple):
+    """What lies on the ground, in the plane of the first two goal axes.
+
+    Attributes:
+        outline: (K, 2) corners.
+        colour: any that matplotlib knows.
+        filled: else the outline alone is drawn.
+    """
+
+    outline: NDArray[Any]
+    colour: str
+    filled: bool
 
 
 def resample(line: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -118,11 +133,19 @@ def draw_walls(ax: Axes, walls: Walls | None) -> None:
     """Fill the cells that are wall."""
     if walls is None:
         return
-    from matplotlib.colors import to_rgba
-
     picture = np.zeros((*walls.mask.shape, 4))
     picture[walls.mask] = to_rgba(WALL)
     ax.imshow(picture, extent=walls.extent, origin="lower", interpolation="nearest", zorder=3)
+
+
+def draw_shapes(ax: Axes, shapes: Sequence[Shape], *, over: bool = False) -> None:
+    """Draw what lies on the ground: under all else, or see-through over a coloured surface."""
+    for shape in shapes:
+        style: dict[str, Any] = {"edgecolor": shape.colour, "linewidth": 1.4}
+        if shape.filled and not over:
+            style["linewidth"] = 0.0
+        face = to_rgba(shape.colour, 0.15 if over else 1.0) if shape.filled else "none"
+        ax.add_patch(Polygon(shape.outline, facecolor=face, zorder=1.2 if over else 0.5, **style))
 
 
 def mark_ends(ax: Axes, start: NDArray[Any], goal: NDArray[Any]) -> None:

@@ -18,7 +18,9 @@ from hierebm.plotting.drawing import (
     GOAL,
     INK,
     Extent,
+    Shape,
     Walls,
+    draw_shapes,
     draw_walls,
     extent_of,
     frame,
@@ -105,12 +107,14 @@ class Map:
         ax: where it is drawn.
         pair: the axes of the goals that it shows.
         walls: of the world, where it shows the first two axes of the goals.
+        shapes: on its ground, likewise.
         extent: of the map.
     """
 
     ax: Axes
     pair: Pair
     walls: Walls | None
+    shapes: tuple[Shape, ...]
     extent: Extent
 
     @property
@@ -131,11 +135,12 @@ def map_on(ax: Axes, pair: Pair, points: NDArray[Any], world: World, goal: NDArr
         ax: where to draw it.
         pair: the axes that it shows.
         points: that have to be seen.
-        world: its walls are drawn where the pair is that of the first two axes.
+        world: its walls and ground are drawn where the pair is that of the first two axes.
         goal: (goal_dim,) what counts as reached around it is shaded.
     """
     seen = plane(points, pair)
-    walls = world.walls if pair == (0, 1) else None
+    walls, shapes = (world.walls, world.shapes) if pair == (0, 1) else (None, ())
+    draw_shapes(ax, shapes)
     extent, enclosed = extent_of(seen), False
     if walls is not None:
         low, high = np.array(walls.extent[::2]), np.array(walls.extent[1::2])
@@ -158,7 +163,7 @@ def map_on(ax: Axes, pair: Pair, points: NDArray[Any], world: World, goal: NDArr
         axis.set_label_text(name, color=INK)
     if dim == 1:
         ax.yaxis.set_ticks([])
-    return Map(ax, pair, walls, extent)
+    return Map(ax, pair, walls, shapes, extent)
 
 
 def maps_of(

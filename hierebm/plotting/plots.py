@@ -25,6 +25,7 @@ from hierebm.plotting.drawing import (
     PATH,
     colorbar,
     dots,
+    draw_shapes,
     finish,
     mark_ends,
     plain_axes,
@@ -173,6 +174,7 @@ def plot_energy_valley(
     ceiling = max(float(np.nanquantile(inside, 0.9)) - lowest for *_, inside in surfaces)
     levels, filled = np.linspace(0.0, max(ceiling, 1e-6), 33), None
     for on, (x, y, surface, _) in zip(maps, surfaces, strict=True):
+        draw_shapes(on.ax, on.shapes, over=True)
         filled = on.ax.contourf(x, y, surface - lowest, levels=levels, cmap="YlGnBu", extend="max")
         on.ax.contour(
             x, y, surface - lowest, levels=levels[::4], colors="white", linewidths=0.5, alpha=0.6

@@ -1,4 +1,4 @@
-"""What a picture shows of an environment: its walls, and how near to a goal counts as reached."""
+"""What a picture shows of an environment: walls, ground, how near to a goal counts as reached."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from matplotlib.colors import is_color_like
 from numpy.typing import NDArray
 
 from hierebm.goal_env.reward import GoalReward
-from hierebm.plotting.drawing import Extent, Walls
+from hierebm.plotting.drawing import Extent, Shape, Walls
 from hierebm.types import FloatArray, ReachedFn
 
 # Corners of the outline of what counts as reached, and how often each one's distance is halved.
@@ -26,19 +27,22 @@ class World:
         walls: in the plane of the first two goal axes; None where there are none, or none known.
         reached: (n, goal_dim) achieved goals, (n, goal_dim) desired goals -> (n,) bool, to draw
             the success tolerance; None where it is not known.
+        shapes: what lies on the ground, in the same plane as the walls.
     """
 
     walls: Walls | None = None
     reached: ReachedFn | None = None
+    shapes: tuple[Shape, ...] = ()
 
     @classmethod
     def of(cls, env: Any) -> World:
-        """That of an environment: its walls, and what its ``compute_reward`` counts as reached.
+        """That of an environment: its walls and ground, and what its ``compute_reward`` counts as
+        reached.
 
         Raises:
-            ValueError: its ``wall_map`` is no map.
+            ValueError: its ``wall_map`` is no map, or its ``floor_shapes`` are no shapes.
         """
-        return cls(walls_of(env), _reached_in(env))
+        return cls(walls_of(env), _reached_in(env), shapes_of(env))
 
     def tolerance(self, goal: NDArray[Any], pair: tuple[int, int], extent: Extent) -> FloatArray:
         """Outline of what counts as reached around a goal, in the plane of two of its axes.
@@ -98,7 +102,7 @@ def walls_of(env: Any) -> Walls | None:
         ValueError: ``wall_map`` is something else.
     """
     base = getattr(env, "unwrapped", env)
-    named = _own_map(env, base)
+    named = _named(env, "wall_map")
     if named is not None:
         return _checked(named)
     for known in (_robotics_maze, _ogbench_maze):
@@ -110,11 +114,37 @@ def walls_of(env: Any) -> Walls | None:
     return None
 
 
-def _own_map(env: Any, base: Any) -> Any:
+def shapes_of(env: Any) -> tuple[Shape, ...]:
+    """What an environment or one of its wrappers says that lies on the ground.
+
+    Its attribute, property or method ``floor_shapes``: triples as of :class:`Shape`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    shapes = []
+    named = _named(env, "floor_shapes")
     try:
-        named = env.get_wrapper_attr("wall_map")
+        for outline, colour, filled in () if named is None else named:
+            corners = np.asarray(outline, float)
+            if corners.ndim != 2 or corners.shape[1] != 2 or not np.isfinite(corners).all():
+                raise ValueError(f"an outline is {outline!r:.100}")
+            if not is_color_like(colour):
+                raise ValueError(f"a colour is {colour!r:.100}")
+            shapes.append(Shape(corners, colour, bool(filled)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "the environment's floor_shapes are no shapes: give triples of an outline (K, 2), a "
+            f"colour such as '#cde4f3', and whether it is filled; {error}"
+        ) from error
+    return tuple(shapes)
+
+
+def _named(env: Any, name: str) -> Any:
+    try:
+        named = env.get_wrapper_attr(name)
     except AttributeError:
-        named = getattr(base, "wall_map", None)
+        named = getattr(getattr(env, "unwrapped", env), name, None)
     return named() if callable(named) else named
 
 

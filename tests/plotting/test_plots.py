@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from hierebm.planning.graph.plan import Plan
-from hierebm.plotting.drawing import Walls, resample
+from hierebm.plotting.drawing import Shape, Walls, resample
 from hierebm.plotting.maps import lift, pairs_of
 from hierebm.plotting.plots import (
     plan_figures,
@@ -302,3 +303,18 @@ def test_read_progress(tmp_path):
     assert read_progress(tmp_path, "none") == ([], [])
     with pytest.raises(FileNotFoundError):
         read_progress(tmp_path / "other", "a")
+
+
+def test_what_lies_on_the_ground_is_on_maps_of_the_first_two_axes():
+    ice = Shape(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]), "#cde4f3", True)
+    ring = Shape(np.array([[0.0, 0.0], [-1.0, 0.0], [-1.0, 1.0]]), "#8e54af", False)
+    world = World(shapes=(ice, ring))
+    points = np.random.default_rng(0).uniform(-1, 1, (9, 3))
+    figure = plot_rollout(points, points[0], world)
+    faces = [
+        [to_hex(patch.get_facecolor(), True) for patch in ax.patches] for ax in figure.axes[:3]
+    ]
+    assert faces == [["#cde4f3ff", "#00000000"], [], []]
+    valley = plot_energy_valley(lambda at: at[:, 0], points[0], points[1], world, resolution=9)
+    over = [patch for patch in valley.axes[0].patches if patch.get_zorder() > 1]
+    assert [to_hex(patch.get_edgecolor()) for patch in over] == ["#cde4f3", "#8e54af"]

@@ -1,4 +1,4 @@
-"""Walls and success tolerances come from the worlds themselves, whoever made them."""
+"""Walls, ground and success tolerances come from the worlds themselves, whoever made them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import hierebm  # noqa: F401
 from hierebm.goal_env.wrappers import FlattenGoalEnv
 from hierebm.plotting.drawing import Walls
-from hierebm.plotting.world import World, walls_of
+from hierebm.plotting.world import World, shapes_of, walls_of
 from tests.toys import LineGoal
 
 EXTENT = (-9.0, 9.0, -9.0, 9.0)
@@ -115,6 +115,50 @@ def test_an_environment_or_a_wrapper_names_its_walls():
         assert walls.extent == EXTENT
     # The outermost one goes first: it may have moved the coordinates.
     assert walls_of(Shifted(Named())).extent == (0.0, 1.0, 0.0, 2.0)
+
+
+@pytest.mark.parametrize(("layout", "n_shapes"), [("one_way", 4), ("ice", 1), ("islands", 16)])
+def test_the_ground_is_drawn_as_the_environment_draws_it(layout, n_shapes):
+    env = gym.make("PointMassGoal-v0", layout=layout, render_mode="rgb_array")
+    env.reset(seed=0)
+    picture, ours, (low, high) = env.render(), env.unwrapped, env.unwrapped.layout.extent[:2]
+    shapes = World.of(env).shapes
+    assert len(shapes) == n_shapes
+    edge = round(0.02 * 512)
+    for shape in shapes:
+        # Of a ring, a point of its line; of all else, the middle.
+        x, y = shape.outline[0] if not shape.filled else shape.outline.mean(0)
+        scale = (picture.shape[1] - 2 * edge) / (high - low)
+        column = edge + round((x - low) * scale)
+        row = len(picture) - edge - round((y - ours.layout.extent[2]) * scale)
+        seen = picture[row - 3 : row + 4, column - 3 : column + 4].reshape(-1, 3).astype(int)
+        colour = [int(shape.colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(seen - colour).sum(1) < 20).any(), shape
+
+
+def test_an_environment_of_ones_own_names_what_lies_on_the_ground():
+    class Named(LineGoal):
+        def floor_shapes(self):
+            return [([(0, 0), (1, 0), (1, 1)], "red", False)]
+
+    (shape,) = shapes_of(gym.wrappers.TimeLimit(Named(), 5))
+    assert shape.outline.shape == (3, 2) and (shape.colour, shape.filled) == ("red", False)
+    assert shapes_of(LineGoal()) == ()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([[(0, 0), (1, 1)]], "no shapes"),
+        ([([1.0, 2.0], "red", True)], "an outline is"),
+        ([([(0, 0), (1, np.nan)], "red", True)], "an outline is"),
+        ([([(0, 0), (1, 1)], "no colour", True)], "a colour is 'no colour'"),
+        (3, "no shapes"),
+    ],
+)
+def test_shapes_that_are_none_are_refused(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        shapes_of(SimpleNamespace(floor_shapes=shapes))
 
 
 def test_without_walls_there_are_none():
