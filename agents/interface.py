@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hierebm.agents.learning import LearningAgent
 from hierebm.checkpoint.format import load_checkpoint
 from hierebm.control.base import LowLevel
-from hierebm.goal_env.vec_env import normalization_of
+from hierebm.goal_env.vec_env import TrainingEnv, normalization_of
 from hierebm.logging.logger import Logger
 from hierebm.logging.other import as_logger
 
@@ -26,8 +26,11 @@ class NamesOfSB3(LearningAgent):
     """Environment, spaces, parameters and statistics by the names that callbacks know."""
 
     def get_env(self) -> Any:
-        """The environment that was set, as it was given; None before."""
-        return None if self.env is None else self.env.given
+        """The environment that was set, with ``num_envs``, ``get_attr``, ``set_attr``,
+        ``env_method`` and ``env_is_wrapped`` as Stable-Baselines3's vector environments have them,
+        single or not; None before.
+        """
+        return None if self.env is None else TrainingEnv.of(self.env.given)
 
     def get_vec_normalize_env(self) -> Any:
         """The ``VecNormalize`` that was given around the environments, if it scales observations.

@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hierebm.callbacks.others import ModelView
-from hierebm.goal_env.vec_env import TrainingEnv
 from hierebm.logging.logger import Logger, TableOutput
 
 Hook = Callable[[dict[str, Any], dict[str, Any]], Any]
@@ -45,9 +43,9 @@ class BaseCallback(ABC):
     @property
     def training_env(self) -> Any:
         """The env that the agent learns in, with ``num_envs``, ``get_attr`` and ``env_method`` as
-        Stable-Baselines3's have them, single or not; ``model.get_env()`` is the env itself.
+        Stable-Baselines3's have them, single or not.
         """
-        return TrainingEnv.of(self.model.get_env())
+        return self.model.get_env()
 
     @property
     def logger(self) -> Logger:
@@ -140,15 +138,11 @@ def as_callback(entry: Any) -> BaseCallback:
 
 
 def init_callback(callback: BaseCallback, model: Any) -> None:
-    """Tell a callback of the agent; one of Stable-Baselines3 gets what its own agents have."""
-    own: bool = isinstance(callback, BaseCallback)
-    if own:
-        callback.init_callback(model)
-        return
+    """Tell a callback of the agent."""
     with warnings.catch_warnings():
         # It compares classes: any environment is taken here, beside any other.
         warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
-        callback.init_callback(ModelView(model))
+        callback.init_callback(model)
 
 
 def goes_on(answer: Any) -> bool:

@@ -54,7 +54,12 @@ def is_vec_env(env: Any) -> TypeGuard[VecEnv]:
 
 
 def as_gymnasium(env: Any) -> Any:
-    """A vector environment of Stable-Baselines3 as one of Gymnasium's; others as they are."""
+    """A vector environment of Stable-Baselines3 as one of Gymnasium's, and a view of an environment
+    as what it shows; others as they are.
+    """
+    # Its class is asked for: it passes for an environment.
+    if type(env) is TrainingEnv:
+        return env.env
     return VecEnvAdapter(env) if is_vec_env(env) else env
 
 
@@ -189,7 +194,7 @@ def _batched(infos: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> dict[st
 class TrainingEnv:
     """One or several environments with what callbacks ask of Stable-Baselines3's ``VecEnv``.
 
-    Everything else is the environment's own.
+    Everything else is the environment's own: it passes for it, and equals it.
 
     Args:
         env: of Gymnasium.
@@ -201,10 +206,26 @@ class TrainingEnv:
 
     @classmethod
     def of(cls, env: Any) -> Any:
-        """A view of an environment; those of Stable-Baselines3, and None, as they are."""
+        """A view of an environment; those of Stable-Baselines3, views, and None, as they are."""
+        if type(env) is cls:
+            return env
         if isinstance(env, VecEnvAdapter):
             return env.given
         return cls(env) if isinstance(env, (gym.Env, VectorEnv)) else env
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The environment's, for ``isinstance``."""
+        return type(self.env)
+
+    def __reduce__(self) -> Any:
+        return TrainingEnv, (self.env,)
+
+    def __eq__(self, other: object) -> bool:
+        return as_gymnasium(other) is self.env
+
+    def __hash__(self) -> int:
+        return hash(self.env)
 
     def __getattr__(self, name: str) -> Any:
         if name == "env":

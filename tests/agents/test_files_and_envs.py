@@ -70,7 +70,7 @@ def test_a_refused_environment_leaves_everything_as_it_was() -> None:
     env, buffer = agent.get_env(), agent.replay_buffer
     with pytest.raises(ValueError, match="rows"):
         agent.set_env(gym.make_vec(WORLD, num_envs=64))
-    assert agent.get_env() is env and agent.replay_buffer is buffer
+    assert agent.get_env() == env and agent.replay_buffer is buffer
     assert agent.learn(total_timesteps=30, reset_num_timesteps=False).num_timesteps == 60
 
 

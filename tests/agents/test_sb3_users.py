@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pickle
 import warnings
 
 import gymnasium as gym
@@ -137,6 +138,7 @@ class Asks:
         assert env.has_attr("compute_reward") and not env.has_attr("nonsense")
         goal = np.zeros(2, np.float32)
         self.seen["rewards"] = [float(r) for r in env.env_method("compute_reward", goal, goal, {})]
+        assert self.model.get_env().num_envs == env.num_envs
         assert isinstance(self.model, DDPGHERAgent)
         assert self.model.policy.action_space == self.model.action_space
         assert sum(p.numel() for p in self.model.policy.parameters()) > 100
@@ -175,6 +177,23 @@ def test_callbacks_find_what_they_ask_for(kind, callback_class):
     assert len(set(callback.seen["rewards"])) == 1
     assert agent.noted == len(agent.ep_info_buffer) == len(agent.ep_success_buffer) > 0
     assert all(info.keys() == {"r", "l"} and info["l"] <= 15 for info in agent.ep_info_buffer)
+
+
+@pytest.mark.parametrize("kind", ["single", "sync", "native"])
+def test_the_env_of_an_agent_passes_for_the_one_that_was_given(kind):
+    given = ENVS[kind][0]()
+    agent = DDPGHERAgent(**TINY, env=given)
+    env = agent.get_env()
+    assert env == given == env and hash(env) == hash(given) and env != make()
+    assert isinstance(env, type(given)) and env.unwrapped is given.unwrapped
+    # Wherever an environment is taken, it is the one that was given, and no view of a view.
+    other = DDPGHERAgent(**TINY).learn(env, 40)
+    assert other.env.given is given and env == other.get_env()
+    assert pickle.loads(pickle.dumps(env)).num_envs == ENVS[kind][1]
+    with pytest.raises(ValueError, match="is the env that the agent learns in"):
+        other.learn(total_timesteps=40, callback=EvalCallback(env))
+    if kind == "single":
+        assert sb3_evaluate_policy(other, env, 1, warn=False)[0] <= 0
 
 
 @pytest.mark.parametrize("training", [make, lambda: make_vec_env(WORLD, 2)])
