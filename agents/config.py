@@ -17,8 +17,8 @@ class DDPGHERConfig(DDPGConfig):
 
     low_level: str = setting(
         "ddpg",
-        "The low level: ddpg (networks and updates of this package), or the name of the class that "
-        "was given.",
+        "The low level: ddpg (networks and updates of this package), inverse (no more than a "
+        "learnt inverse model), or the name of the class that was given.",
     )
     total_timesteps: int = setting(
         20_000,

@@ -6,9 +6,10 @@ from typing import Any
 
 from hierebm.control.base import LowLevel
 from hierebm.control.ddpg_kernels import FastDistanceDDPG
+from hierebm.control.inverse import InverseModel
 from hierebm.parts import find_part
 
-LOW_LEVELS: dict[str, type[LowLevel]] = {"ddpg": FastDistanceDDPG}
+LOW_LEVELS: dict[str, type[LowLevel]] = {"ddpg": FastDistanceDDPG, "inverse": InverseModel}
 
 
 def find_low_level(given: Any) -> LowLevel | type[LowLevel]:
