@@ -1,13 +1,15 @@
-"""Plans of the sequence optimiser, without a low level: how short, how straight, how feasible,
-and what each of its parts is worth; and agents that act on them, beside the graph.
+"""The sequence optimiser: its plans alone, without a low level; agents that act on them, beside
+the graph; what random transitions alone teach, and what each part is worth there.
 
-Of the plans alone, the experience is a scripted explorer's. Queries are the same for every
-seed and number of updates. Times are processor times on one thread.
+Of the plans alone (how short, how straight, how feasible), the experience is a scripted explorer's.
+Queries are the same for every seed and number of updates. Times are processor times on one thread.
+What was interrupted goes on where it was; cheap cases come first.
 """
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks import sequence_agents
+from benchmarks import sequence_agents, sequence_random
+from benchmarks.jobs import Finished, Job, rows_of
+from benchmarks.provenance import commit
 from benchmarks.timing import processor_ms
 from hierebm.envs.layouts import Layout, get_layout
 from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
@@ -29,21 +33,21 @@ from hierebm.types import FloatArray
 WALKERS, STEERERS, EPISODE = 20, 20, 100
 BATCH = 128
 # Queries of a layout, and how many of them are planned in one batch.
-QUERIES, TOGETHER = 200, 25
+QUERIES, TOGETHER = 100, 25
 # Numbers of states that plans are timed at.
 GIVEN = (20, 100)
+# Plans of a case that are drawn.
+SHOWN = 15
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layout, how much is explored and learned there, and which settings differ."""
+    """A layout, and how much is explored and learned there."""
 
     layout: str
     env_steps: int
     updates: int
-    changed: str = ""
-    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def min_path(self) -> float:
@@ -51,58 +55,66 @@ class Case:
         return 1.0 if self.layout == "open" else 2.0
 
 
-QUICK = (
+CASES = (
     Case("open", 8_000, 800),
-    Case("four_rooms", 40_000, 2000),
     Case("u", 40_000, 2000),
+    Case("four_rooms", 40_000, 2000),
     Case("serpentine", 40_000, 2000),
 )
-PARTS: dict[str, dict[str, Any]] = {
-    "one level": {"levels": 1},
-    "three levels": {"levels": 3},
-    "no lattice": {"lattice_states": 0},
-    "plans left off visited ground": {"snap": False},
-    "no Langevin steps": {"langevin_steps": 0},
-    "twice the chains": {"chains": 16},
-    "squared loss": {"objective": "squared"},
-}
-"""Parts of the optimiser, by the setting that changes each."""
-FULL = (
-    *QUICK,
-    Case("serpentine", 80_000, 4000),
-    *(Case("four_rooms", 40_000, 2000, name, tuple(s.items())) for name, s in PARTS.items()),
+PARTS = (("u", 20_000), ("open", 10_000))
+"""Layouts, and random transitions that are learned from there."""
+AGENTS = (
+    ("open", 2_000, False, False),
+    ("u", 4_000, True, False),
+    ("four_rooms", 6_000, True, True),
+    ("serpentine", 10_000, False, False),
 )
+"""Layouts, steps of training, and whether horizons and the closing door are measured there."""
+ACTIVE = (("u", (1_000, 2_000, 4_000)), ("four_rooms", (2_000, 4_000, 8_000)))
+"""Layouts, and steps of planned exploration."""
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
-    """One row for each case and seed, and those of the agents; draws some plans of every case's
-    first seed."""
+    """The rows of every case and seed; draws some plans of every case's first seed."""
     torch.set_num_threads(1)
-    cases = QUICK if quick else FULL
-    rows: list[Row] = []
-    shown: list[tuple[Case, list[FloatArray]]] = []
-    for case in cases:
-        queries = far_queries(get_layout(case.layout), QUERIES, case.min_path)
-        for seed in range(seeds or (1 if quick else 3)):
-            optimizer, train_s = fit(case, seed)
-            row, plans = measure(optimizer, get_layout(case.layout), *queries)
-            what: Row = {
-                "layout": case.layout,
-                "env_steps": case.env_steps,
-                "updates": case.updates,
-            }
-            what |= {"changed": case.changed or "nothing", "seed": seed}
-            rows.append({**what, **row, "train_s": round(train_s, 1)})
-            print(rows[-1], flush=True)
-            if seed == 0 and not case.changed:
-                shown.append((case, plans))
-    draw(shown, out / "sequence.png")
-    for layout, steps in sequence_agents.QUICK if quick else sequence_agents.FULL:
-        for seed in range(seeds or (1 if quick else 3)):
-            for planner in sequence_agents.PLANNERS:
-                rows += sequence_agents.rows_of(layout, planner, steps, seed)
-                print(rows[-1], flush=True)
-    return rows
+    all_seeds = range(seeds or (1 if quick else 3))
+    jobs: list[Job] = []
+    if quick:
+        jobs += [(plans, case, seed) for case in CASES[:2] for seed in all_seeds]
+        jobs += _comparisons(AGENTS[:1], all_seeds)
+    else:
+        jobs += [(sequence_random.parts, *part, seed) for part in PARTS for seed in all_seeds]
+        jobs += [(sequence_random.world, w, s) for w in sequence_random.WORLDS for s in all_seeds]
+        jobs += _comparisons(AGENTS[:2], all_seeds)
+        jobs += [(sequence_random.active, *ACTIVE[0], seed) for seed in all_seeds]
+        jobs += _comparisons(AGENTS[2:3], all_seeds)
+        jobs += [(plans, case, seed) for case in CASES for seed in all_seeds]
+        jobs += [(sequence_random.active, *ACTIVE[1], seed) for seed in all_seeds]
+        jobs += _comparisons(AGENTS[3:], all_seeds)
+    with ThreadPoolExecutor(1) as worker:
+        rows = rows_of(worker, jobs, Finished(out / "sequence.jsonl", commit()))
+    draw([row for row in rows if row.get("shown")], out / "sequence.png")
+    return [{key: value for key, value in row.items() if key != "shown"} for row in rows]
+
+
+def _comparisons(agents: Any, seeds: range) -> list[Job]:
+    return [
+        (sequence_agents.compare, layout, planner, steps, seed, horizons, door)
+        for layout, steps, horizons, door in agents
+        for seed in seeds
+        for planner in sequence_agents.PLANNERS
+    ]
+
+
+def plans(case: Case, seed: int) -> list[Row]:
+    """One row; with some plans of the first seed, to be drawn."""
+    layout = get_layout(case.layout)
+    optimizer, train_s = fit(case, seed)
+    row, planned = measure(optimizer, layout, *far_queries(layout, QUERIES, case.min_path))
+    what: Row = {"kind": "plans", "layout": case.layout, "env_steps": case.env_steps}
+    what |= {"updates": case.updates, "seed": seed, **row, "train_s": round(train_s, 1)}
+    shown = [plan.tolist() for plan in planned[:SHOWN]] if seed == 0 else []
+    return [{**what, "shown": shown}]
 
 
 # ------------------------------------------------------------------------------- learning
@@ -159,10 +171,10 @@ def draw_pairs(paths: FloatArray, n: int, k: int, rng: np.random.Generator) -> T
 
 
 def fit(case: Case, seed: int) -> tuple[SequenceOptimizer, float]:
-    """A trained optimiser with the settings of the case; seconds that the updates took."""
+    """A trained optimiser; seconds that the updates took."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     paths = explore(case.layout, case.env_steps, rng)
-    optimizer = SequenceOptimizer(2, SequenceConfig(**dict(case.settings)), generator)
+    optimizer = SequenceOptimizer(2, SequenceConfig(), generator)
     started = time.process_time()
     for _ in range(case.updates):
         optimizer.update(draw_pairs(paths, BATCH, optimizer.config.transition_steps, rng))
@@ -247,21 +259,21 @@ def measure(
     return row, plans
 
 
-def draw(shown: list[tuple[Case, list[FloatArray]]], path: Path) -> None:
-    """The first plans of each case; those that are blocked somewhere in red."""
+def draw(rows: list[Row], path: Path) -> None:
+    """The plans that rows hold; those that are blocked somewhere in red."""
     from matplotlib.figure import Figure
 
     from hierebm.plotting.drawing import Walls, draw_walls, frame
 
-    figure = Figure(figsize=(4.2 * len(shown), 4.6), layout="constrained")
-    for ax, (case, plans) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown,
-                                 strict=True):  # fmt: skip
-        layout = get_layout(case.layout)
+    figure = Figure(figsize=(4.2 * len(rows), 4.6), layout="constrained")
+    for ax, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
+        layout = get_layout(row["layout"])
         draw_walls(ax, Walls(layout.walls, layout.extent))
         frame(ax, layout.extent, enclosed=True)
-        for plan in plans[:15]:
+        for points in row["shown"]:
+            plan = np.array(points, np.float32)
             blocked = plan_quality(plan, layout).blocked.any()
             ax.plot(*plan.T, ".-", color="#d6336c" if blocked else "#1f6feb", linewidth=1,
                     markersize=4, alpha=0.8, zorder=5)  # fmt: skip
-        ax.set_title(f"{case.layout}, {case.updates} updates")
+        ax.set_title(f"{row['layout']}, {row['updates']} updates")
     figure.savefig(path, dpi=130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -13,17 +14,22 @@ from hierebm.envs.layouts import get_layout
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.types import FloatArray
 
+Layout = str | Sequence[str]
+
 PLANNERS = ("graph", "sequence")
-# Layouts, and environment steps of training there.
-QUICK = (("u", 8_000),)
-FULL = (("open", 6_000), ("u", 20_000), ("four_rooms", 20_000), ("serpentine", 20_000))
 # Planned states, whatever the length of the way.
 HORIZONS = (5, 10, 20, 40)
-# Tasks that success is measured on, and those whose ways and plans are looked at.
-TASKS, WAYS = 200, 30
+# Tasks that success is measured on; those whose ways and plans are looked at; those a horizon has.
+TASKS, WAYS, HORIZON_TASKS = 100, 20, 50
+# The door that closes: its cell in rows of text, and points on both sides, in cells from the lower
+# left corner.
+DOOR = (2, 6)
+BESIDE = ((4.5, 10.5), (8.5, 10.5))
+# Episodes that an agent has to find another way, of how many steps at most.
+DOOR_EPISODES, DOOR_STEPS = 20, 150
 
 
-def train(layout: str, planner: str, steps: int, seed: int) -> Any:
+def train(layout: Layout, planner: str, steps: int, seed: int) -> Any:
     """An agent after so many steps in a layout."""
     import hierebm
 
@@ -31,28 +37,43 @@ def train(layout: str, planner: str, steps: int, seed: int) -> Any:
     return agent.learn(gym.make("PointMassGoal-v0", layout=layout), total_timesteps=steps)
 
 
-def rows_of(layout: str, planner: str, steps: int, seed: int) -> list[dict[str, Any]]:
-    """One row for the agent and, of a sequence planner, one for each horizon."""
+def compare(
+    layout: str, planner: str, steps: int, seed: int, horizons: bool = False, door: bool = False
+) -> list[dict[str, Any]]:
+    """One row for the agent and, if asked for, one for each horizon of a sequence planner, and
+    those after a door closed."""
     started = time.process_time()
     agent = train(layout, planner, steps, seed)
     what = {"planner": planner, "layout": layout, "env_steps": steps, "seed": seed}
     what["train_s"] = round(time.process_time() - started, 1)
-    rows = [{**what, "horizon": None, **measure(agent, layout)}]
+    measured = {**measure_success(agent, layout, TASKS), **measure_ways(agent, layout)}
+    rows = [{"kind": "agents", **what, "horizon": None, **measured}]
     sequences = agent.high_level.planner
-    if isinstance(sequences, SequenceSubgoalPlanner):
+    if horizons and isinstance(sequences, SequenceSubgoalPlanner):
         for horizon in HORIZONS:
             sequences.n_states = horizon
-            rows.append({**what, "horizon": horizon, **measure(agent, layout)})
-    return rows
+            success = measure_success(agent, layout, HORIZON_TASKS)
+            rows.append({"kind": "agents", **what, "horizon": horizon, **success})
+        sequences.n_states = None
+    return rows + close_door(agent, layout, what) if door else rows
 
 
-def measure(agent: Any, layout: str) -> dict[str, Any]:
-    """Success; how long ways and plans are, and how many plans cross no wall; time of a plan."""
+def measure_success(agent: Any, layout: Layout, tasks: int) -> dict[str, Any]:
+    """Success on random tasks with its interval, and steps to the goal."""
     from hierebm.evaluation import evaluate
 
-    lanes = gym.make_vec("PointMassGoal-v0", num_envs=25, layout=layout)
-    success = evaluate(agent, lanes, TASKS, seed=2)
+    lanes = gym.make_vec("PointMassGoal-v0", num_envs=min(tasks, 25), layout=layout)
+    result = evaluate(agent, lanes, tasks, seed=2)
     lanes.close()
+    return {
+        "success": result.success_rate,
+        "ci95": [round(bound, 3) for bound in result.ci95],
+        "steps": round(result.mean_ep_length, 1),
+    }
+
+
+def measure_ways(agent: Any, layout: str) -> dict[str, Any]:
+    """How long ways are, how many plans cross no wall, and the time of a plan."""
     walls, env = get_layout(layout), gym.make("PointMassGoal-v0", layout=layout)
     ratios, free, milliseconds = [], [], []
     for task in range(WAYS):
@@ -68,9 +89,6 @@ def measure(agent: Any, layout: str) -> dict[str, Any]:
             ratios.append(float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum()) / shortest)
     env.close()
     return {
-        "success": success.success_rate,
-        "ci95": [round(bound, 3) for bound in success.ci95],
-        "steps": round(success.mean_ep_length, 1),
         "path_ratio": round(median(ratios), 3) if ratios else None,
         "plans_free": round(float(np.mean(free)), 3),
         "plan_ms": round(median(milliseconds), 1),
@@ -87,3 +105,41 @@ def follow(agent: Any, env: gym.Env, observation: dict[str, FloatArray]) -> tupl
         path.append(observation["achieved_goal"])
         ended = terminated or truncated
     return np.stack(path), bool(info["is_success"])
+
+
+def close_door(agent: Any, layout: str, what: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an agent whose shortest way was closed: success from one side to the other at once,
+    and after it learned there for some episodes."""
+    rows = [list(row) for row in get_layout(layout).rows]
+    rows[DOOR[0]][DOOR[1]] = "#"
+    closed = get_layout(["".join(row) for row in rows])
+    start, goal = (tuple(closed.low + closed.cell_size * np.array(point)) for point in BESIDE)
+    env = gym.make("PointMassGoal-v0", layout=closed, start=start, goal=goal, time_limit=DOOR_STEPS)
+    agent.set_env(env)
+    measured, rounds = [], (("at once", 0), ("after learning", DOOR_EPISODES))
+    for when, episodes in rounds:
+        if episodes:
+            agent.learn(None, 10**9, callback=_until(episodes))
+        result = _tries(agent, env)
+        row = {"kind": "door", **what, "when": when, "learned_episodes": episodes}
+        measured.append({**row, **result})
+    return measured
+
+
+def _until(episodes: int) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
+    """A callback that stops learning after so many episodes."""
+    return lambda known, _: bool(known["self"].num_episodes < episodes)
+
+
+def _tries(agent: Any, env: gym.Env) -> dict[str, Any]:
+    from hierebm.evaluation import evaluate
+
+    result = evaluate(agent, env, DOOR_EPISODES, seed=3)
+    ci95 = [round(bound, 3) for bound in result.ci95]
+    steps = round(result.mean_ep_length, 1)
+    return {"success": result.success_rate, "ci95": ci95, "steps": steps}
+
+
+def name_of(layout: Layout) -> str:
+    """What a layout is called."""
+    return layout if isinstance(layout, str) else "custom"
