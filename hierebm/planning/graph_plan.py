@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hierebm.planning.closed_loop import ClosedLoopPlan
+from hierebm.planning.closed_loop_plan import ClosedLoopPlan
 from hierebm.planning.graph.edges import GraphConfig
 from hierebm.planning.graph.subgoal_graph import SubgoalGraph
 from hierebm.settings import setting

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hierebm.checkpoint.arrays import checked
-from hierebm.planning.closed_loop import ClosedLoopPlanner, Failed
+from hierebm.planning.closed_loop import ClosedLoopPlanner
+from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan

@@ -14,7 +14,8 @@ from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph.nodes import NodePool
 from hierebm.planning.sequence import SequenceConfig
-from hierebm.planning.sequence_planner import SequencePlanState, SequenceSubgoalPlanner
+from hierebm.planning.sequence_plan import SequencePlanState
+from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.replay import EpisodeReplay
 from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray

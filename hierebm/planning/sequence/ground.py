@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from hierebm.planning.sequence.chains import evenly
 from hierebm.types import BoolArray, FloatArray
 
 # Lengths are in units: rms transitions along each axis.
@@ -117,6 +118,18 @@ class Ground:
             seen[0] = True
             kept.append(int(ahead[np.flatnonzero(seen)[-1]]))
         return states[kept]
+
+    def led_over(self, states: FloatArray, insert: bool) -> FloatArray:
+        """A plan (T, D) moved over visited ground, both ends kept; with more or fewer states, round
+        corners that it clips, if ``insert``."""
+        plan = states.copy()
+        plan[1:-1] = self.moved(plan[1:-1])
+        if not insert:
+            return plan
+        # Several may have been moved to one state.
+        moves = np.append((plan[1:-1] != plan[:-2]).any(1), True)
+        plan = self.cleared(plan[np.append(True, moves)])
+        return evenly(self.pulled(plan), self.unit, len(states) - 1)
 
 
 def _directions(dim: int) -> NDArray[np.float64]:

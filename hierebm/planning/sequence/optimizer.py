@@ -18,17 +18,16 @@ there to make long plans work.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hierebm.planning.sequence.chains import (
     along,
     bending,
-    evenly,
     resample,
     stiffness_inverses,
     valid_transitions,
@@ -49,8 +48,6 @@ REFRESH = 100
 WAYS = 3
 # Chains that are left at each finer level: one in so many.
 KEPT = 4
-# Units; lattice states farther apart are not joined. A random walk's energy of that is 12.5 nats.
-LATTICE_RADIUS = 5.0
 # Units; standard deviation of the noise around the ways that chains begin along, at most.
 NOISE = 0.5
 # Units between the states of the coarsest chains along a way.
@@ -65,6 +62,10 @@ MAX_MOVE = 0.5
 # Weight of |s_t+1 - 2 s_t + s_t-1|^2 / 2 in units, the paper's penalty. Without it plans on
 # four_rooms are 6% longer than the shortest path instead of 1.5%.
 ACCELERATION_WEIGHT = 1.0
+
+
+Watch = Callable[[Tensor, Tensor, Tensor], None]
+"""Told of chains (N, S, D), their transitions (N,) and their costs (N,), nats."""
 
 
 @dataclass
@@ -124,7 +125,7 @@ class SequenceOptimizer:
         if self.config.lattice_states > 0:
             chosen = torch.randperm(len(replayed), generator=self.generator)
             states = replayed[chosen[: self.config.lattice_states]]
-            self._lattice = Lattice(states, self._pair_costs(states, states))
+            self._lattice = Lattice(states, self.model.pair_costs(states, states))
         self._ground = Ground(replayed.numpy(), self.model.unit.numpy())
 
     def add_negatives(self, pairs: Tensor) -> None:
@@ -142,6 +143,7 @@ class SequenceOptimizer:
         generator: torch.Generator | None = None,
         warm_start: Tensor | None = None,
         way: Tensor | None = None,
+        watch: Watch | None = None,
     ) -> SequencePlan:
         """Plan from ``start`` (B, D) to ``goal`` (B, D), world units.
 
@@ -151,6 +153,7 @@ class SequenceOptimizer:
             generator: source of random numbers; the optimiser's own by default.
             warm_start: (B, T', D) a previous plan (what is left of it) to start one chain from.
             way: (B, T', D) a way that experience leads along, to start all other chains from.
+            watch: told of all chains before every Langevin step, and of the plans.
 
         Raises:
             ValueError: if the shapes do not fit, or ``n_states`` is less than 2.
@@ -180,11 +183,13 @@ class SequenceOptimizer:
                 if n_states is not None and level == c.levels - 1:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
-            x = self._langevin(x, length, level, g)
+            x = self._langevin(x, length, level, g, watch)
         # One chain is taken: MPPI's average of candidates would mix both sides of a wall.
         x, length = self._cheapest(x, length, c.levels - 1, batch, 1)
         if c.snap and self._ground is not None:
             x, length = self._on_ground(x, length, insert=n_states is None)
+        if watch is not None:
+            watch(x, length, self._chain_costs(x, length, c.levels - 1))
         longest = int(length.max())
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
         energies = torch.zeros(batch, longest)
@@ -206,8 +211,8 @@ class SequenceOptimizer:
         if self._lattice is None:
             return [[line] for line in straight]
         states = self._lattice.states
-        first = self._pair_costs(start, states)
-        last = self._pair_costs(goal, states, backward=True)
+        first = self.model.pair_costs(start, states)
+        last = self.model.pair_costs(goal, states, backward=True)
         direct = self.model.cost_and_grad(start, goal)[0].tolist()
         ways = []
         for i, line in enumerate(straight):
@@ -249,7 +254,9 @@ class SequenceOptimizer:
         rows = (best + torch.arange(batch).unsqueeze(1) * cost.shape[1]).flatten()
         return x[rows], length[rows]
 
-    def _langevin(self, x: Tensor, length: Tensor, level: int, g: torch.Generator) -> Tensor:
+    def _langevin(
+        self, x: Tensor, length: Tensor, level: int, g: torch.Generator, watch: Watch | None
+    ) -> Tensor:
         """Annealed Langevin dynamics of the inner states of all chains (N, S, D).
 
         ds = -h P grad + sqrt(2 h temperature P) noise, in units of transitions: the paper's
@@ -266,6 +273,8 @@ class SequenceOptimizer:
         covariance, root = stiffness_inverses(length, size, bend)
         x = x.clone()
         for step in range(c.langevin_steps):
+            if watch is not None:
+                watch(x.clone(), length, self._chain_costs(x, length, level))
             _, to_first, to_second = self.model.cost_and_grad(x[row, t], x[row, t + 1])
             gradient = bend * bending(x / unit, length)[1]
             gradient[row, t] += to_first * unit
@@ -290,32 +299,11 @@ class SequenceOptimizer:
         bend = ACCELERATION_WEIGHT * 4.0**level
         return costs.sum(1) + c.state_cost * length + bend * bending(x / self.model.unit, length)[0]
 
-    def _pair_costs(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
-        """Costs (A, B) of transitions from a (A, D) to b (B, D), or from b to a, in nats.
-
-        Pairs farther apart than LATTICE_RADIUS cost inf.
-        """
-        unit = self.model.unit
-        i, j = (torch.cdist(a / unit, b / unit) < LATTICE_RADIUS).nonzero(as_tuple=True)
-        table = torch.full((len(a), len(b)), math.inf)
-        for rows, columns in zip(i.split(2048), j.split(2048), strict=True):
-            pair = (b[columns], a[rows]) if backward else (a[rows], b[columns])
-            table[rows, columns] = self.model.cost_and_grad(*pair)[0]
-        return table
-
     def _on_ground(self, x: Tensor, length: Tensor, insert: bool) -> tuple[Tensor, Tensor]:
         """Chains (B, S, D) over visited ground; round corners, with more states, if asked for."""
         assert self._ground is not None
-        plans = []
-        for states, n in zip(x.numpy(), length.tolist(), strict=True):
-            plan = states[: n + 1].copy()
-            plan[1:-1] = self._ground.moved(plan[1:-1])
-            if insert:
-                # Several may have been moved to one state.
-                moves = np.append((plan[1:-1] != plan[:-2]).any(1), True)
-                plan = self._ground.cleared(plan[np.append(True, moves)])
-                plan = evenly(self._ground.pulled(plan), self.model.unit.numpy(), n)
-            plans.append(torch.from_numpy(plan))
+        rows = zip(x.numpy(), length.tolist(), strict=True)
+        plans = [torch.from_numpy(self._ground.led_over(s[: n + 1], insert)) for s, n in rows]
         longest = max(len(plan) for plan in plans)
         padded = [torch.cat([p, p[-1:].expand(longest - len(p), -1)]) for p in plans]
         return torch.stack(padded), torch.tensor([len(plan) - 1 for plan in plans])

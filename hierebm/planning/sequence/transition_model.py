@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -50,6 +51,9 @@ BARRIER = 10.0
 # Weight of |d|^2 / 2 in units of a transition: straight and even where the energy has no opinion.
 # Without it the 90% quantile of plan length over shortest path is 1.08 on four_rooms, not 1.05.
 STRETCH_WEIGHT = 0.25
+# Units; states of the lattice farther apart are not joined. A random walk's energy of that is 12.5
+# nats.
+JOINED = 5.0
 # What turns energies into nats: the squared loss saturates at +-1/2 whatever the likelihood.
 NATS = {"infonce": 1.0, "squared": 10.0}
 
@@ -244,6 +248,19 @@ class TransitionModel:
         cost = above + BARRIER * beyond.square() + 0.5 * STRETCH_WEIGHT * d.square().sum(-1)
         pull = STRETCH_WEIGHT * d / self.unit
         return cost, to_first * slope - pull, to_second * slope + pull
+
+    def pair_costs(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
+        """Costs (A, B) of transitions from a (A, D) to b (B, D), or from b to a, in nats.
+
+        Pairs farther apart than JOINED units cost inf.
+        """
+        unit = self.unit
+        i, j = (torch.cdist(a / unit, b / unit) < JOINED).nonzero(as_tuple=True)
+        table = torch.full((len(a), len(b)), math.inf)
+        for rows, columns in zip(i.split(2048), j.split(2048), strict=True):
+            pair = (b[columns], a[rows]) if backward else (a[rows], b[columns])
+            table[rows, columns] = self.cost_and_grad(*pair)[0]
+        return table
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values; learning goes on exactly where it was."""
