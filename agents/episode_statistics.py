@@ -80,7 +80,7 @@ class EpisodeStatistics:
         Raises:
             ValueError: it is of another number of environments, or damaged.
         """
-        self._reward = checked(running, "reward", (n_envs,), "floats", low=-MOST, high=MOST)
+        self._reward = checked(running, "reward", (n_envs,), low=-MOST, high=MOST)
         self._reached = checked(running, "reached", (n_envs,), "flags")
         self._now, self._began = 0, -checked(running, "lengths", (n_envs,), "whole numbers", low=0)
         self._first = rows_of(running["first"], "first", n_envs, widths)
@@ -179,7 +179,7 @@ class EpisodeStatistics:
             outcomes = checked(arrays, "outcomes", (None, 6), low=-MOST, high=MOST)
             n = len(outcomes)
             tasks = [
-                checked(arrays, key, (n, width))
+                checked(arrays, key, (n, width), "floats")
                 for key, width in zip(_TASK, (obs_dim, goal_dim, goal_dim), strict=True)
             ]
         self.n_ended, self.n_successes = map(int, totals)

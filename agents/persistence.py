@@ -252,7 +252,8 @@ class SavedAgent(AgentState):
         assert self.spaces is not None
         shape = (None, 2, None, self.spaces.action_dim)
         noise = arrays.get("noise", np.zeros(0))
-        self.noise.set_state(checked(arrays, "noise", shape if noise.size else noise.shape))
+        shape = shape if noise.size else noise.shape
+        self.noise.set_state(checked({"noise": noise}, "noise", shape, "floats"))
 
     def _restore_measured(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Scales, clock and success tolerance."""
@@ -263,15 +264,14 @@ class SavedAgent(AgentState):
             for name in _NUMBERS:
                 shape = (n if name.startswith("observation") else goal_dim,)
                 low = -LARGEST if name.endswith("shift") else 1.0 / LARGEST
-                values = checked(arrays, f"scales/{name}", shape, low=low)
-                scales[name] = values.astype(np.float32)
+                scales[name] = checked(arrays, f"scales/{name}", shape, "floats", low=low)
             # Files of earlier versions do without it.
             if "scales/at_will" in arrays:
                 scales["at_will"] = checked(arrays, "scales/at_will", (goal_dim,), "flags")
             self.scales = InputScales(**scales)
         if "success_tolerance" in arrays or "pool/achieved_goal" in arrays:
             # Plans ask what counts as reached.
-            self._tolerance = checked(arrays, "success_tolerance", (goal_dim,), low=0.0)
+            self._tolerance = checked(arrays, "success_tolerance", (goal_dim,), "floats", low=0.0)
         if "action_repeat" in arrays:
             repeat = checked(arrays, "action_repeat", (), "whole numbers", low=1, high=1e6)
             self.set_action_repeat(int(repeat))

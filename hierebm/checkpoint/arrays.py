@@ -26,7 +26,7 @@ def checked(
 
     Args:
         shape: None for an axis of any length.
-        kind: "numbers", "floats", "whole numbers" or "flags".
+        kind: "numbers", "floats" (which come back as float32), "whole numbers" or "flags".
         low, high: of every number, ends included. NaN is within no range.
 
     Raises:
@@ -55,9 +55,12 @@ def checked(
 
 
 def _exact(given: np.dtype[Any], kind: str) -> np.dtype[Any]:
-    """What to calculate with: sums of the small types of numbers overflow."""
+    """What to calculate with: sums of the small types of numbers overflow; floats are those that
+    networks take, and no product takes two types."""
     if kind == "whole numbers":
         return np.dtype(np.int64)
+    if kind == "floats":
+        return np.dtype(np.float32)
     if kind == "flags" or given in (np.float32, np.float64):
         return given
     return np.dtype(np.float64)

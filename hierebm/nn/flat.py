@@ -68,6 +68,14 @@ class _Adam(NamedTuple):
     beta2: float
     eps: float
 
+    def most(self) -> float:
+        """How many times the second moment the square of the first may be, whatever the gradients
+        were (Cauchy and Schwarz), and as much again for rounding."""
+        if self.beta2 <= self.beta1**2:
+            return math.inf
+        share = (1.0 - self.beta1) ** 2 / (1.0 - self.beta2)
+        return 2.0 * share / (1.0 - self.beta1**2 / self.beta2)
+
 
 def _adam_by_hand_(
     flat: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: Tensor, lr: float, *, options: _Adam
@@ -235,9 +243,11 @@ class FlatAdam:
         for key, tensor in own.items():
             tensor.copy_(state[key])
         # NaN compares as False. The square of a gradient may be too large for a number.
+        mean, squares = self._exp_avg, self._exp_avg_sq
         if not (
-            max(-self._exp_avg.min(), self._exp_avg.max()) < math.inf
-            and self._exp_avg_sq.min() >= 0.0
+            max(-mean.min(), mean.max()) < math.inf
+            and squares.min() >= 0.0
+            and (mean.square() <= self._options.most() * (squares + NEGLIGIBLE)).all()
         ):
             raise ValueError(f"moments of the optimiser of the {self.name} are none of Adam's")
         if not 0.0 <= self._step < math.inf:

@@ -222,9 +222,9 @@ class HighLevel:
         if "pool/achieved_goal" in arrays:
             if scales is None:
                 raise ValueError("there is a pool of states, and no scale of them")
-            achieved = checked(arrays, "pool/achieved_goal", (None, context.goal_dim))
+            achieved = checked(arrays, "pool/achieved_goal", (None, context.goal_dim), "floats")
             shape = len(achieved), len(scales.observation_scale)
-            observation = checked(arrays, "pool/observation", shape)
+            observation = checked(arrays, "pool/observation", shape, "floats")
             if not len(achieved):
                 raise ValueError("the pool of states is empty")
             context.pool = NodePool(observation.astype(np.float32), achieved.astype(np.float32))

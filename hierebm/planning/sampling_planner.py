@@ -78,7 +78,7 @@ class SamplingPlanner(Planner):
         """See :class:`Planner`."""
         n = len(checked(arrays, "stitched/half", (None,), "flags"))
         start, goal, between = (
-            checked(arrays, f"stitched/{name}", (n, self.context.goal_dim)).astype(np.float32)
+            checked(arrays, f"stitched/{name}", (n, self.context.goal_dim), "floats")
             for name in ("start", "goal", "between")
         )
         self.stitched = BetweenTriplets(start, goal, between, arrays["stitched/half"])

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -300,6 +301,36 @@ def test_weights_that_are_infinite_are_refused(folder: Path, tmp_path: Path) -> 
 
     with pytest.raises(CheckpointError, match="actor are not finite"):
         DDPGHERAgent.load(_altered(folder / "flat.zip", tmp_path, tensors_dot_pt=change))
+
+
+def test_floats_of_another_type_are_read_as_those_that_networks_take(
+    folder: Path, tmp_path: Path
+) -> None:
+    def doubled(data: bytes) -> bytes:
+        array = np.load(io.BytesIO(data))
+        if array.dtype != np.float32:
+            return data
+        out = io.BytesIO()
+        np.save(out, array.astype(np.float64))
+        return out.getvalue()
+
+    for name in ("experience.zip", "running.zip"):
+        members = unpacked((folder / name).read_bytes())
+        changed = {
+            k: v if "replay/" in k or not k.endswith(".npy") else doubled(v)
+            for k, v in members.items()
+        }
+        assert changed != members
+        path = tmp_path / name
+        path.write_bytes(packed(changed))
+        actions = []
+        for file in (folder / name, path):
+            env = gym.make("PointMassGoal-v0")
+            agent = HierarchicalEBMAgent.load(file, env, resume_episode=False)
+            observation, _ = env.reset(seed=0)
+            agent.learn(total_timesteps=30, reset_num_timesteps=False)
+            actions.append(agent.predict(observation)[0])
+        assert (actions[0] == actions[1]).all()
 
 
 @pytest.mark.parametrize(

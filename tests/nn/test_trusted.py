@@ -56,6 +56,7 @@ def test_buffers_of_other_networks_may_hold_anything_finite() -> None:
     [
         ("exp_avg", torch.inf, "moments"),
         ("exp_avg", torch.nan, "moments"),
+        ("exp_avg", 1.0, "moments"),
         ("exp_avg_sq", -1e-9, "moments"),
         ("exp_avg_sq", torch.nan, "moments"),
         ("step", -1.0, "steps"),
@@ -69,6 +70,16 @@ def test_moments_that_adam_never_has_are_refused(key: str, value: float, told: s
     state[key].reshape(-1)[-1] = value
     with pytest.raises(ValueError, match=told):
         adam.load_state_dict(state)
+
+
+@pytest.mark.parametrize("growth", [0.5, 0.9, 1.0, 1.1, 2.0])
+def test_moments_of_any_gradients_are_read_again(growth: float) -> None:
+    flat = flat_parameters(_network())
+    adam = FlatAdam(flat, lr=0.0)
+    for t in range(150):
+        flat.grad = torch.full_like(flat, 1e-12 * growth**t)
+        adam.step()
+        adam.load_state_dict({name: tensor.clone() for name, tensor in adam.state_dict().items()})
 
 
 def test_the_square_of_a_large_gradient_may_be_infinite() -> None:

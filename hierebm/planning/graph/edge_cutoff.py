@@ -142,7 +142,7 @@ class EdgeCutoff:
         """Restore what :meth:`state_dict` gave. Raises ValueError where it is none of outcomes."""
         # Older files tell what became of tries, not what they took.
         width = 2 if arrays["outcomes"].shape[1:] == (2,) else 5
-        outcomes = checked(arrays, "outcomes", (None, width), low=0.0)
+        outcomes = checked(arrays, "outcomes", (None, width), "floats", low=0.0)
         share = checked(arrays, "expected_share", (), low=0.0, high=1.0) if width == 5 else 0.0
         # Below 1, nothing would be near enough to be reached; and as far as a setting may say.
         self.safe_edge = float(checked(arrays, "safe_edge", (), low=1.0, high=FARTHEST))

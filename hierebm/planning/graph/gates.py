@@ -255,7 +255,7 @@ class Gates:
         dim = len(self.step_scale)
         shapes = {"jumps": (None, 3, dim), "tries": (None, dim + 1)}
         jumps, tries, settled, settled_tries = (
-            checked(arrays, prefix + name, shape)[-REMEMBERED:].astype(np.float32)
+            checked(arrays, prefix + name, shape, "floats")[-REMEMBERED:]
             for prefix in ("", "settled_")
             for name, shape in shapes.items()
         )

@@ -285,7 +285,7 @@ class TransitionMap:
 
         The gates are restored before.
         """
-        points = checked(arrays, "landmarks", (None, len(self.step_scale)))
+        points = checked(arrays, "landmarks", (None, len(self.step_scale)), "floats")
         n = len(points)
         visits = checked(arrays, "visits", (n,), "whole numbers", low=0)
         searched = int(checked(arrays, "searched", (), "whole numbers", low=0, high=n))
@@ -341,7 +341,7 @@ def _joined(arrays: Mapping[str, NDArray[Any]], prefix: str, n: int) -> JoinedPa
     ends = checked(arrays, f"{prefix}pairs", (None, 2), "whole numbers", low=0, high=n - 1)
     if len(ends) > n * n:
         raise ValueError(f"{len(ends)} pairs of {n} landmarks: some are there twice")
-    steps = checked(arrays, f"{prefix}steps", (len(ends),), low=0.0)
+    steps = checked(arrays, f"{prefix}steps", (len(ends),), "floats", low=0.0)
     # Older files do not tell which pairs are implied, which costs time and nothing else.
     name = f"{prefix}implied"
     implied = checked(arrays, name, (len(ends),), "flags") if name in arrays else None
