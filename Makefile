@@ -36,15 +36,18 @@ docs: $(VENV)/.test
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
+# A folder is installed again whatever its version is, so that the copy is that of the sources.
+INSTALL = rm -rf build hierebm.egg-info && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 $(VENV)/.installed: $(VENV)/bin/python $(SOURCES) constraints.txt README.md
-	rm -rf build hierebm.egg-info
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --force-reinstall --no-deps .
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[render]"
+	$(INSTALL) ".[render]"
 	touch $@
 
-$(VENV)/.test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[test,docs]"
-	touch $@
+# All at once: building and looking for versions take a while each time.
+$(VENV)/.test: $(VENV)/bin/python $(SOURCES) constraints.txt README.md
+	$(INSTALL) ".[render,test,docs]"
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache
