@@ -156,6 +156,10 @@ class ClosedLoopPlanner(Planner, Generic[P]):
     def _chase(self, plan: P, subgoal: FloatArray, predicted: float) -> None:
         """Chase a subgoal (goal_dim,), on the path or not, that should take so many steps."""
         plan.chase(subgoal, predicted)
+        known = self.context.transition_map
+        if known is not None and known.expected_share:
+            slowness = float(known.slowness(plan.last[None], subgoal[None])[0])
+            plan.slowness = 1.0 + known.expected_share * max(slowness - 1.0, 0.0)
         plan.exploring = plan.random_walk = plan.jumping = False
 
     def step(self, plan: P, observation: FloatArray, achieved_goal: FloatArray) -> P:
@@ -248,8 +252,9 @@ class ClosedLoopPlanner(Planner, Generic[P]):
         if known is None or not plan.learning:
             return 0.0, 0.0
         start, target = achieved_goal[None], subgoal[None]
-        expected = self.context.edges.predict(observation[None], start, target)
-        return float(known.fewest(start, target, expected)[0]), float(expected[0])
+        predicted = self.context.edges.predict(observation[None], start, target)
+        fewest = known.fewest(start, target, predicted)
+        return float(fewest[0]), float(known.expected(start, target)[0])
 
     def _record_outcome(self, plan: P, reached: bool) -> None:
         cutoff = self.context.edge_cutoff

@@ -134,7 +134,10 @@ class HighLevel:
         """Trajectories from these rows, of which the last ``n_new`` were not seen before."""
         assert self.context.transition_map is not None and self.context.novelty_walk is not None
         self.context.transition_map.add(replay, rows, n_new)
-        self.context.novelty_walk.learn(replay, rows[len(rows) - n_new :])
+        new = rows[len(rows) - n_new :]
+        self.context.novelty_walk.learn(replay, new)
+        commanded = self.context.novelty_walk.displacement.commanded(replay.action[new])
+        self.context.transition_map.learn_pace(replay, new, commanded)
 
     def learn(
         self,

@@ -54,6 +54,8 @@ class PlanState:
     """Steps that the current subgoal should take."""
     budget: int = field(default=0, init=False)
     """Steps after which it counts as missed."""
+    slowness: float = field(default=1.0, init=False)
+    """How many times longer than elsewhere the ground up to it takes, as far as that is known."""
     elapsed: float = field(default=0.0, init=False)
     """Steps spent on it."""
     asked: float = field(default=-ASK, init=False)
@@ -81,8 +83,10 @@ class PlanState:
         own: dict[str, Any] = {k: checked(state, k, (dim,), "floats") for k in ("goal", "subgoal")}
         for name in ("learning", "random_walk", "arrived"):
             own[name] = bool(plain(state, name, 0, 1))
-        for name in ("predicted", "budget", "elapsed", "asked"):
-            own[name] = plain(state, name, -ASK, LARGEST)
+        # Older files do not tell the slowness.
+        told = {"slowness": 1.0, **state}
+        for name in ("predicted", "budget", "elapsed", "asked", "slowness"):
+            own[name] = plain(told, name, -ASK, LARGEST)
         nearest, at = state["nearest"]
         pair = {"nearest": nearest, "at": at}
         own["nearest"] = plain(pair, "nearest", 0, math.inf), plain(pair, "at", 0, LARGEST)
@@ -92,6 +96,7 @@ class PlanState:
     def chase(self, subgoal: FloatArray, predicted: float) -> None:
         """Chase another subgoal (goal_dim,) that should take ``predicted`` steps."""
         self.subgoal, self.predicted, self.elapsed = subgoal, predicted, 0.0
+        self.slowness = 1.0
         self.budget = int(BUDGET_FACTOR * predicted) + BUDGET_SLACK
         self.asked, self.nearest = -ASK, (float("inf"), 0.0)
 
@@ -257,7 +262,7 @@ class Planner(ABC):
         if steps[0] <= nearest - PROGRESS:
             plan.nearest = float(steps[0]), plan.elapsed
             return False
-        return bool(plan.elapsed >= at + PATIENCE)
+        return bool(plan.elapsed >= at + PATIENCE * plan.slowness)
 
     # ------------------------------------------------- for planners that learn
 

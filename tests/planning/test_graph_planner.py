@@ -115,6 +115,19 @@ def test_a_follower_that_is_stuck_is_given_other_subgoals() -> None:
     assert planner.stats.pop()["subgoal/reached_rate"] == 0.0
 
 
+def test_on_slow_ground_a_follower_is_given_more_time_to_get_nearer() -> None:
+    planner = make_planner(explore_share=0.0)
+    zeros = np.zeros(4, np.float32)
+    plan = planner.begin(zeros, START, GOAL, np.random.default_rng(0), learning=True)
+    plan.slowness, first, kept = 2.0, plan.subgoal, 0
+    plan.budget = 100
+    while np.array_equal(plan.subgoal, first):
+        kept += 1
+        plan = planner.step(plan, zeros, START)
+    assert kept == 9, "twice the four steps, and the one that is asked in"
+    assert plan.slowness == 1.0, "the next subgoal is another one"
+
+
 def test_a_subgoal_that_gets_nearer_is_kept_until_its_budget_is_spent() -> None:
     planner = make_planner(explore_share=0.0)
     zeros = np.zeros(4, np.float32)

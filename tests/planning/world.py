@@ -58,6 +58,7 @@ class LeftHalf:
     """Experience of a world of which only x < 2 is known; the frontier is at (1.8, 1.0)."""
 
     gates = ()
+    expected_share = 0.0
 
     def verify(
         self, source: FloatArray, target: FloatArray, predicted: FloatArray
@@ -67,6 +68,9 @@ class LeftHalf:
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         known = (source[:, None, 0] < 2) & (target[None, :, 0] < 2)
         return np.where(known, np.float32(0.0), np.float32(np.inf))
+
+    def expected(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        return np.ones(len(source), np.float32)
 
     def fewest(self, source: FloatArray, target: FloatArray, predicted: FloatArray) -> FloatArray:
         return predicted

@@ -51,6 +51,13 @@ class DisplacementModel:
         result: NDArray[np.float64] = _with_one(action) @ weights
         return result
 
+    def commanded(self, action: NDArray[Any]) -> NDArray[np.float64]:
+        """(n, action_dim) in [-1, 1] -> (n, goal_dim) full-speed steps that the actions add to what
+        happens without any."""
+        action = np.asarray(action)
+        result: NDArray[np.float64] = self.predict(action) - self.predict(np.zeros_like(action[:1]))
+        return result
+
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores it from."""
         return {"moments": self._moments, "products": self._products}

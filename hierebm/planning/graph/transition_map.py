@@ -26,6 +26,7 @@ from hierebm.checkpoint.arrays import checked
 from hierebm.planning.graph.gates import Gates, jumps_within
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
 from hierebm.planning.graph.landmarks import Landmarks
+from hierebm.planning.graph.pace import FASTEST, SLOWEST, Pace
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, IntArray
 
@@ -40,6 +41,8 @@ FEW_AXES, GROWTH, STATES_EACH, N_STATES = 3, 1.25, 15, 1000
 STRIDES = (4, 8)
 # Experience slower than this many times the predicted steps, plus the slack, does not verify them.
 SLOWNESS, SLACK = 1.5, 6.0
+# Where the pace of an edge is looked up, as shares of it, and the steps that it takes to get going.
+ALONG, START = (0.125, 0.375, 0.625, 0.875), 1.5
 
 
 class TransitionMap:
@@ -63,7 +66,8 @@ class TransitionMap:
         self.visits = np.zeros(0, np.int64)
         self._joined = JoinedPairs.of(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
         self.gates = Gates(step_scale)
-        # How much of what is predicted beyond the fewest steps tries have confirmed, 0 to 1.
+        self.pace = Pace(len(step_scale))
+        # How much of the steps at the pace of the ground, beyond the fewest, tries have confirmed.
         self.expected_share = 0.0
         vars(self).update(self._verifying(self._joined, 0)[1])
 
@@ -125,6 +129,25 @@ class TransitionMap:
             gates=gates,
         )
 
+    def learn_pace(
+        self, replay: EpisodeReplay, rows: IntArray, commanded: NDArray[np.float64]
+    ) -> None:
+        """Learn how far actions go on which ground from the transitions at these rows, each seen
+        once, after :meth:`add`.
+
+        Args:
+            replay: trajectories.
+            rows: states that were left by an action.
+            commanded: (n, goal_dim) full-speed steps that the actions there add on the mean of all
+                ground.
+        """
+        if not len(rows):
+            return
+        points = replay.achieved_goal[rows]
+        moved = (replay.achieved_goal[replay.later(rows, 1)] - points) / self.step_scale
+        at = self._landmarks.nearest(self._scale(points))
+        self.pace = self.pace.added(at, len(self.landmarks), commanded, moved)
+
     def search(self) -> None:
         """Let all that was added verify from now on; until then, what is new verifies nothing."""
         landmarks, gates = copy(self._landmarks), copy(self.gates)
@@ -167,19 +190,42 @@ class TransitionMap:
         known = self.steps(source, target)
         is_verified: BoolArray = known <= SLOWNESS * predicted + SLACK
         least = np.where(is_verified, known - 2.0 * SPACING, 0.0)
-        return self._at_most(np.maximum(predicted, least), known), is_verified
-
-    def _at_most(self, predicted: FloatArray, known: FloatArray) -> FloatArray:
-        """(n,) predicted steps, no more than (n,) fewest ones make likely."""
-        most = np.minimum(predicted, known + SPACING)
+        steps = np.minimum(np.maximum(predicted, least), known + SPACING)
         if self.expected_share:
-            most = most + self.expected_share * (predicted - most)
-        return most.astype(np.float32)
+            expected = np.maximum(self.expected(source, target), least)
+            blend = steps + self.expected_share * (expected - steps)
+            steps = np.where(is_verified, blend, steps)
+        return steps.astype(np.float32), is_verified
 
     def fewest(self, source: FloatArray, target: FloatArray, predicted: FloatArray) -> FloatArray:
         """(n,) predicted steps, as the fastest trajectories would correct them if luck never
         mattered; arguments as in :meth:`verify`."""
         return np.minimum(predicted, self.steps(source, target) + SPACING)
+
+    def expected(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """(n,) steps straight from source (n, goal_dim) to target at the pace of the ground.
+
+        At least 1. Unknown ground is as firm as any.
+        """
+        way = (target - source) / self.step_scale
+        length = np.abs(way).max(1)
+        return (np.maximum(length * self.slowness(source, target), 0.0) + START).astype(np.float32)
+
+    def slowness(self, source: FloatArray, target: FloatArray) -> NDArray[np.float64]:
+        """(n,) how many times longer than on firm ground it takes from source (n, goal_dim)
+        straight to target."""
+        way = (target - source) / self.step_scale
+        # Full speed along the axis that the way is longest on.
+        way = way / np.maximum(np.abs(way).max(1, keepdims=True), 1e-6)
+        along = np.asarray(ALONG, np.float32)[:, None, None]
+        points = (source + along * (target - source)).reshape(-1, source.shape[1])
+        index, known = self._landmarks.find(self._scale(points))
+        gain, drift = self.pace.speeds(len(self.landmarks))
+        directions = np.tile(way, (len(ALONG), 1))
+        helped = (drift[index] * directions).sum(1) / np.maximum((directions**2).sum(1), 1e-6)
+        speed = np.where(known, np.clip(gain[index] + helped, SLOWEST, FASTEST), 1.0)
+        result: NDArray[np.float64] = (1.0 / speed).reshape(len(ALONG), -1).mean(0)
+        return result
 
     def least_steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n, goal_dim), (m, goal_dim) -> (n, m) steps that :meth:`verify` leaves every edge that
@@ -278,6 +324,7 @@ class TransitionMap:
             "searched": np.array(self._landmarks.n_settled),
             **_arrays(self._joined, ""),
             **_arrays(self._searched, "searched_"),
+            **{f"pace_{name}": sums for name, sums in self.pace.state_dict().items()},
         }
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -294,6 +341,10 @@ class TransitionMap:
         joined, settled = _joined(arrays, "", n), _joined(arrays, "searched_", searched)
         landmarks, gates = Landmarks(len(self.step_scale)), copy(self.gates)
         landmarks.restore(points, searched)
+        sums = {k.removeprefix("pace_"): v for k, v in arrays.items() if k.startswith("pace_")}
+        # Older files do not tell the pace: it is learned from now on.
+        dim = len(self.step_scale)
+        pace = Pace.restored(sums, n, dim) if sums else Pace(dim)
         graph, verifying = self._verifying(settled, searched)
         gates.restore(graph, points[:searched], self._spacing(float(coarseness)))
         set_at_once(
@@ -303,6 +354,7 @@ class TransitionMap:
             visits=visits,
             _joined=joined,
             gates=gates,
+            pace=pace,
             **verifying,
         )
 

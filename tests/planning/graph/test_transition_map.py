@@ -299,22 +299,3 @@ def test_files_from_before_the_map_was_sparse_are_read() -> None:
     restored.search()
     world.search()
     assert np.array_equal(restored.least_steps(points, points), world.least_steps(points, points))
-
-
-def test_predictions_count_beyond_the_fewest_steps_as_far_as_tries_confirmed_them() -> None:
-    replay = _walks(steps=300)
-    world = TransitionMap(STEP)
-    world.add(replay, replay.newest_rows(replay.capacity))
-    world.search()
-    rng = np.random.default_rng(2)
-    a, b = (replay.achieved_goal[replay.sample_rows(2000, rng)] for _ in range(2))
-    near = (_true_steps(a, b) < 8) & np.isfinite(world.steps(a, b))
-    a, b = a[near], b[near]
-    slow = (3.0 * _true_steps(a, b) + 10.0).astype(np.float32)
-    fewest, verified = world.verify(a, b, slow)
-    assert (fewest == np.minimum(slow, world.fewest(a, b, slow))).all()
-    for share in (0.5, 1.0):
-        world.expected_share = share
-        steps, still = world.verify(a, b, slow)
-        np.testing.assert_allclose(steps, fewest + share * (slow - fewest), rtol=1e-5)
-        assert (still == verified).all(), "what is verified does not depend on it"
