@@ -56,6 +56,7 @@ BENCHMARKS = {
         "benchmarks.reliability.run",
         "kills, interrupts, damaged files, faults, full disks: what was lost",
     ),
+    "two_cores": ("benchmarks.two_cores", "four trials of a sweep with one worker and with two"),
     "speed": (
         "benchmarks.speed.run",
         "times against Stable-Baselines3, plain modules and the arithmetic floor",

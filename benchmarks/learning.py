@@ -1,19 +1,15 @@
 """Learning curves and final success: hierarchical, sequence, SORB-style and flat agents, and
 Stable-Baselines3's DDPG+HER where it is installed.
 
-Our own agents run as a sweep (``hierebm.sweep``), whose folders stay in ``OUT/learning``. Each run
-trains in a process of its own on one thread, one on every core; ``wall_s`` is the time inside
+Our own agents run as a sweep (``hierebm.sweep``), whose folders stay in ``OUT/learning``, and their
+peer as calls of one. Each run has one thread, one on every core; ``wall_s`` is the time inside
 ``learn`` alone. Success is measured with the deterministic policy on tasks that no run has seen.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +18,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.jobs import Finished, Job, rows_of
-from benchmarks.provenance import commit
+from benchmarks.trials import folder_of, rows_of, side_by_side
 from hierebm.cli.names import ENV_ID
-from hierebm.nn.threads import available_cores
 from hierebm.sweeps.files import read_result
 from hierebm.sweeps.report import Ended
 from hierebm.sweeps.run import sweep
@@ -80,13 +74,16 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
         print(f"{PEER} is left out: pip install stable-baselines3")
         cases = tuple(case for case in cases if case.method != PEER)
     numbers = list(range(seeds or (1 if quick else 3)))
-    # One thread each: the workers read this before they import torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    rows = swept([case for case in cases if case.method != PEER], numbers, out / "learning")
-    peers: list[Job] = [(train, case, s) for case in cases if case.method == PEER for s in numbers]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
-        rows += rows_of(workers, peers, Finished(out / "learning.jsonl", commit()), PEER)
+    folder = folder_of(out, "learning")
+    rows = swept([case for case in cases if case.method != PEER], numbers, folder)
+    peers = {
+        f"{PEER}, {case.layout}, seed {seed}": (train, case, seed)
+        for case in cases
+        if case.method == PEER
+        for seed in numbers
+    }
+    if peers:
+        rows += [row for trained in rows_of(peers, folder / "peers").values() for row in trained]
     order = {(case.method, case.layout): i for i, case in enumerate(cases)}
     rows.sort(key=lambda row: (order[row["method"], row["layout"]], row["seed"]))
     draw(rows, out / "learning.png")
@@ -114,16 +111,8 @@ def study_of(cases: Sequence[Case], seeds: Sequence[int]) -> Study:
 
 
 def swept(cases: Sequence[Case], seeds: Sequence[int], folder: Path) -> list[dict[str, Any]]:
-    """Rows of our own agents. What was interrupted goes on, with the same commit."""
-    jobs = available_cores()
-    if find_spec("ray") is None:
-        print("one run at a time: pip install 'hierebm[sweep]' for one on every core")
-        jobs = 1
-    measured = commit()
-    folder = folder / str(measured)
-    if measured is None or measured.endswith("+"):
-        # Of a changed working tree nobody knows what it was.
-        shutil.rmtree(folder, ignore_errors=True)
+    """Rows of our own agents."""
+    jobs = side_by_side()
     groups: dict[tuple[str, int], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.layout, case.steps), []).append(case)

@@ -4,17 +4,13 @@ SAC+HER learns near goals and fails at far ones. The same networks under our hig
 our agent on its own experience, in the same number of environment steps; and frozen as SAC+HER left
 them, while the high level learns for half as many steps more.
 
-Each job runs in a process of its own on one thread, as many at a time as there are cores.
+Each job is a trial of a sweep, on one thread, one on every core.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.learning import FAR, draw
-from hierebm.nn.threads import available_cores
+from benchmarks.trials import Job, folder_of, rows_of
 
 STEPS, QUICK_STEPS, PIECES = 20_000, 6_000, 8
 NEAR = (0.5, 2.0)
@@ -46,23 +42,18 @@ SETTINGS: dict[str, Any] = {
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Run every job with every seed; one row per method and seed, curves in the picture."""
-    from tqdm import tqdm
-
     from benchmarks.speed.peer import has_sb3
 
     if not has_sb3():
         return []
     seeds = seeds or (1 if quick else 3)
-    # One thread each: the workers read this before they import torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    rows: list[dict[str, Any]] = []
     methods = list(METHODS)
-    with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
-        jobs = [workers.submit(job, name, seed, quick) for seed in range(seeds) for name in METHODS]
-        for done in tqdm(as_completed(jobs), total=len(jobs), desc="jobs"):
-            rows.append(done.result())
-            print(json.dumps(rows[-1]), flush=True)
+    jobs: dict[str, Job] = {
+        f"{name}, seed {seed}": (job, name, seed, quick)
+        for seed in range(seeds)
+        for name in METHODS
+    }
+    rows = list(rows_of(jobs, folder_of(out, "sb3_low_level")).values())
     rows.sort(key=lambda row: (methods.index(row["method"]), row["seed"]))
     draw(rows, out / "sb3_low_level.png")
     return rows

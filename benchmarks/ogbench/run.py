@@ -4,29 +4,25 @@ The data are made again by OGBench's recipe, the same distribution and not the s
 folder does not hold OGBench's own files. Tasks are OGBench's: five a maze, 50 episodes each, 1000
 steps, success within 1.0.
 
-Each run is a process of its own on one thread. ``cpu_s`` is the processor time of learning with the
-loading of the data, ``plan_ms`` that of a plan: of one thread, what it takes on a core of its own.
-What was interrupted goes on where it was.
+Each run is a trial of a sweep, in a process of its own on one thread. ``cpu_s`` is the processor
+time of learning with the loading of the data, ``plan_ms`` that of a plan: of one thread, what it
+takes on a core of its own. What was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.jobs import Finished, Job, rows_of
 from benchmarks.ogbench import published
 from benchmarks.ogbench.make_data import RECIPES, Recipe, data_file
 from benchmarks.ogbench.measure import FULL, QUICK, TENTH, VARIANTS, Effort, measure
 from benchmarks.ogbench.picture import draw
-from benchmarks.provenance import commit
-from hierebm.nn.threads import available_cores
+from benchmarks.trials import Job, folder_of, rows_of
 
-PARALLEL = 2
 SEEDS, QUICK_SEEDS = 3, 1
 QUICK_MAZE = "medium"
 """The maze of the small version: agents that have learned little plan again and again."""
@@ -57,22 +53,20 @@ def run(
         data_file(recipe, folder)
     all_seeds = range(seeds or (QUICK_SEEDS if quick else SEEDS))
     whole, tenth = tuple(VARIANTS), (TENTH,)
-    jobs: list[Job] = []
+    jobs: dict[str, Job] = {}
     for seed in all_seeds:
-        if quick:
-            jobs += [(learn_and_measure, r, seed, effort, whole, folder) for r in tenths]
-        else:
-            jobs += [(learn_and_measure, r, seed, effort, whole, folder) for r in recipes]
-            jobs += [(learn_and_measure, r, seed, effort, tenth, folder) for r in tenths]
-    done = Finished(out / "ogbench.jsonl", commit())
-    # One thread each: processes read this before they import torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with ThreadPoolExecutor(min(PARALLEL, available_cores())) as workers:
-        rows = rows_of(workers, jobs, done, "runs")
+        for recipe in tenths if quick else recipes:
+            job = (learn_and_measure, recipe, seed, effort, whole, folder)
+            jobs[f"{recipe.name}, seed {seed}"] = job
+        for recipe in [] if quick else tenths:
+            job = (learn_and_measure, recipe, seed, effort, tenth, folder)
+            jobs[f"{recipe.name}, a tenth, seed {seed}"] = job
+    done = rows_of(jobs, folder_of(out, "ogbench"))
+    rows = [row for measured in done.values() for row in measured]
     data_sets, kinds = list(RECIPES), [*VARIANTS, TENTH]
     rows.sort(key=lambda r: (data_sets.index(r["data_set"]), kinds.index(r["kind"]), r["seed"]))
-    measured = {row["data_set"] for row in rows}
-    rows += [row for row in published.rows() if row["data_set"] in measured]
+    tried = {row["data_set"] for row in rows}
+    rows += [row for row in published.rows() if row["data_set"] in tried]
     draw(rows, out / "ogbench.png")
     return rows
 

@@ -12,9 +12,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.jobs import Finished
-from benchmarks.provenance import commit
 from benchmarks.reliability.rows import Row
+from benchmarks.trials import folder_of, rows_of
 
 ROWS = {
     "files": "benchmarks.reliability.files",
@@ -33,28 +32,27 @@ ROWS = {
 
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
-    """Every row in turn, printed as it comes; those of this commit that are there already are kept.
+    """Every row in turn, printed when it is there; those of this commit are not measured again.
 
     Args:
         seeds: how many times, each with other random numbers; one by default.
     """
     rows: list[Row] = []
-    done = Finished(out / "reliability_rows.jsonl", commit())
+    folder = folder_of(out, "reliability")
     for seed in range(seeds or 1):
         for name in ROWS:
-            job = (measured, name, quick, seed)
-            if job in done:
-                print("\n".join(map(line, done[job])), flush=True)
-            else:
-                done[job] = measured(name, quick, seed, out)
-            rows += done[job]
+            # One after the other: each needs the machine, and starts processes of its own.
+            done = rows_of({f"{name}, seed {seed}": (measured, name, quick, seed, out)}, folder, 1)
+            for values in [row for of_name in done.values() for row in of_name]:
+                rows.append(values)
+                print(line(values), flush=True)
     lost = sum(values["losses"] for values in rows)
     print(f"{len(rows)} rows, {lost} losses", flush=True)
     return rows
 
 
 def measured(name: str, quick: bool, seed: int, out: Path) -> list[Row]:
-    """The cases of one row, printed as they come; each with the seconds that it took."""
+    """The cases of one row, told as they come; each with the seconds that it took."""
     module, rows = import_module(ROWS[name]), []
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=out) as folder:

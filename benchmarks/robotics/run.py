@@ -5,27 +5,22 @@ and Stable-Baselines3's DDPG+HER and SAC+HER with the same held actions. Success
 end of the episode and, besides, at any step of it. ``cpu_s`` is the processor time inside ``learn``
 alone: of one thread, the seconds that it takes on a core of its own.
 
-As many runs at a time as there are cores, each in a process of its own on one thread. All of it
-takes many hours on a few cores: a run that was interrupted goes on where it was.
+Every run is a trial of a sweep, on one thread, one on every core. All of it takes many hours on a
+few cores: a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.jobs import Finished, Job, rows_of
-from benchmarks.provenance import commit
 from benchmarks.robotics.picture import draw
 from benchmarks.robotics.worlds import WORLDS, World
-from hierebm.nn.threads import available_cores
+from benchmarks.trials import Job, folder_of, rows_of
 
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "hierarchical": ("HierarchicalEBMAgent", {}),
@@ -70,22 +65,17 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
         print(f"{' and '.join(PEERS)} are left out: pip install '.[bench]'")
         methods = list(OURS)
     seeds = seeds or (1 if quick else 3)
-    order: list[Job] = [
-        (train, world, method, seed, effort)
+    jobs: dict[str, Job] = {
+        f"{world.name}, {method}, seed {seed}": (train, world, method, seed, effort)
         for world in worlds
         for method in methods
         for seed in range(seeds)
-    ]
-    done = Finished(out / "robotics.jsonl", commit())
-    # One thread each: the workers read this before they import torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
-        # Method by method: what is interrupted has whole columns. The longest first.
-        rank = {method: i for i, method in enumerate(("hierarchical", "sorb", "flat", *PEERS))}
-        order_of_work = sorted(order, key=lambda job: (rank[job[2]], -job[1].steps))
-        rows_of(workers, order_of_work, done, "runs")
-    rows = [row for job in order for row in done[job]]
+    }
+    # Method by method: what is interrupted has whole columns. The longest first.
+    rank = {method: i for i, method in enumerate(("hierarchical", "sorb", "flat", *PEERS))}
+    order = sorted(jobs, key=lambda name: (rank[jobs[name][2]], -jobs[name][1].steps))
+    done = rows_of({name: jobs[name] for name in order}, folder_of(out, "robotics"))
+    rows = [row for name in jobs for row in done[name]]
     draw(rows, out / "robotics.png")
     return rows
 

@@ -5,31 +5,25 @@ learn are then trained on its experience, all for the same number of gradient st
 the cutoff that suits it best on other tasks; and all of them attempt the same far tasks with more
 and more nodes. Besides: how sound the low level's edges are, how few nodes they allow at all, how
 the nodes needed grow with the world, what a plan costs, and what each remedy is worth. Every job
-runs in a process of its own on one thread. All of it takes many hours: a run that was interrupted
-goes on where it was.
+is a trial of a sweep, on one thread, one on every core. All of it takes many hours: a run that was
+interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.jobs import Finished, Job, rows_of
-from benchmarks.provenance import commit
 from benchmarks.subgoals.fewest_nodes import fewest_nodes
 from benchmarks.subgoals.growth import LEVEL, draw_growth, draw_success, growth, pooled
 from benchmarks.subgoals.measure import STEP, World, attempt, equip, fitted, trained
 from benchmarks.subgoals.plan_time import plan_time
 from benchmarks.subgoals.remedies import AT_EVALUATION, WHILE_LEARNING
 from benchmarks.subgoals.soundness import soundness
+from benchmarks.trials import Job, folder_of, rows_of
 from hierebm import HierarchicalEBMAgent
 from hierebm.planning.samplers import SAMPLERS
-
-PARALLEL = 2
 
 LAYOUTS: dict[str, int] = {
     "four_rooms": 20_000,
@@ -73,8 +67,6 @@ ABLATED = ("four_rooms", "serpentine", "large")
 
 def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Train, sweep, switch off; rows of every ``kind``, and two pictures."""
-    from tqdm import tqdm
-
     worlds = [World(layout, 1, steps) for layout, steps in LAYOUTS.items()]
     worlds += [World(GROWING, scale, steps) for scale, steps in GROWTH.items()]
     effort = Effort()
@@ -83,29 +75,25 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     pairs = [(world, seed) for world in worlds for seed in range(seeds or (1 if quick else 3))]
     # The largest first: they take longest.
     pairs.sort(key=lambda pair: -pair[0].steps)
-    folder, done = out / "agents", Finished(out / "subgoals.jsonl", commit())
-    # One thread each: the workers read this before they import torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PARALLEL, mp_context=context) as workers:
-        agents = [workers.submit(learn, world, seed, folder) for world, seed in pairs]
-        for agent in tqdm(as_completed(agents), total=len(agents), desc="agents"):
-            agent.result()
-        jobs: list[Job] = [
-            (sweep, world, seed, folder, sampler, effort)
-            for world, seed in pairs
-            for sampler in (*SAMPLERS, *VARIANTS, "agent")
-        ]
-        jobs += [(check_edges, world, seed, folder) for world, seed in pairs]
-        for world, seed in pairs:
-            if world.layout in ABLATED and world.scale == 1:
-                jobs.append((switch_off, world, seed, folder, effort))
-                jobs += [
-                    (leave_out, world, seed, folder, effort, name)
-                    for name in WHILE_LEARNING
-                    if not quick
-                ]
-        rows = rows_of(workers, jobs, done)
+    agents, folder = out / "agents", folder_of(out, "subgoals")
+    rows_of(
+        {f"agent, {w.name}, seed {seed}": (learn, w, seed, agents) for w, seed in pairs}, folder
+    )
+    jobs: dict[str, Job] = {}
+    for world, seed in pairs:
+        of = f"{world.name}, seed {seed}"
+        for sampler in (*SAMPLERS, *VARIANTS, "agent"):
+            jobs[f"{sampler}, {of}"] = (sweep, world, seed, agents, sampler, effort)
+    for world, seed in pairs:
+        of = f"{world.name}, seed {seed}"
+        jobs[f"edges, {of}"] = (check_edges, world, seed, agents)
+        if world.layout not in ABLATED or world.scale != 1:
+            continue
+        jobs[f"remedies off, {of}"] = (switch_off, world, seed, agents, effort)
+        for off in () if quick else WHILE_LEARNING:
+            jobs[f"without {off}, {of}"] = (leave_out, world, seed, agents, effort, off)
+    done = rows_of(jobs, folder)
+    rows = [row for name in jobs for row in done[name]]
     node = {world.name: k for k, world in enumerate(worlds)}
     rows.sort(key=lambda r: (node[World(r["layout"], r["scale"], 0).name], r["seed"]))
     cells = [row for row in rows if row["kind"] == "success"]

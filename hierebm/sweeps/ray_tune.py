@@ -1,4 +1,4 @@
-"""Trials side by side: on the cores of this machine, or on a cluster, run by Ray Tune.
+"""Work side by side: on the cores of this machine, or on a cluster, run by Ray Tune.
 
 Ray Tune starts the trials, restarts those whose worker has died, and stops with the sweep. What is
 done is told by the folder of the sweep alone: a search that Ray restores is as old as its last
@@ -7,39 +7,29 @@ snapshot, and repeats trials that have ended since.
 
 from __future__ import annotations
 
+import base64
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hierebm.sweeps.files import Row
-from hierebm.sweeps.queue import Queue
-from hierebm.sweeps.study import Study
-from hierebm.sweeps.trial import Trial, run_trial
+from hierebm.sweeps.work import Source, Work
 
 # How often a trial is started again after its worker has died.
 RESTARTS = 3
 
 
-def run_all(queue: Queue, study: Study, jobs: int, address: str | None) -> None:
-    """Run what is left of a sweep.
-
-    Args:
-        queue: what is left.
-        study: what a trial takes up.
-        jobs: trials at the same time, on this machine.
-        address: of a cluster instead.
-
-    Raises:
-        ImportError: Ray is missing; says what to do.
-        RuntimeError: Ray did not start; says why.
-    """
-    # Read when Ray is imported: no report home, none of Tune's tables beside ours, and workers that
-    # are no less nice than other processes: at Ray's 15 their seconds tell of the others.
+def run_all(source: Source, jobs: int, address: str | None, cpus: float, gpus: float) -> None:
+    """Do what is left; see :func:`hierebm.sweeps.work.run_all`."""
+    # Read when Ray is imported: no report home, none of Tune's tables beside ours, workers that are
+    # no less nice than other processes (at Ray's 15 their seconds tell of the others), and that
+    # stay where they are started: what they are given may name files and modules from there.
     for name, value in (
-        ("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AIR_NEW_OUTPUT", "0"), ("RAY_worker_niceness", "0")
+        ("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AIR_NEW_OUTPUT", "0"), ("RAY_worker_niceness", "0"),
+        ("RAY_CHDIR_TO_TRIAL_DIR", "0"),
     ):  # fmt: skip
         os.environ.setdefault(name, value)
     try:
@@ -51,25 +41,26 @@ def run_all(queue: Queue, study: Study, jobs: int, address: str | None) -> None:
             "after the other with --jobs 1"
         ) from error
 
-    class Source(Searcher):  # type: ignore[misc]
-        """Gives Ray Tune the trials of the queue."""
+    class Waiting(Searcher):  # type: ignore[misc]
+        """Gives Ray Tune what the source hands out."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.trials: dict[str, Trial] = {}
+            self.given: dict[str, Work] = {}
 
         def suggest(self, trial_id: str) -> Any:
             """The next trial."""
-            if (trial := queue.next()) is None:
+            if (work := source.next()) is None:
                 return Searcher.FINISHED
-            self.trials[trial_id] = trial
-            return {"trial": asdict(trial)}
+            self.given[trial_id] = work
+            # As text: Tune writes the configuration of a trial to files.
+            return {"work": base64.b64encode(pickle.dumps(work)).decode()}
 
         def on_trial_complete(
             self, trial_id: str, result: Row | None = None, error: bool = False
         ) -> None:
             """Look at what it left."""
-            queue.finished(self.trials[trial_id])
+            source.finished(self.given[trial_id])
 
         def save(self, checkpoint_path: str) -> None:
             """Everything is in the folder of the sweep."""
@@ -78,13 +69,14 @@ def run_all(queue: Queue, study: Study, jobs: int, address: str | None) -> None:
             """As above."""
 
     def train(config: dict[str, Any]) -> None:
-        run_trial(Trial(**config["trial"]), tune.report)
+        work: Work = pickle.loads(base64.b64decode(config["work"]))
+        work.run(tune.report)
 
-    with _ray(jobs * study.cpus, address), TemporaryDirectory(dir=queue.folder) as scratch:
+    with _ray(jobs * cpus, address), TemporaryDirectory(dir=source.folder) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(train, {"cpu": study.cpus, "gpu": study.gpus}),
+            tune.with_resources(train, {"cpu": cpus, "gpu": gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=Source(),
+                search_alg=Waiting(),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 from hierebm.cli.training import say
 from hierebm.nn.threads import available_cores
-from hierebm.sweeps.files import COMPLETE, FAILED, alone, read_json, write_json
+from hierebm.sweeps.files import COMPLETE, alone, read_json, read_result, write_json
 from hierebm.sweeps.queue import Queue
-from hierebm.sweeps.report import NOT_DONE, Line, draw, lines_of, table
+from hierebm.sweeps.report import Line, draw, lines_of, table
 from hierebm.sweeps.study import Study, Variant
-from hierebm.sweeps.trial import run_trial
+from hierebm.sweeps.work import complain, run_all
 
 # What may change when a sweep goes on: how many variants are drawn, and what a trial takes up.
 _MAY_CHANGE = ("candidates", "cpus", "gpus")
@@ -79,30 +78,15 @@ def sweep(
     with alone(folder, patience=5.0):
         _keep(study, folder)
         queue = Queue(study, folder)
-        try:
-            _run_all(queue, study, jobs or available_cores(), address)
-        except KeyboardInterrupt:
-            say("stopped; the same command goes on")
-            raise
+        run_all(queue, jobs or available_cores(), address, study.cpus, study.gpus)
         result = SweepResult(folder, lines_of(queue, study))
         (folder / "table.md").write_text(table(result.lines, markdown=True) + "\n")
         write_json(folder / "results.json", [line.to_dict() for line in result.lines])
         draw(result.lines, study, folder / "curves.png")
     say(f"{result}\n\nwrote {folder}/table.md, curves.png and results.json")
-    _complain(result)
+    trials = [Path(trial.folder) for line in result.lines for trial in line.trials]
+    complain({path: read_result(path) for path in trials})
     return result
-
-
-def _run_all(queue: Queue, study: Study, jobs: int, address: str | None) -> None:
-    """Run what is left: here, or with Ray."""
-    if jobs > 1 or address is not None:
-        from hierebm.sweeps import ray_tune
-
-        ray_tune.run_all(queue, study, jobs, address)
-        return
-    while (trial := queue.next()) is not None:
-        run_trial(trial)
-        queue.finished(trial)
 
 
 def _keep(study: Study, folder: Path) -> None:
@@ -115,22 +99,3 @@ def _keep(study: Study, folder: Path) -> None:
             "on with the same study"
         )
     write_json(folder / "study.json", now)
-
-
-def _complain(result: SweepResult) -> None:
-    """Raise RuntimeError where trials have failed or are not done."""
-    count: Counter[str] = Counter()
-    errors = []
-    for line in result.lines:
-        for trial in line.trials:
-            count[trial.status] += 1
-            errors += [f"{trial.folder} ({trial.error})"] if trial.status == FAILED else []
-    if errors:
-        raise RuntimeError(
-            f"{len(errors)} trial(s) failed: {errors[0]}; to try one again, remove its result.json"
-        )
-    if count[NOT_DONE]:
-        raise RuntimeError(
-            f"{count[NOT_DONE]} trial(s) are not done, because the sweep was stopped or workers "
-            "died: run it again"
-        )

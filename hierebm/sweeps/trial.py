@@ -6,9 +6,6 @@ import json
 import os
 import re
 import time
-import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +28,7 @@ from hierebm.sweeps.files import (
     write_rows,
 )
 from hierebm.sweeps.pruning import is_behind, is_given_up
-
-Report = Callable[[Row], None]
+from hierebm.sweeps.work import Report, ended
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,24 @@ class Trial:
         """Calls of step between two points of the curve."""
         return self.total_timesteps // self.evaluations // self.n_envs
 
+    def run(self, report: Report) -> None:
+        """Train it to its end, or on from its newest checkpoint, unless that was done already.
+
+        What comes of it is in its folder: errors, too, which do not stop the other trials.
+
+        Args:
+            report: gets every new point of the learning curve.
+        """
+        folder = self.path
+        with alone(folder):
+            if read_result(folder) is not None or (self.prune_after and is_given_up(folder)):
+                return
+            write_json(folder / "trial.json", asdict(self))
+            result = ended(folder, "train.log", lambda: _run(self, report))
+            if result["status"] != FAILED:
+                for path in _checkpoints(folder).values():
+                    path.unlink()
+
     def command(self, checkpoint: Path | None) -> list[str]:
         """The arguments of ``hierebm`` that begin it, or go on from a checkpoint."""
         words = ["train", self.env, "--total-timesteps", str(self.total_timesteps)]
@@ -92,32 +106,6 @@ class Trial:
 
 def _assigned(option: str, values: dict[str, Any]) -> list[str]:
     return [word for k, v in values.items() for word in (option, f"{k}={json.dumps(v)}")]
-
-
-def run_trial(trial: Trial, report: Report = lambda row: None) -> None:
-    """Train it to its end, or on from its newest checkpoint, unless that was done already.
-
-    What comes of it is in its folder: errors, too, which do not stop the other trials.
-
-    Args:
-        trial: which one.
-        report: gets every new point of the learning curve.
-    """
-    folder = trial.path
-    with alone(folder):
-        if read_result(folder) is not None or (trial.prune_after and is_given_up(folder)):
-            return
-        write_json(folder / "trial.json", asdict(trial))
-        try:
-            with (folder / "train.log").open("a", encoding="utf-8") as log, redirect_stdout(log):
-                result = _run(trial, report)
-        except Exception as error:
-            told = f"{type(error).__name__}: {error}"
-            result = {"status": FAILED, "error": told, "traceback": traceback.format_exc()}
-        write_json(folder / "result.json", result)
-        if result["status"] != FAILED:
-            for path in _checkpoints(folder).values():
-                path.unlink()
 
 
 def _run(trial: Trial, report: Report) -> Row:

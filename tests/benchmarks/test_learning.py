@@ -41,9 +41,9 @@ def test_every_case_is_in_a_study() -> None:
 
 
 def test_our_agents_run_as_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"POINTS": 2, "CURVE_TASKS": 2, "TASKS": 4, "commit": lambda: "abc"}.items():
+    for name, value in {"POINTS": 2, "CURVE_TASKS": 2, "TASKS": 4}.items():
         monkeypatch.setattr(learning, name, value)
-    monkeypatch.setattr(learning, "find_spec", lambda name: None)
+    monkeypatch.setattr(learning, "side_by_side", lambda: 1)
     monkeypatch.setattr(learning, "subgoal_quality", partial(subgoal_quality, n_pairs=5))
     small = tuple(SMALL.items())
     flat = tuple((k, v) for k, v in small if "energy" not in k)
@@ -54,7 +54,7 @@ def test_our_agents_run_as_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]  # fmt: skip
     assert [point[0] for point in rows[0]["curve"]] == [0, 300, 600]
     assert rows[0]["path_ratio"] >= 1.0 and rows[0]["wall_s"] == rows[0]["curve"][-1][1]
-    # With the same commit, nothing is measured again.
+    # In the same folder, nothing is measured again.
     monkeypatch.setattr(trial, "train", None)
     assert swept(cases, [0], tmp_path) == rows
     learning.draw(rows, tmp_path / "learning.png")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import __main__, tables
+from benchmarks import __main__, tables, trials
 from benchmarks.ogbench import make_data, published
 from benchmarks.ogbench import measure as measuring
 from benchmarks.ogbench import run as benchmark
@@ -263,7 +263,8 @@ def test_a_run_makes_its_data_and_goes_on_where_it_was(
 ) -> None:
     small = Recipe("medium", "stitch", 20, 11)
     monkeypatch.setattr(benchmark, "RECIPES", {small.name: small})
-    monkeypatch.setattr(benchmark, "commit", lambda: "abc")
+    monkeypatch.setattr(trials, "commit", lambda: "abc")
+    monkeypatch.setattr(trials, "side_by_side", lambda: 1)
     asked = []
 
     def measured(recipe: Recipe, seed: int, effort: Any, variants: Any, folder: Path) -> Any:
@@ -283,7 +284,7 @@ def test_a_run_makes_its_data_and_goes_on_where_it_was(
     ours = [(row["kind"], row["seed"]) for row in rows if row["kind"] != "published"]
     assert ours == [(kind, seed) for kind in (*whole, measuring.TENTH) for seed in (0, 1)]
     assert benchmark.run(quick=False, seeds=2, out=tmp_path) == rows and len(asked) == 4
-    assert "4 of 4 runs are in" in capsys.readouterr().out
+    assert "4 of 4 are in" in capsys.readouterr().out
     asked.clear()
     benchmark.run(quick=True, seeds=None, out=tmp_path, data=tmp_path / "elsewhere")
     assert asked == [(2, 0, measuring.QUICK, whole)]

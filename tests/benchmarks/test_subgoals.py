@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.jobs import Finished
 from benchmarks.subgoals.fewest_nodes import fewest_nodes
 from benchmarks.subgoals.growth import (
     draw_growth,
@@ -40,7 +39,6 @@ from benchmarks.subgoals.remedies import (
     WithoutBlockedEdges,
     WithoutCommitment,
 )
-from benchmarks.subgoals.run import sweep
 from benchmarks.subgoals.soundness import soundness
 from hierebm import HierarchicalEBMAgent
 from hierebm.evaluation import wilson_interval
@@ -242,27 +240,3 @@ def test_an_agent_keeps_its_own_settings_under_those_it_is_equipped_with(
     equip(small_agent)
     again = small_agent.high_level.planner.context
     assert again.safe_edge == context.safe_edge and again.transition_map is context.transition_map
-
-
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    file, world = tmp_path / "subgoals.jsonl", World("u", 1, 100)
-    job, other = (sweep, world, 0, tmp_path, "ebm"), (sweep, world, 1, tmp_path, "ebm")
-    rows = [{"success": 0.5, "path_ratio": math.nan}]
-    Finished(file, "abc")[job] = rows
-    with file.open("a") as lines:
-        lines.write('{"job": "half a li')
-    done = Finished(file, "abc")
-    assert job in done and other not in done
-    assert done[job][0]["success"] == 0.5
-    done[other] = rows
-    assert other in Finished(file, "abc") and job in Finished(file, "abc")
-
-
-@pytest.mark.parametrize(("before", "now"), [("abc", "abd"), ("abc+", "abc+"), ("abc", None)])
-def test_rows_of_other_code_are_measured_again(
-    before: str, now: str | None, tmp_path: Path
-) -> None:
-    job = (sweep, World("u", 1, 100), 0, tmp_path, "ebm")
-    Finished(tmp_path / "rows", before)[job] = [{"success": 0.5}]
-    assert job not in Finished(tmp_path / "rows", now)
-    assert '"success": 0.5' in (tmp_path / "rows").read_text(), "hours of work are not thrown away"
