@@ -20,6 +20,8 @@ from hierebm.sweeps.work import Source, Work
 
 # How often a trial is started again after its worker has died.
 RESTARTS = 3
+# How often Ray is started: it waits 30 seconds for itself, whatever else the machine does.
+STARTS = 3
 
 
 def run_all(source: Source, jobs: int, address: str | None, cpus: float, gpus: float) -> None:
@@ -102,16 +104,18 @@ def _ray(cpus: float, address: str | None) -> Iterator[None]:
     here: dict[str, Any] = (
         {"num_cpus": max(1, round(cpus)), "include_dashboard": False} if is_here else {}
     )
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
-    except Exception as error:
-        # Ray waits 30 seconds for itself, whatever else the machine does.
-        ray.shutdown()
-        told = " ".join(str(error).split())
-        raise RuntimeError(
-            f"Ray did not start ({told:.300}): try again when the machine is less busy, or run the "
-            "trials one after the other with --jobs 1"
-        ) from error
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
+            break
+        except Exception as error:
+            ray.shutdown()
+            if attempt == STARTS:
+                told = " ".join(str(error).split())
+                raise RuntimeError(
+                    f"Ray did not start ({told:.300}): try again when the machine is less busy, or "
+                    "run the trials one after the other with --jobs 1"
+                ) from error
     try:
         yield
     finally:

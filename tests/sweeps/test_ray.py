@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import hierebm
+from hierebm.sweeps.ray_tune import STARTS
 from tests.sweeps.small import TINY, attempts, is_done, steps, trials
 
 pytest.importorskip("ray")
@@ -37,12 +38,16 @@ N_TRIALS = 6
 def test_a_ray_that_does_not_start_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried = []
+
     def init(**_: Any) -> None:
+        tried.append(1)
         raise Exception("the node timed out\nduring startup")
 
     monkeypatch.setattr("ray.init", init)
     with pytest.raises(RuntimeError, match=r"Ray did not start .the node timed out during.*--jobs"):
         hierebm.sweep(TINY, tmp_path, jobs=2)
+    assert len(tried) == STARTS > 1
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
