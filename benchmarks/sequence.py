@@ -57,12 +57,12 @@ class Case:
 
 CASES = (
     Case("open", 8_000, 800),
-    Case("u", 40_000, 2000),
-    Case("four_rooms", 40_000, 2000),
-    Case("serpentine", 40_000, 2000),
+    Case("u", 40_000, 1000),
+    Case("four_rooms", 40_000, 1000),
+    Case("serpentine", 40_000, 1000),
 )
-PARTS = (("u", 20_000), ("open", 10_000))
-"""Layouts, and random transitions that are learned from there."""
+PARTS = (("open", 10_000, 1), ("u", 20_000, 6))
+"""Layouts, random transitions that are learned from there, and how many changes are measured."""
 AGENTS = (
     ("open", 2_000, False, False),
     ("u", 4_000, True, False),
@@ -83,17 +83,22 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
         jobs += [(plans, case, seed) for case in CASES[:2] for seed in all_seeds]
         jobs += _comparisons(AGENTS[:1], all_seeds)
     else:
-        jobs += [(sequence_random.parts, *part, seed) for part in PARTS for seed in all_seeds]
-        jobs += [(sequence_random.world, w, s) for w in sequence_random.WORLDS for s in all_seeds]
+        jobs += [(plans, case, seed) for seed in all_seeds for case in CASES]
+        jobs += [
+            (sequence_random.parts, layout, n, seed, changes)
+            for layout, n, changes in PARTS
+            for seed in all_seeds
+        ]
+        jobs += [(sequence_random.world, w, s) for s in all_seeds for w in sequence_random.WORLDS]
         jobs += _comparisons(AGENTS[:2], all_seeds)
         jobs += [(sequence_random.active, *ACTIVE[0], seed) for seed in all_seeds]
         jobs += _comparisons(AGENTS[2:3], all_seeds)
-        jobs += [(plans, case, seed) for case in CASES for seed in all_seeds]
         jobs += [(sequence_random.active, *ACTIVE[1], seed) for seed in all_seeds]
         jobs += _comparisons(AGENTS[3:], all_seeds)
     with ThreadPoolExecutor(1) as worker:
         rows = rows_of(worker, jobs, Finished(out / "sequence.jsonl", commit()))
     draw([row for row in rows if row.get("shown")], out / "sequence.png")
+    relax(CASES[-2], out / "sequence.gif")
     return [{key: value for key, value in row.items() if key != "shown"} for row in rows]
 
 
@@ -277,3 +282,18 @@ def draw(rows: list[Row], path: Path) -> None:
                     markersize=4, alpha=0.8, zorder=5)  # fmt: skip
         ax.set_title(f"{row['layout']}, {row['updates']} updates")
     figure.savefig(path, dpi=130)
+
+
+def relax(case: Case, path: Path) -> None:
+    """A sequence of the case that relaxes to a way, as an animation."""
+    from hierebm.plotting.drawing import Walls
+    from hierebm.plotting.relaxing import relaxing_frames
+    from hierebm.plotting.watching import write_video
+
+    layout = get_layout(case.layout)
+    starts, goals = far_queries(layout, QUERIES, case.min_path)
+    longest = int(layout.shortest_path_distance(starts, goals).argmax())
+    frames = relaxing_frames(
+        fit(case, 0)[0], starts[longest], goals[longest], Walls(layout.walls, layout.extent)
+    )
+    write_video(path, frames, fps=5)

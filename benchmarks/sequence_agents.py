@@ -10,13 +10,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from hierebm.envs.layouts import get_layout
+from hierebm.envs.layouts import Layout, get_layout
 from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.types import FloatArray
 
-Layout = str | Sequence[str]
+AnyLayout = str | Sequence[str]
 
 PLANNERS = ("graph", "sequence")
+# Of agents, instead of the defaults.
+SETTINGS: dict[str, Any] = {}
 # Planned states, whatever the length of the way.
 HORIZONS = (5, 10, 20, 40)
 # Tasks that success is measured on; those whose ways and plans are looked at; those a horizon has.
@@ -29,11 +31,11 @@ BESIDE = ((4.5, 10.5), (8.5, 10.5))
 DOOR_EPISODES, DOOR_STEPS = 20, 150
 
 
-def train(layout: Layout, planner: str, steps: int, seed: int) -> Any:
+def train(layout: AnyLayout, planner: str, steps: int, seed: int) -> Any:
     """An agent after so many steps in a layout."""
     import hierebm
 
-    agent = hierebm.HierarchicalEBMAgent(planner=planner, seed=seed)
+    agent = hierebm.HierarchicalEBMAgent(planner=planner, seed=seed, **SETTINGS)
     return agent.learn(gym.make("PointMassGoal-v0", layout=layout), total_timesteps=steps)
 
 
@@ -58,7 +60,7 @@ def compare(
     return rows + close_door(agent, layout, what) if door else rows
 
 
-def measure_success(agent: Any, layout: Layout, tasks: int) -> dict[str, Any]:
+def measure_success(agent: Any, layout: AnyLayout, tasks: int) -> dict[str, Any]:
     """Success on random tasks with its interval, and steps to the goal."""
     from hierebm.evaluation import evaluate
 
@@ -110,9 +112,7 @@ def follow(agent: Any, env: gym.Env, observation: dict[str, FloatArray]) -> tupl
 def close_door(agent: Any, layout: str, what: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of an agent whose shortest way was closed: success from one side to the other at once,
     and after it learned there for some episodes."""
-    rows = [list(row) for row in get_layout(layout).rows]
-    rows[DOOR[0]][DOOR[1]] = "#"
-    closed = get_layout(["".join(row) for row in rows])
+    closed = closed_layout(layout)
     start, goal = (tuple(closed.low + closed.cell_size * np.array(point)) for point in BESIDE)
     env = gym.make("PointMassGoal-v0", layout=closed, start=start, goal=goal, time_limit=DOOR_STEPS)
     agent.set_env(env)
@@ -124,6 +124,13 @@ def close_door(agent: Any, layout: str, what: dict[str, Any]) -> list[dict[str, 
         row = {"kind": "door", **what, "when": when, "learned_episodes": episodes}
         measured.append({**row, **result})
     return measured
+
+
+def closed_layout(layout: str) -> Layout:
+    """The layout with its door closed."""
+    rows = [list(row) for row in get_layout(layout).rows]
+    rows[DOOR[0]][DOOR[1]] = "#"
+    return get_layout(["".join(row) for row in rows])
 
 
 def _until(episodes: int) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
@@ -140,6 +147,6 @@ def _tries(agent: Any, env: gym.Env) -> dict[str, Any]:
     return {"success": result.success_rate, "ci95": ci95, "steps": steps}
 
 
-def name_of(layout: Layout) -> str:
+def name_of(layout: AnyLayout) -> str:
     """What a layout is called."""
     return layout if isinstance(layout, str) else "custom"

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.sequence_agents import Layout, follow, measure_success, name_of
+from benchmarks.sequence_agents import AnyLayout, follow, measure_success, name_of
 from hierebm.data import OfflineDataset
 from hierebm.envs.layouts import get_layout
 from hierebm.planning.sequence import SequenceOptimizer
@@ -31,6 +31,8 @@ UPDATES = 1000
 # become negatives, and how many plans those are.
 ENERGY_UPDATES, IMAGINED_EVERY, IMAGINED = 600, 20, 8
 TASKS = 100
+# Of agents, instead of the defaults.
+SETTINGS: dict[str, Any] = {}
 # Half the length of a world of Du et al. here, where a step is as long as theirs is there.
 HALF = 4.0
 
@@ -40,7 +42,7 @@ MAZE = tuple(
 )
 """The maze of Du et al.: of eight columns each second is a wall with an opening at the top or at
 the bottom in turn, here of 1/8 of the side, there of .15."""
-WORLDS: dict[str, tuple[Layout, int]] = {
+WORLDS: dict[str, tuple[AnyLayout, int]] = {
     "Point": (("." * 16,) * 16, 20_000),
     "Maze": (MAZE, 60_000),
 }
@@ -58,7 +60,7 @@ PARTS: dict[str, dict[str, Any]] = {
 """What differs, by the settings that make it so."""
 
 
-def random_transitions(layout: Layout, env_steps: int, seed: int) -> OfflineDataset:
+def random_transitions(layout: AnyLayout, env_steps: int, seed: int) -> OfflineDataset:
     """Episodes of independent uniform actions, from random starts."""
     env = gym.make_vec(
         "PointMassGoal-v0", num_envs=LANES, layout=layout, continuing_task=True, time_limit=EPISODE
@@ -81,16 +83,18 @@ def random_transitions(layout: Layout, env_steps: int, seed: int) -> OfflineData
     return OfflineDataset.from_arrays(*rows, ends.reshape(-1), goal=[0, 1])
 
 
-def make_agent(layout: Layout, seed: int) -> Any:
+def make_agent(layout: AnyLayout, seed: int) -> Any:
     """An agent that plans sequences and acts by the inverse model."""
     import hierebm
 
-    agent = hierebm.HierarchicalEBMAgent(planner="sequence", low_level="inverse", seed=seed)
+    agent = hierebm.HierarchicalEBMAgent(
+        planner="sequence", low_level="inverse", seed=seed, **SETTINGS
+    )
     agent.set_env(gym.make("PointMassGoal-v0", layout=layout))
     return agent
 
 
-def learn_random(layout: Layout, env_steps: int, seed: int) -> tuple[Any, float]:
+def learn_random(layout: AnyLayout, env_steps: int, seed: int) -> tuple[Any, float]:
     """An agent that learned from so many random transitions; seconds that it took."""
     data, started = random_transitions(layout, env_steps, seed), time.process_time()
     agent = make_agent(layout, seed)
@@ -101,13 +105,15 @@ def learn_random(layout: Layout, env_steps: int, seed: int) -> tuple[Any, float]
 # -------------------------------------------------------------------------- parts
 
 
-def parts(layout: str, env_steps: int, seed: int) -> list[dict[str, Any]]:
-    """Success from random transitions alone: one row for each changed part, with the transition
-    map and, where the energy is all there is to plan with, without it."""
+def parts(
+    layout: str, env_steps: int, seed: int, changes: int = len(PARTS)
+) -> list[dict[str, Any]]:
+    """Success from random transitions alone: one row for each of the first so many changed parts,
+    with the transition map and, where the energy is all there is to plan with, without it."""
     agent, train_s = learn_random(layout, env_steps, seed)
     planner, rows = agent.high_level.planner, []
     learned = planner.sequences
-    for name, changed in PARTS.items():
+    for name, changed in list(PARTS.items())[:changes]:
         config = replace(learned.config, **{k: v for k, v in changed.items() if k != "imagined"})
         planner.sequences, before = learned, learned.config
         if "objective" in changed or "imagined" in changed:

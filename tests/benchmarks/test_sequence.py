@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import sequence, sequence_agents
+from benchmarks import sequence, sequence_agents, sequence_random
 from benchmarks.sequence import Case, draw_pairs, explore, far_queries, fit, measure, plan_quality
 from hierebm.envs.layouts import get_layout
+from hierebm.planning.sequence import SequenceConfig
 
 # Four by four cells; the wall stands on the lower edge.
 U = get_layout(["....", ".##.", ".##.", ".##."])
@@ -80,18 +82,26 @@ def test_a_clipped_corner_is_not_free_but_not_blocked() -> None:
     assert cut.free.tolist() == [False] and cut.blocked.tolist() == [False]
 
 
-def test_every_case_is_trained_and_measured(
+def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sequence, "QUICK", (Case("open", 4000, 120), Case("u", 4000, 1)))
-    monkeypatch.setattr(sequence, "QUERIES", 30)
-    monkeypatch.setattr(sequence_agents, "QUICK", (("open", 1_100),))
+    monkeypatch.setattr(sequence, "CASES", (Case("open", 4000, 100), Case("u", 4000, 1)))
+    monkeypatch.setattr(sequence, "QUERIES", 15)
+    monkeypatch.setattr(sequence, "TOGETHER", 15)
+    monkeypatch.setattr(sequence, "GIVEN", (20,))
+    monkeypatch.setattr(sequence, "AGENTS", (("open", 1_100, True, False),))
+    monkeypatch.setattr(sequence, "commit", lambda: "abc")
     monkeypatch.setattr(sequence_agents, "HORIZONS", (4,))
-    monkeypatch.setattr(sequence_agents, "TASKS", 25)
+    monkeypatch.setattr(sequence_agents, "TASKS", 4)
+    monkeypatch.setattr(sequence_agents, "HORIZON_TASKS", 2)
     monkeypatch.setattr(sequence_agents, "WAYS", 2)
+    small = {"batch_size": 16, "energy_gradient_steps": 2, "energy_batch_size": 16}
+    monkeypatch.setattr(sequence_agents, "SETTINGS", small)
     threads = torch.get_num_threads()
     try:
         rows = sequence.run(True, None, tmp_path)
+        monkeypatch.setattr(sequence, "fit", lambda *_: pytest.fail("it was measured before"))
+        assert sequence.run(True, None, tmp_path) == rows
     finally:
         torch.set_num_threads(threads)
     assert [(row["layout"], row["seed"]) for row in rows[:2]] == [("open", 0), ("u", 0)]
@@ -102,8 +112,9 @@ def test_every_case_is_trained_and_measured(
         ("sequence", 4),
     ]
     for row in agents:
-        assert row["env_steps"] == 1_100 and row["plans_free"] == 1.0
-        assert 0.0 <= row["success"] <= 1.0 and row["plan_ms"] > 0
+        assert row["env_steps"] == 1_100 and 0.0 <= row["success"] <= 1.0
+    for row in agents[:2]:
+        assert row["plans_free"] == 1.0 and row["plan_ms"] > 0
         assert row["path_ratio"] is None or row["path_ratio"] >= 0.8
     assert 1.0 <= good["ratio"] <= good["ratio_90"] < 1.5
     assert good["segments_free"] == good["plans_free"] == good["not_blocked"] == 1.0
@@ -113,6 +124,69 @@ def test_every_case_is_trained_and_measured(
     assert (tmp_path / "sequence.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_random_transitions_are_episodes_of_their_own() -> None:
+    data = sequence_random.random_transitions("u", 2_000, seed=3)
+    assert data.n_episodes == sequence_random.LANES and data.n_transitions == 2_000
+    moved = np.abs(np.diff(data.achieved_goal, axis=0))[~data.episode_end[:-1]]
+    assert 0 < moved.max() <= 0.2 + 1e-6
+    again = sequence_random.random_transitions("u", 2_000, seed=3)
+    np.testing.assert_array_equal(data.observation, again.observation)
+
+
+def test_the_maze_of_the_paper_has_its_way() -> None:
+    maze = get_layout(sequence_random.WORLDS["Maze"][0])
+    start, goal = (
+        np.array(point) * sequence_random.HALF
+        for point in (sequence_random.START, sequence_random.GOAL)
+    )
+    shortest = maze.shortest_path_distance(start, goal) / sequence_random.HALF
+    # Up, down and up again between the walls, and down to the goal.
+    assert 6.0 < shortest < 7.0
+    assert maze.walls.mean() == pytest.approx(4 / 8 * (1 - 2 / 16))
+
+
+def test_a_part_that_is_changed_is_measured_with_and_without_the_map(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("no Langevin steps", "squared loss, imagined negatives")
+    monkeypatch.setattr(sequence_random, "PARTS", {n: sequence_random.PARTS[n] for n in names})
+    monkeypatch.setattr(sequence_random, "UPDATES", 5)
+    monkeypatch.setattr(sequence_random, "ENERGY_UPDATES", 20)
+    settings = {"energy_gradient_steps": 1, "energy_batch_size": 16, "pool_size": 100}
+    monkeypatch.setattr(sequence_random, "SETTINGS", settings)
+    monkeypatch.setattr(sequence_random, "TASKS", 4)
+    seen: list[tuple[Any, ...]] = []
+
+    def measured(agent: Any, layout: str, tasks: int) -> dict[str, Any]:
+        planner = agent.high_level.planner
+        config, missed = planner.sequences.config, planner.sequences.model.missed.size
+        known = agent.high_level.context.transition_map
+        seen.append((config.langevin_steps, config.objective, known is not None, missed > 0))
+        return {}
+
+    monkeypatch.setattr(sequence_random, "measure_success", measured)
+    rows = sequence_random.parts("open", 2_000, 0, 2)
+    assert [(row["changed"], row["map"]) for row in rows] == [
+        (name, with_map) for name in names for with_map in (True, False)
+    ]
+    steps = SequenceConfig().langevin_steps
+    assert seen == [
+        (0, "infonce", True, False),
+        (0, "infonce", False, False),
+        (steps, "squared", True, True),
+        (steps, "squared", False, True),
+    ]
+
+
+def test_a_closed_door_leaves_a_longer_way() -> None:
+    before = get_layout("four_rooms")
+    start, goal = (before.low + before.cell_size * np.array(p) for p in sequence_agents.BESIDE)
+    closed = sequence_agents.closed_layout("four_rooms")
+    assert before.walls.sum() + 1 == closed.walls.sum()
+    longer = closed.shortest_path_distance(start, goal)
+    assert before.shortest_path_distance(start, goal) + 5 < longer < np.inf
+
+
 def test_the_same_seed_measures_the_same() -> None:
     case, layout = Case("open", 4000, 20), get_layout("open")
     queries = far_queries(layout, 10, case.min_path)
@@ -120,10 +194,3 @@ def test_the_same_seed_measures_the_same() -> None:
     for one, two in zip(first[1], again[1], strict=True):
         np.testing.assert_array_equal(one, two)
     assert first[0]["ratio"] == again[0]["ratio"] != other[0]["ratio"]
-
-
-def test_every_part_of_the_optimiser_can_be_changed() -> None:
-    for name, chosen in sequence.PARTS.items():
-        case = Case("open", 4_000, 21, name, tuple(chosen.items()))
-        optimizer, _ = fit(case, seed=0)
-        assert all(getattr(optimizer.config, key) == value for key, value in chosen.items())
