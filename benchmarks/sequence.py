@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -112,14 +112,19 @@ def _comparisons(agents: Any, seeds: range) -> list[Job]:
 
 
 def plans(case: Case, seed: int) -> list[Row]:
-    """One row; with some plans of the first seed, to be drawn."""
-    layout = get_layout(case.layout)
+    """One row for the plans as they are, with some of the first seed to be drawn, and one for those
+    without Langevin steps."""
+    layout, rows = get_layout(case.layout), []
     optimizer, train_s = fit(case, seed)
-    row, planned = measure(optimizer, layout, *far_queries(layout, QUERIES, case.min_path))
-    what: Row = {"kind": "plans", "layout": case.layout, "env_steps": case.env_steps}
-    what |= {"updates": case.updates, "seed": seed, **row, "train_s": round(train_s, 1)}
-    shown = [plan.tolist() for plan in planned[:SHOWN]] if seed == 0 else []
-    return [{**what, "shown": shown}]
+    queries = far_queries(layout, QUERIES, case.min_path)
+    for changed, settings in (("nothing", {}), ("no Langevin steps", {"langevin_steps": 0})):
+        optimizer.config = replace(optimizer.config, **settings)
+        row, planned = measure(optimizer, layout, *queries)
+        what: Row = {"kind": "plans", "layout": case.layout, "env_steps": case.env_steps}
+        what |= {"updates": case.updates, "changed": changed, "seed": seed, **row}
+        shown = [plan.tolist() for plan in planned[:SHOWN]] if seed == 0 and not settings else []
+        rows.append({**what, "train_s": round(train_s, 1), "shown": shown})
+    return rows
 
 
 # ------------------------------------------------------------------------------- learning

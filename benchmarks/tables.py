@@ -19,7 +19,6 @@ from benchmarks.markdown import (
     first_at,
     grouped,
     interval,
-    joined,
     middle,
     number,
     table,
@@ -27,6 +26,7 @@ from benchmarks.markdown import (
 )
 from benchmarks.ogbench.tables import ogbench
 from benchmarks.robotics.tables import robotics
+from benchmarks.sequence_tables import sequence
 from benchmarks.subgoals.tables import subgoals
 
 RESULTS, OUT = Path("benchmarks/results"), Path("docs/results.md")
@@ -188,56 +188,6 @@ def _density(row: Row, real: Row | None = None) -> list[str]:
         number(row["train_s"], 3) + " s",
         number(row["sample_ms"], 3) + " ms",
     ]
-
-
-def sequence(rows: list[Row]) -> list[str]:
-    """One line a world and length of training; one a changed setting, and one an agent, where there
-    are any."""
-    agents = [row for row in rows if "planner" in row]
-    rows = [row for row in rows if row not in agents]
-    changed = [row for row in rows if row.get("changed", "nothing") != "nothing"]
-    rows = [row for row in rows if row not in changed]
-    keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked")
-    lines = [
-        [
-            layout,
-            f"{steps:,}",
-            *(each(group, key, 3) for key in keys),
-            *(middle([r[k] for r in group], 3) for k in ("states", "variation")),
-            middle([r["plan_ms"] for r in group], 2, " ms"),
-            middle([r["train_s"] for r in group], 2, " s"),
-        ]
-        for (layout, steps), group in grouped(rows, "layout", "env_steps", keep_order=True)
-    ]
-    columns = "layout|env steps|length over shortest, median|90%|segments free|plans free"
-    result = [table(f"{columns}|plans not blocked|states|step variation|plan|training", lines)]
-    parts = [
-        [f"{layout}, {what}", *(each(group, key, 3) for key in keys)]
-        for (layout, what), group in grouped(changed, "layout", "changed", keep_order=True)
-    ]
-    names = "changed|length over shortest, median|90%|segments free|plans free|plans not blocked"
-    result += titled("What each part is worth", table(names, parts))
-    return result + titled("Agents that act on plans", _planners(agents))
-
-
-def _planners(agents: list[Row]) -> str:
-    keys = ("layout", "planner", "horizon")
-    lines = [
-        [
-            layout,
-            planner + ("" if horizon is None else f", {horizon} states"),
-            f"{group[0]['env_steps']:,}",
-            each(group, "success", 3),
-            interval(group),
-            middle([r["steps"] for r in group], 3),
-            joined([r["path_ratio"] for r in group], 3),
-            each(group, "plans_free", 2),
-            middle([r["plan_ms"] for r in group], 2, " ms"),
-        ]
-        for (layout, planner, horizon), group in grouped(agents, *keys, keep_order=True)
-    ]
-    columns = "layout|planner|env steps|success|95%|steps to goal|length over shortest, median"
-    return table(f"{columns}|plans free of walls|plan", lines)
 
 
 def speed(rows: list[Row]) -> list[str]:

@@ -104,8 +104,13 @@ def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
         assert sequence.run(True, None, tmp_path) == rows
     finally:
         torch.set_num_threads(threads)
-    assert [(row["layout"], row["seed"]) for row in rows[:2]] == [("open", 0), ("u", 0)]
-    good, poor, *agents = rows
+    good, without, poor, _, *agents = rows
+    assert [(row["layout"], row["changed"]) for row in rows[:3]] == [
+        ("open", "nothing"),
+        ("open", "no Langevin steps"),
+        ("u", "nothing"),
+    ]
+    assert without["plan_ms"] < good["plan_ms"] and "shown" not in good
     assert [(row["planner"], row["horizon"]) for row in agents] == [
         ("graph", None),
         ("sequence", None),

@@ -90,31 +90,36 @@ def test_torch_is_not_needed() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_plans_with_a_changed_setting_have_a_table_of_their_own(tmp_path: Path) -> None:
-    keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked")
-    keys += ("states", "variation", "plan_ms", "train_s")
-    rows = [
-        {"layout": "u", "env_steps": 10, "seed": 0, "changed": what, **dict.fromkeys(keys, value)}
-        for what, value in (("nothing", 0.25), ("one level", 0.75))
-    ]
-    agent = {"layout": "spiral", "env_steps": 9, "seed": 0, "success": 0.875, "ci95": [0.8, 0.9]}
-    agent |= {"steps": 30, "path_ratio": 1.0625, "plans_free": 1.0, "plan_ms": 9}
-    rows += [{**agent, "planner": "graph", "horizon": None}]
-    rows += [{**agent, "planner": "sequence", "horizon": n} for n in (None, 5)]
+def test_what_a_sequence_is_measured_by_has_a_table_each(tmp_path: Path) -> None:
+    keys = ("ratio", "ratio_90", "segments_free", "plans_free", "not_blocked", "states")
+    keys += ("variation", "plan_ms", "plan_20_ms", "plan_100_ms", "train_s")
+    what = {"layout": "u", "env_steps": 10, "seed": 0}
+    plan = {"kind": "plans", **what, "updates": 7, **dict.fromkeys(keys, 0.25)}
+    rows = [{**plan, "changed": changed} for changed in ("nothing", "no Langevin steps")]
+    tried = {**what, "success": 0.875, "ci95": [0.8, 0.9], "steps": 30}
+    agent = {"kind": "agents", **tried, "path_ratio": 1.0625, "plans_free": 1.0, "plan_ms": 9}
+    rows += [{**agent, "planner": planner, "horizon": None} for planner in ("graph", "sequence")]
+    rows.append({"kind": "agents", **tried, "planner": "sequence", "horizon": 5})
+    rows.append({"kind": "door", **tried, "planner": "graph", "when": "at once"})
+    for with_map, success in ((True, 0.5), (False, 0.25)):
+        row = {"kind": "parts", **tried, "changed": "squared loss", "map": with_map}
+        rows.append({**row, "success": success})
+    rows.append({"kind": "active", **tried, "way": "planned"})
+    world = {"kind": "worlds", "world": "Maze", "env_steps": 60, "steps": 200, "walked": 7.25}
+    for seed, arrived in enumerate((True, False)):
+        rows.append({**world, "seed": seed, "arrived": arrived, "shortest": 6.5})
     write(tmp_path, "sequence", rows)
     text = tables.page(tmp_path, tmp_path / "results.md")
-    text, _, agents = text.partition("Agents that act on plans")
-    assert agents.count("0.875") == 3 and "sequence, 5 states" in agents and "spiral" not in text
-    first, _, second = text.partition("What each part is worth")
-    assert "0.250" in first and "0.750" not in first
-    assert "u, one level" in second and "0.750" in second and "0.250" not in second
-
-
-@pytest.mark.parametrize("seeds", ["0", "-1"])
-def test_no_seeds_are_refused_before_anything_runs(
-    seeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        __main__.main(["ogbench", "--quick", "--seeds", seeds, "--out", str(tmp_path / "out")])
-    assert "--seeds must be at least 1" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    plans, agents, door, parts, active, worlds = text.split("### ")
+    assert (
+        plans.count("0.250") == 10
+        and "| u, no Langevin steps | 10 |" in plans
+        and "0.25 ms" in plans
+        and "0.875" not in plans
+    )
+    assert agents.count("0.875") == 3 and agents.count("1.062") == 2
+    assert "| u | sequence, 5 states | 10 | 0.875 | 0.80 to 0.90 | 30 |  |  |  |" in agents
+    assert "| u | graph | at once | 0.88 |" in door
+    assert "squared loss | 0.50 | 0.80 to 0.90 | 0.25 | 0.80 to 0.90 |" in parts
+    assert "| u | planned | 10 | 0.88 |" in active
+    assert "| Maze | 60 | 200 / missed | 7.25 / 7.25 | 6.5 |" in worlds
