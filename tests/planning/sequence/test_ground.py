@@ -34,7 +34,7 @@ def test_inner_states_keep_clear_of_what_was_never_visited(corner: Ground) -> No
     inner = corner.inner
     assert len(inner) > 2000
     around = 2 * np.pi * np.arange(32) / 32
-    circle = 0.35 * MARGIN * UNIT * np.stack([np.cos(around), np.sin(around)], axis=1)
+    circle = 0.21 * UNIT * np.stack([np.cos(around), np.sin(around)], axis=1)
     assert not in_block(inner[:, None] + circle.astype(np.float32)).any()
     assert np.abs(inner).max() < 2.0 - 0.5 * MARGIN * UNIT[0]
 
@@ -50,6 +50,21 @@ def test_a_plan_that_clips_a_corner_is_led_round_it(corner: Ground) -> None:
         assert not crosses(cleared).any()
         if corner.runs_along(a[None], b[None])[0][0]:
             np.testing.assert_array_equal(cleared, plan)
+
+
+def test_a_plan_through_a_door_clips_none_of_its_corners() -> None:
+    points = np.random.default_rng(0).uniform(-2, 2, (16_000, 2)).astype(np.float32)
+    walls = (np.abs(points[:, 0]) < 0.25) & (np.abs(points[:, 1]) > 0.25)
+    ground, rng = Ground(points[~walls], 0.76 * UNIT), np.random.default_rng(1)
+    for _ in range(30):
+        a, b = rng.uniform((-1.6, -1.6), (-0.5, 1.6)), rng.uniform((0.5, -1.6), (1.6, 1.6))
+        plan = ground.led_over(np.stack([a, [0, 0], b]).astype(np.float32), insert=True)
+        share = np.linspace(0, 1, 200)[:, None]
+        ways = np.concatenate([p + share * (q - p) for p, q in pairwise(plan)])
+        assert not ((np.abs(ways[:, 0]) < 0.25) & (np.abs(ways[:, 1]) > 0.25)).any()
+        length = np.linalg.norm(np.diff(plan, axis=0), axis=1).sum()
+        straight = np.linalg.norm(a) + np.linalg.norm(b)
+        assert length < 1.25 * straight
 
 
 def test_states_are_moved_to_visited_ground(corner: Ground) -> None:
