@@ -3,8 +3,8 @@
 Same maths, same order, same random numbers: from one seed both learn the same thing within
 rounding. What is saved is everything around the products: graph, fresh memory for every
 activation (page faults cost as much as the products themselves), zeroing, copies. On the CPU
-:func:`make_ddpg` picks this class unless told otherwise; custom networks and CUDA take the
-reference path.
+:func:`make_ddpg` picks this class unless told otherwise, and on CUDA
+:class:`~hierebm.control.ddpg_captured.CapturedDDPG`; custom networks take the reference path.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hierebm.control.ddpg import (
     DistanceDDPG,
     reduction,
 )
+from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.features import FeatureWriter
 from hierebm.control.heads import CategoricalHead
 from hierebm.nn.flat import polyak_
@@ -88,14 +89,14 @@ class FastDistanceDDPG(DistanceDDPG):
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> DistanceDDPG:
-        """The faster of the two on this device: kernels on the CPU, autograd elsewhere.
+        """The fastest on this device: kernels on the CPU, graphs on CUDA, autograd elsewhere.
 
         Raises:
             ValueError: a subclass elsewhere than on the CPU.
         """
         kind: type[DistanceDDPG] = cls
-        if cls is FastDistanceDDPG and torch.device(device).type != "cpu":
-            kind = DistanceDDPG
+        if cls is FastDistanceDDPG:
+            kind = _fastest(torch.device(device))
         return kind(obs_dim, goal_dim, action_dim, config, generator, device)
 
     # ------------------------------------------------------------------ learning
@@ -245,12 +246,17 @@ def make_ddpg(
     *,
     kernels: bool | None = None,
 ) -> DistanceDDPG:
-    """The low level with hand-written kernels (True), with autograd (False), or the faster (None).
+    """The low level with hand-written kernels (True), with autograd (False), or the fastest (None).
 
-    Both learn the same thing from the same seed, within rounding. None takes the kernels on the
-    CPU and autograd elsewhere; ``kernels=True`` elsewhere raises ValueError.
+    All learn the same thing from the same seed, within rounding. None takes the kernels on the
+    CPU, graphs on CUDA, and autograd elsewhere; ``kernels=True`` elsewhere raises ValueError.
     """
+    kind: type[DistanceDDPG] = FastDistanceDDPG if kernels else DistanceDDPG
     if kernels is None:
-        kernels = torch.device(device).type == "cpu"
-    kind = FastDistanceDDPG if kernels else DistanceDDPG
+        kind = _fastest(torch.device(device))
     return kind(obs_dim, goal_dim, action_dim, config, generator, device)
+
+
+def _fastest(device: torch.device) -> type[DistanceDDPG]:
+    kinds: dict[str, type[DistanceDDPG]] = {"cpu": FastDistanceDDPG, "cuda": CapturedDDPG}
+    return kinds.get(device.type, DistanceDDPG)

@@ -92,9 +92,9 @@ class GoalFeatures(nn.Module):
         if self.fourier is not None:
             pair = torch.cat([achieved_goal - self.goal_shift, goal - self.goal_shift], dim=-1)
             unit = STEPS_PER_RADIAN * self.step_scale
-            waves = self.fourier(pair / torch.cat([unit, unit]))
+            waves = self.fourier(pair / torch.cat([unit, unit], dim=-1))
             # A product, not a branch: a GPU would have to be waited for.
-            parts.append(waves * self.fourier.frequencies.any())
+            parts.append(waves * (self.fourier.frequencies != 0.0).any(-2, True).any(-1, True))
         return torch.cat(parts, dim=-1)
 
     def fit(self, scales: InputScales) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -30,17 +29,34 @@ class DistanceHead(ABC):
         """One Bellman backup: a step more than from the next state; 1 if it reaches the goal.
 
         Args:
-            next_outputs: (E, B, out_dim) of the target networks at the next state.
-            reached: (B,) bool, the next state reaches the goal; beats ``failure``.
-            failure: (B,) bool, no goal can be reached any more: max_distance.
+            next_outputs: (..., E, B, out_dim) of the target networks at the next state.
+            reached: (B,) bool, the next state reaches the goal; beats ``failure``. Of several
+                ensembles, (..., 1, B).
+            failure: the same of whether no goal can be reached any more: max_distance.
 
         Returns:
-            What ``loss`` takes as its target, (E, B, out_dim).
+            What ``loss`` takes as its target, (..., E, B, out_dim).
         """
 
     @abstractmethod
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Scalar regression loss, averaged over the batch and summed over the ensemble."""
+
+    @abstractmethod
+    def loss_and_slope(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """``loss`` of each ensemble and its gradient at the outputs, without autograd.
+
+        Args:
+            outputs: (..., E, B, out_dim)
+            target: as many, from ``bootstrap``.
+
+        Returns:
+            (...,) and (..., E, B, out_dim).
+        """
+
+    @abstractmethod
+    def distance_and_slope(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """``distance`` (..., E, B), and its gradient at the outputs (..., E, B, out_dim)."""
 
 
 class CategoricalHead(DistanceHead):
@@ -65,12 +81,28 @@ class CategoricalHead(DistanceHead):
         target = torch.zeros_like(probabilities)
         target[..., 1:] = probabilities[..., :-1]
         target[..., -1] += probabilities[..., -1]
-        target[:, failure] = F.one_hot(torch.tensor(self.out_dim - 1), self.out_dim).to(target)
-        target[:, reached] = F.one_hot(torch.tensor(0), self.out_dim).to(target)
-        return target
+        # No indexing by masks and no constant from the host: a GPU would have to be waited for.
+        bins = torch.arange(self.out_dim, device=target.device)
+        target = torch.where(
+            failure[..., None], (bins == self.out_dim - 1).to(target.dtype), target
+        )
+        return torch.where(reached[..., None], (bins == 0).to(target.dtype), target)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:  # noqa: D102
         return -(target * torch.log_softmax(outputs, dim=-1)).sum(-1).mean(-1).sum()
+
+    def loss_and_slope(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        log_p = torch.log_softmax(outputs, dim=-1)
+        loss = -(target * log_p).sum((-3, -2, -1)) / outputs.shape[-2]
+        # sum(target) = 1, so that the slope is softmax - target.
+        return loss, log_p.exp_().sub_(target).div_(outputs.shape[-2])
+
+    def distance_and_slope(self, outputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        steps = torch.arange(1, self.out_dim + 1, dtype=outputs.dtype, device=outputs.device)
+        p = torch.softmax(outputs, dim=-1)
+        mean = (p * steps).sum(-1)
+        # d mean / d logit_k = p_k (k - mean)
+        return mean, p.mul_(steps - mean[..., None])
 
 
 class ScalarHead(DistanceHead):
@@ -85,12 +117,18 @@ class ScalarHead(DistanceHead):
 
     def bootstrap(self, next_outputs: Tensor, reached: Tensor, failure: Tensor) -> Tensor:  # noqa: D102
         target = (next_outputs + 1.0).clamp(1.0, float(self.max_distance))
-        target[:, failure] = float(self.max_distance)
-        target[:, reached] = 1.0
-        return target
+        target = torch.where(failure[..., None], float(self.max_distance), target)
+        return torch.where(reached[..., None], 1.0, target)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:  # noqa: D102
         return (outputs - target).square().mean(dim=(1, 2)).sum()
+
+    def loss_and_slope(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        error, rows = outputs - target, outputs.shape[-2]
+        return error.square().sum((-3, -2, -1)) / rows, error * (2.0 / rows)
+
+    def distance_and_slope(self, outputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return outputs.squeeze(-1), torch.ones_like(outputs)
 
 
 def make_head(kind: str, max_distance: int) -> DistanceHead:

@@ -78,10 +78,17 @@ class _Adam(NamedTuple):
 
 
 def _adam_by_hand_(
-    flat: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: Tensor, lr: float, *, options: _Adam
+    flat: Tensor,
+    grad: Tensor,
+    m: Tensor,
+    v: Tensor,
+    step: Tensor,
+    lr: float | Tensor,
+    *,
+    options: _Adam,
 ) -> None:
     """Kingma & Ba 2015, algorithm 1, for versions of torch without a fused kernel."""
-    t = float(step)
+    t, lr = float(step), float(lr)
     m.lerp_(grad, 1.0 - options.beta1)
     v.mul_(options.beta2).addcmul_(grad, grad, value=1.0 - options.beta2)
     root = (v / (1.0 - options.beta2**t)).sqrt_().add_(options.eps)
@@ -89,7 +96,14 @@ def _adam_by_hand_(
 
 
 def _adam_fused_(
-    flat: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: Tensor, lr: float, *, options: _Adam
+    flat: Tensor,
+    grad: Tensor,
+    m: Tensor,
+    v: Tensor,
+    step: Tensor,
+    lr: float | Tensor,
+    *,
+    options: _Adam,
 ) -> None:
     """The same in one pass over memory."""
     torch._fused_adam_(
@@ -171,6 +185,13 @@ class FlatAdam:
         self._step = torch.zeros((), device=flat.device)
         self._descend_ = _adam_fused_ if _has_fused_adam(flat) else _adam_by_hand_
 
+    @property
+    def grad(self) -> Tensor:
+        """(P,) what :meth:`step` descends."""
+        grad = self.flat.grad
+        assert grad is not None
+        return grad
+
     @torch.no_grad()
     def step(self, loss: Tensor | float | None = None) -> None:
         """Descend ``flat.grad`` once.
@@ -182,11 +203,10 @@ class FlatAdam:
             TrainingDiverged: the weights are NaN, infinite or absurdly large now. They and the
                 moments are lost: go on from a copy.
         """
-        assert self.flat.grad is not None
         self._step.add_(1.0)
         self._descend_(
             self.flat,
-            self.flat.grad,
+            self.grad,
             self._exp_avg,
             self._exp_avg_sq,
             self._step,
@@ -200,27 +220,46 @@ class FlatAdam:
         if not float(torch.dot(self.flat, self.flat)) <= self._most:
             self._raise(loss)
 
+    @torch.no_grad()
+    def descend(self, rate: Tensor) -> None:
+        """:meth:`step` where nothing may be waited for: the caller looks at the weights later.
+
+        Args:
+            rate: the learning rate, a scalar on the device of the parameters.
+        """
+        moments = self._exp_avg, self._exp_avg_sq
+        self._step.add_(1.0)
+        self._descend_(self.flat, self.grad, *moments, self._step, rate, options=self._options)
+
     def _raise(self, loss: Tensor | float | None) -> None:
         """Say what of the loss, the gradient and the weights was the first to go wrong."""
-        assert self.flat.grad is not None
-        grad, what = self.flat.grad, "weights"
+        grad, what = self.grad, "weights"
         if loss is not None and not math.isfinite(loss):
             what, value = "loss", float(loss)
         elif not bool(torch.isfinite(grad).all()):
             what, value = "gradient", float(grad[~torch.isfinite(grad)][0])
         else:
             value = float(self.flat.double().square().mean().sqrt())
+        raise self.diverged(what, value, int(self._step))
+
+    def diverged(self, what: str, value: float, update: int) -> TrainingDiverged:
+        """The error that says so.
+
+        Args:
+            what: "loss", "gradient" or "weights".
+            value: what it came to; of the weights, the root of the mean square.
+            update: in which this was seen.
+        """
         size = "root mean square " if what == "weights" else ""
-        raise TrainingDiverged(
+        return TrainingDiverged(
             f"training diverged: the {what} of the {self.name} came to {size}{value:.3g} in update "
-            f"{int(self._step)}, at the learning rate {self.lr:g}. Lower it, or look for outliers "
+            f"{update}, at the learning rate {self.lr:g}. Lower it, or look for outliers "
             "in what the environment observes"
         )
 
     def zero_grad(self) -> None:
         """Zero the flat gradient in place: the parameters' gradients stay views of it."""
-        assert self.flat.grad is not None
-        self.flat.grad.zero_()
+        self.grad.zero_()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments (P,) and step count, by reference as in torch's modules."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
 from hierebm.control.features import FeatureWriter, GoalFeatures
 from hierebm.replay import TransitionBatch
@@ -399,11 +400,11 @@ def test_an_unknown_reduction_is_named() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_takes_the_reference_path_and_learns_the_same() -> None:
+def test_cuda_takes_graphs_and_learns_the_same() -> None:
     config = CONFIGS["categorical"]
     generator = torch.Generator().manual_seed(0)
     cuda = make_ddpg(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, "cuda")
-    assert type(cuda) is DistanceDDPG
+    assert type(cuda) is CapturedDDPG
     fast = make(config, kernels=True)
     for batch in batches(5):
         assert cuda.update(batch) == pytest.approx(fast.update(batch), rel=1e-2)

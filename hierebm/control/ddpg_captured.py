@@ -1,0 +1,286 @@
+"""The low level on a GPU: updates and queries as CUDA graphs, one launch each.
+
+Same maths, same networks and files as the reference (:mod:`~hierebm.control.ddpg`), within
+rounding. Everything here runs on the CPU too, one operation after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hierebm.control.ddpg import DDPGConfig, DistanceDDPG, reduction
+from hierebm.control.device_update import METRICS, DeviceBatch, DeviceUpdate, Learned
+from hierebm.nn.capture import Captured, sent
+from hierebm.nn.layers import MLP, EnsembleMLP
+from hierebm.replay import TransitionBatch
+from hierebm.types import FloatArray
+
+# Updates after which the host looks whether the networks are still good, and waits for that.
+CHECK_EVERY = 64
+# Updates of one graph, where as many are due. A launch takes the host a hundredth of a millisecond.
+UPDATES_A_LAUNCH = 8
+# Rows of a query are filled up to one of these numbers, each of which has a graph of its own.
+QUERY_ROWS = (1, 16, 64, 256, 1024, 4096, 16384)
+
+
+class BatchSource(Protocol):
+    """Where batches come from on the device."""
+
+    def draw(self, n: int) -> None:
+        """Get ready for n updates: whatever needs the host."""
+
+    def batch(self, i: int) -> DeviceBatch:
+        """The batch of the i-th of them, from what is on the device alone."""
+
+
+class CapturedDDPG(DistanceDDPG):
+    """:class:`DistanceDDPG` whose update and queries are recorded once and replayed.
+
+    :meth:`update` takes a batch from the host and says at once what came of it, as the parent's.
+    Faster is :meth:`update_from`, with batches that are drawn on the device: nothing is waited for,
+    and :meth:`take_metrics` says later what came of it.
+
+    Args:
+        obs_dim, goal_dim, action_dim: lengths of the flat vectors.
+        config: settings.
+        generator: source of the initial parameters and frequencies.
+        device: where the networks live.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        goal_dim: int,
+        action_dim: int,
+        config: DDPGConfig,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(obs_dim, goal_dim, action_dim, config, generator, device)
+        self._query_widths = obs_dim, goal_dim, goal_dim
+        self._widths = obs_dim, goal_dim, action_dim, obs_dim, goal_dim, goal_dim, 1, 1
+        self._step = DeviceUpdate(
+            Learned(
+                self.features,
+                self.head,
+                cast("MLP", self.actor),
+                cast("EnsembleMLP", self.critics),
+                cast("MLP", self.actor_target),
+                cast("EnsembleMLP", self.critics_target),
+                self._flat_actor_target,
+                self._flat_critics_target,
+                self.actor_optimizer,
+                self.critic_optimizer,
+            )
+        )
+        # Graphs, by all that is constant in them; those of updates read one source.
+        self._updates: dict[Any, Captured] = {}
+        self._queries: dict[Any, _Query] = {}
+        self._source: BatchSource | None = None
+        self._inputs: dict[int, Tensor] = {}
+        # Sums of the metrics that were read, of how many updates, and of how many they were not.
+        self._sums = np.zeros(len(METRICS))
+        self._n_read = self._n_unread = 0
+        # Whether the last update had a behaviour term.
+        self._has_term = False
+
+    # ------------------------------------------------------------------ learning
+
+    def update(self, batch: TransitionBatch, behavior_weight: float = 0.0) -> dict[str, float]:
+        """One gradient step of critics and actor, then a step of the targets; see the parent."""
+        n = len(batch.goal)
+        if n not in self._inputs:
+            self._inputs[n] = torch.zeros((n, sum(self._widths)), device=self.device)
+        inputs = self._inputs[n]
+        columns = (
+            batch.observation, batch.achieved_goal, batch.action, batch.next_observation,
+            batch.next_achieved_goal, batch.goal, batch.reached[:, None], batch.failure[:, None],
+        )  # fmt: skip
+        inputs.copy_(sent(np.concatenate(columns, axis=1, dtype=np.float32), self.device))
+
+        def split() -> DeviceBatch:
+            *parts, reached, failure = inputs[None].split(self._widths, -1)
+            return DeviceBatch._make([*parts, reached[..., 0] > 0.0, failure[..., 0] > 0.0])
+
+        self._launch(("host", n), [split], behavior_weight)
+        return self.take_metrics()
+
+    def update_from(self, source: BatchSource, n: int, behavior_weight: float = 0.0) -> None:
+        """n updates on batches of the source; :meth:`take_metrics` says what came of them.
+
+        Raises:
+            TrainingDiverged: in one of the last ``CHECK_EVERY`` updates or in these, loss, gradient
+                or weights came to NaN, infinity or absurdly large numbers; the networks are lost.
+        """
+        if source is not self._source:
+            self._source, self._updates = source, {}
+        while n > 0:
+            size = UPDATES_A_LAUNCH if n >= UPDATES_A_LAUNCH else 1
+            source.draw(size)
+            batches = [partial(source.batch, i) for i in range(size)]
+            self._launch(size, batches, behavior_weight)
+            n -= size
+            if self._n_unread >= CHECK_EVERY:
+                self.check()
+
+    def _launch(
+        self, key: Any, batches: Sequence[Callable[[], DeviceBatch]], behavior_weight: float
+    ) -> None:
+        """An update on each of the batches, in one graph.
+
+        Args:
+            key: where they come from.
+        """
+        tau = self.config.tau
+        key = key, tau, behavior_weight, torch.get_float32_matmul_precision()
+        if key not in self._updates:
+
+            def work() -> None:
+                for batch in batches:
+                    self._step(batch(), tau, behavior_weight)
+
+            self._updates[key] = Captured(work, self._step.changed(), self.device)
+        self._step.set_rates()
+        self._has_term = behavior_weight > 0.0
+        self.held_to_data = self.held_to_data or self._has_term
+        self._n_unread += len(batches)
+        self._updates[key]()
+
+    def check(self) -> None:
+        """Look whether the networks are still good; waits for the device.
+
+        Raises:
+            TrainingDiverged: they are lost, and were since one of the updates after the last look.
+        """
+        if self._n_unread:
+            n, self._n_unread = self._n_unread, 0
+            self._sums += [sums[0] for sums in self._step.read()]
+            self._n_read += n
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means over the updates since they were taken last, as :meth:`update` returns them; none
+        if there were no updates.
+
+        Raises:
+            TrainingDiverged: see :meth:`check`.
+        """
+        self.check()
+        if not self._n_read:
+            return {}
+        means = (self._sums / self._n_read).tolist()
+        self._sums, self._n_read = np.zeros(len(METRICS)), 0
+        metrics = dict(zip(METRICS, means, strict=True))
+        if not self._has_term:
+            del metrics["train/behavior_loss"]
+        return metrics
+
+    # ------------------------------------------------------------------- queries
+
+    def policy(
+        self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray
+    ) -> FloatArray:
+        """(B, ...) rows -> (B, action_dim) in [-1, 1], no noise; see the parent."""
+        action = self._ask("policy", (observation, achieved_goal, goal))
+        if not np.isfinite(action).all():
+            self.check()
+        return action
+
+    def distance(
+        self,
+        observation: FloatArray,
+        achieved_goal: FloatArray,
+        goal: FloatArray,
+        reduce: str = "max",
+    ) -> FloatArray:
+        """Predicted steps under the policy, (B,) float32 in [1, max_distance]; see the parent."""
+        over_ensemble = reduction(reduce)
+        steps = torch.from_numpy(self._ask("distance", (observation, achieved_goal, goal)))
+        if not steps.isfinite().all():
+            self.check()
+        # Of each row, the ensemble came last.
+        result: FloatArray = over_ensemble(steps.T).clamp(1.0, self.config.max_distance).numpy()
+        return result
+
+    def _ask(self, what: str, rows: tuple[FloatArray, ...]) -> FloatArray:
+        """(B, ...) of "policy", the actions, or of "distance", the steps of each critic."""
+        answers = []
+        for start in range(0, max(len(rows[0]), 1), QUERY_ROWS[-1]):
+            some = [part[start : start + QUERY_ROWS[-1]] for part in rows]
+            size = next(size for size in QUERY_ROWS if size >= len(some[0]))
+            key = what, size, torch.get_float32_matmul_precision()
+            if key not in self._queries:
+                answer = self._actions if what == "policy" else self._steps
+                self._queries[key] = _Query(size, self._query_widths, answer, self.device)
+            answers.append(self._queries[key](some))
+        return np.concatenate(answers)
+
+    def _actions(self, observation: Tensor, achieved_goal: Tensor, goal: Tensor) -> Tensor:
+        return torch.tanh(self.actor(self.features(observation, achieved_goal, goal)))
+
+    def _steps(self, observation: Tensor, achieved_goal: Tensor, goal: Tensor) -> Tensor:
+        features = self.features(observation, achieved_goal, goal)
+        inputs = torch.cat([features, torch.tanh(self.actor(features))], -1)
+        return self.head.distance(self.critics(inputs)).T
+
+    # --------------------------------------------------------------- persistence
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on, as (nested) dicts of tensors.
+
+        Raises:
+            TrainingDiverged: see :meth:`check`.
+        """
+        self.check()
+        return super().state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave, in place; see the parent."""
+        self._n_unread = 0
+        self._step.forget()
+        super().load_state_dict(state)
+
+
+class _Query:
+    """Answers for rows of the host, as one graph for always as many rows.
+
+    Args:
+        n: rows.
+        widths: of the parts of a row.
+        answer: (n, widths[0]), ... -> (n, k) on the device.
+        device: where.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        widths: tuple[int, ...],
+        answer: Callable[..., Tensor],
+        device: torch.device,
+    ) -> None:
+        self._rows = torch.zeros((n, sum(widths)), device=device)
+
+        @torch.no_grad()
+        def ask() -> Tensor:
+            return answer(*self._rows.split(widths, -1))
+
+        self._answer = ask().clone()
+
+        def work() -> None:
+            self._answer.copy_(ask())
+
+        self._captured = Captured(work, [self._answer], device)
+
+    def __call__(self, rows: Sequence[FloatArray]) -> FloatArray:
+        """(m, k) for m <= n rows in parts (m, widths[0]), ...; waits for the device."""
+        m = len(rows[0])
+        together = np.concatenate(rows, axis=1, dtype=np.float32)
+        self._rows[:m].copy_(sent(together, self._rows.device), non_blocking=True)
+        self._captured()
+        answer: FloatArray = self._answer[:m].cpu().numpy()
+        return answer.copy()

@@ -1,0 +1,204 @@
+"""The update of :class:`~hierebm.control.ddpg.DistanceDDPG` as a CUDA graph needs it.
+
+Same maths as the reference, gradients by hand, nothing waited for, everything that stays written in
+place. S agents side by side go through it together: it is one agent's update for S = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hierebm.control.ddpg import PREACTIVATION_PENALTY
+from hierebm.control.features import GoalFeatures
+from hierebm.control.heads import DistanceHead
+from hierebm.errors import TrainingDiverged
+from hierebm.nn.flat import LARGEST_RMS, FlatAdam
+from hierebm.nn.layers import MLP, EnsembleMLP
+from hierebm.nn.passes import DensePass
+
+METRICS = ("train/critic_loss", "train/actor_loss", "train/distance_mean", "train/behavior_loss")
+
+
+class DeviceBatch(NamedTuple):
+    """A relabelled minibatch of S agents on the device, as ``hierebm.replay.TransitionBatch``."""
+
+    observation: Tensor
+    """(S, B, obs_dim)"""
+    achieved_goal: Tensor
+    """(S, B, goal_dim)"""
+    action: Tensor
+    """(S, B, action_dim)"""
+    next_observation: Tensor
+    """(S, B, obs_dim)"""
+    next_achieved_goal: Tensor
+    """(S, B, goal_dim)"""
+    goal: Tensor
+    """(S, B, goal_dim)"""
+    reached: Tensor
+    """(S, B) bool"""
+    failure: Tensor
+    """(S, B) bool"""
+
+
+class Learned(NamedTuple):
+    """The networks of S agents, with flat parameters, and what trains them."""
+
+    features: GoalFeatures
+    head: DistanceHead
+    actor: MLP | EnsembleMLP
+    """S networks side by side."""
+    critics: EnsembleMLP
+    """S ensembles of E, one after the other."""
+    actor_target: MLP | EnsembleMLP
+    critics_target: EnsembleMLP
+    actor_target_flat: Tensor
+    critics_target_flat: Tensor
+    actor_optimizer: FlatAdam
+    critic_optimizer: FlatAdam
+
+
+class DeviceUpdate:
+    """One gradient step of critics and actor, then a step of the targets.
+
+    Args:
+        learned: trained in place; its tensors have to stay where they are.
+        n_agents: S.
+    """
+
+    def __init__(self, learned: Learned, n_agents: int = 1) -> None:
+        self.learned, self.n_agents = learned, n_agents
+        self._n_critics = learned.critics.n_members // n_agents
+        self._actor, self._critics, self._actor_target, self._critics_target = map(
+            DensePass,
+            (learned.actor, learned.critics, learned.actor_target, learned.critics_target),
+        )
+        self._optimizers = learned.critic_optimizer, learned.actor_optimizer
+        device = self._optimizers[0].flat.device
+        self._rates = torch.zeros(2, device=device)
+        self._rates_are: tuple[float, float] | None = None
+        self._most = torch.tensor(
+            [LARGEST_RMS * math.sqrt(o.flat.numel()) for o in self._optimizers], device=device
+        )
+        # Sums of the metrics of the updates that were not looked at yet, and what was the first
+        # to be lost: number of the update (0 for none), loss, norms of gradient and weights, each
+        # of critics and actor. In one tensor, which is read at once.
+        n = len(METRICS) * n_agents
+        self._seen = torch.zeros(n + 8, device=device)
+        self._sums, self._lost = self._seen[:n].view(-1, n_agents), self._seen[n:].view(4, 2)
+
+    def set_rates(self) -> None:
+        """Take the learning rates that the optimisers have now; call it before the update."""
+        rates = self._optimizers[0].lr, self._optimizers[1].lr
+        if rates != self._rates_are:
+            self._rates.copy_(torch.tensor(rates))
+            self._rates_are = rates
+
+    def changed(self) -> list[Tensor]:
+        """All tensors that the update changes."""
+        learned = self.learned
+        tensors = [self._seen, learned.actor_target_flat, learned.critics_target_flat]
+        for optimizer in self._optimizers:
+            tensors += [optimizer.flat, optimizer.grad, *optimizer.state_dict().values()]
+        return tensors
+
+    @torch.no_grad()
+    def __call__(self, batch: DeviceBatch, tau: float, behavior_weight: float = 0.0) -> None:
+        """See :meth:`DistanceDDPG.update`; metrics are added to what :meth:`read` gives."""
+        learned, head, n = self.learned, self.learned.head, batch.goal.shape[1]
+        both = learned.features(
+            torch.cat([batch.observation, batch.next_observation], 1),
+            torch.cat([batch.achieved_goal, batch.next_achieved_goal], 1),
+            torch.cat([batch.goal, batch.goal], 1),
+        )
+        features, next_features = both[:, :n], both[:, n:]
+
+        next_action = torch.tanh(self._actor_target.forward(next_features))
+        next_outputs = self._outputs(self._critics_target, next_features, next_action)
+        reached, failure = batch.reached[:, None], batch.failure[:, None]
+        target = head.bootstrap(next_outputs, reached, failure)
+
+        outputs = self._outputs(self._critics, features, batch.action)
+        critic_loss, slope = head.loss_and_slope(outputs, target)
+        self._critics.backward(slope.flatten(0, 1))
+        learned.critic_optimizer.descend(self._rates[0])
+
+        pre_tanh = self._actor.forward(features)
+        chosen = torch.tanh(pre_tanh)
+        steps, slope = head.distance_and_slope(self._outputs(self._critics, features, chosen))
+        distance = steps.mean((1, 2))
+        slope = slope.flatten(0, 1) / (self._n_critics * n)
+        to_actions = self._critics.input_gradient(slope, slice(features.shape[2], None))
+        gradient = to_actions.unflatten(0, (-1, self._n_critics)).sum(1)
+        error = chosen - batch.action
+        imitation = error.square().sum((1, 2)) / n
+        if behavior_weight:
+            gradient.add_(error, alpha=2.0 * behavior_weight / n)
+        # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)
+        penalty = PREACTIVATION_PENALTY / pre_tanh[0].numel()
+        gradient.mul_(1.0 - chosen.square()).add_(pre_tanh, alpha=2.0 * penalty)
+        actor_loss = distance + penalty * pre_tanh.square().sum((1, 2))
+        actor_loss += behavior_weight * imitation
+        self._actor.backward(gradient)
+        learned.actor_optimizer.descend(self._rates[1])
+
+        torch._foreach_lerp_(
+            [learned.actor_target_flat, learned.critics_target_flat],
+            [learned.actor_optimizer.flat, learned.critic_optimizer.flat],
+            tau,
+        )
+        self._sums += torch.stack([critic_loss, actor_loss, distance, imitation])
+        self._note_lost(critic_loss.sum(), actor_loss.sum())
+
+    def _outputs(self, critics: DensePass, features: Tensor, action: Tensor) -> Tensor:
+        """(S, E, B, out_dim) of the critics for (S, B, n_features) and (S, B, action_dim)."""
+        inputs = torch.cat([features, action], -1)
+        each = inputs[:, None].expand(-1, self._n_critics, -1, -1).flatten(0, 1)
+        return critics.forward(each).unflatten(0, (-1, self._n_critics))
+
+    # ------------------------------------------------------- what is read on the host
+
+    def _note_lost(self, *losses: Tensor) -> None:
+        """Note the first update in which weights were not those of a network any more."""
+        steps = [optimizer.state_dict()["step"] for optimizer in self._optimizers]
+        grads = [optimizer.grad for optimizer in self._optimizers]
+        norms = torch._foreach_norm(grads + [optimizer.flat for optimizer in self._optimizers])
+        now = torch.stack([*steps, *losses, *norms]).view(4, 2)
+        # NaN compares as False.
+        is_good = now[3] <= self._most
+        self._lost.copy_(torch.where(is_good | (self._lost[0] > 0.0), self._lost, now))
+
+    def forget(self) -> None:
+        """Drop what :meth:`read` would say."""
+        self._seen.zero_()
+
+    def read(self) -> list[list[float]]:
+        """Sums of each of ``METRICS``, by agent, since they were last read; waits for the device.
+
+        Raises:
+            TrainingDiverged: weights of critics or actor became NaN, infinite or absurdly large in
+                one of these updates; the networks are lost.
+        """
+        seen = self._seen.to("cpu", copy=True)
+        self.forget()
+        n = self._sums.numel()
+        lost = seen[n:].view(4, 2).T.tolist()
+        for optimizer, (update, *values) in zip(self._optimizers, lost, strict=True):
+            if update:
+                raise _diverged(optimizer, int(update), *values)
+        sums: list[list[float]] = seen[:n].view(-1, self.n_agents).tolist()
+        return sums
+
+
+def _diverged(
+    optimizer: FlatAdam, update: int, loss: float, gradient: float, weights: float
+) -> TrainingDiverged:
+    """The error that names the first to go wrong; of gradient and weights, the norms are given."""
+    if not math.isfinite(loss):
+        return optimizer.diverged("loss", loss, update)
+    if not math.isfinite(gradient):
+        return optimizer.diverged("gradient", gradient, update)
+    return optimizer.diverged("weights", weights / math.sqrt(optimizer.flat.numel()), update)

@@ -1,0 +1,93 @@
+"""Work on tensors that stay in place: recorded once as a CUDA graph, then replayed in one launch.
+
+A small network's update is some hundred operations of a few microseconds each, and on a GPU
+starting them one by one takes ten times as long as what they do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Runs before the recording: libraries choose and set up their kernels in the first ones, which is
+# not allowed while a graph is recorded.
+WARM_UPS = 2
+
+
+class Captured:
+    """Calls ``work``; on CUDA as one graph, recorded in the first call.
+
+    What is replayed are the very operations on the very memory of that first call. So ``work``
+
+    * has no arguments: its inputs are tensors that the caller writes to before each call;
+    * waits for nothing (``item``, ``cpu``, indexing by a mask) and moves nothing from the host;
+    * draws no random numbers: the caller draws them into an input;
+    * writes what it changes in place, and what it returns into a tensor made before.
+
+    Numbers that are no tensors (a batch size, a weight) are what they were when it was recorded:
+    make another object where they change. Where recording fails, a warning says so once, and every
+    call runs the operations one by one.
+
+    Args:
+        work: the operations.
+        changes: all tensors that ``work`` changes: the runs before the recording count for nothing.
+        device: where they are.
+    """
+
+    def __init__(
+        self, work: Callable[[], None], changes: Sequence[Tensor], device: torch.device
+    ) -> None:
+        self._work, self._changes, self._device = work, list(changes), device
+        self._replay: Callable[[], None] | None = None if device.type == "cuda" else work
+
+    def __call__(self) -> None:
+        """Do the work once more."""
+        if self._replay is None:
+            self._replay = self._record()
+        self._replay()
+
+    def _record(self) -> Callable[[], None]:
+        with torch.cuda.device(self._device):
+            self._warm_up()
+            graph = torch.cuda.CUDAGraph()
+            try:
+                # Other threads (a log that is written, memory that is pinned) may go on meanwhile.
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    self._work()
+            except RuntimeError as error:
+                torch.cuda.synchronize(self._device)
+                warnings.warn(
+                    f"no CUDA graph could be recorded ({str(error).splitlines()[0]}); training "
+                    "goes on without one, several times as slow",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+                return self._work
+        return graph.replay
+
+    def _warm_up(self) -> None:
+        """Run the work where it does not count; not on the default stream, whose work is not
+        recorded."""
+        before = [tensor.clone() for tensor in self._changes]
+        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                self._work()
+        current.wait_stream(side)
+        with torch.no_grad():
+            torch._foreach_copy_(self._changes, before)
+
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of an array on the device, or on the CPU its own memory; nothing is waited for."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    # Only from pinned memory the copy is made while the host goes on.
+    return tensor.pin_memory().to(device, non_blocking=True)

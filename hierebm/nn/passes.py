@@ -1,0 +1,95 @@
+"""Dense networks forward and back by batched products, without autograd, on any device.
+
+The counterpart of :mod:`~hierebm.nn.kernels` for devices that are bound by the number of launches:
+as few operations as possible, none of which looks at a value on the host.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
+
+
+class _Layer(NamedTuple):
+    """Views of the parameters and gradients of M layers side by side."""
+
+    weight: Tensor
+    """(M, in, out)"""
+    bias: Tensor
+    """(M, 1, out)"""
+    weight_grad: Tensor
+    """(M, in, out), or (M, out, in) if ``is_transposed``"""
+    bias_grad: Tensor
+    """(M, 1, out)"""
+    is_transposed: bool
+
+
+class DensePass:
+    """(M, B, in) -> (M, B, out) of M networks of equal shape with ReLUs between, and the way back.
+
+    Args:
+        network: whose parameters are read and whose gradients are written, in place. Its
+            gradients have to be there (:func:`~hierebm.nn.flat.flat_parameters`), and both have to
+            stay where they are.
+
+    Raises:
+        ValueError: another activation.
+    """
+
+    def __init__(self, network: MLP | EnsembleMLP) -> None:
+        if network.activation != "relu":
+            raise ValueError(f"a dense pass has ReLUs, the network has {network.activation!r}")
+        self.layers = [_views(layer) for layer in network.layers]
+        self._inputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, B, in), of stride 0 where all share it, -> (M, B, out)."""
+        self._inputs = [x]
+        for layer in self.layers[:-1]:
+            self._inputs.append(_affine(self._inputs[-1], layer).relu_())
+        return _affine(self._inputs[-1], self.layers[-1])
+
+    def backward(self, grad: Tensor) -> None:
+        """Write the gradients of all parameters, given that of the last outputs (M, B, out)."""
+        for i in reversed(range(len(self.layers))):
+            layer, x = self.layers[i], self._inputs[i]
+            left, right = (grad, x) if layer.is_transposed else (x, grad)
+            torch.bmm(left.transpose(1, 2), right, out=layer.weight_grad)
+            torch.sum(grad, 1, keepdim=True, out=layer.bias_grad)
+            if i:
+                grad = self._through(grad, i)
+
+    def input_gradient(self, grad: Tensor, columns: slice) -> Tensor:
+        """(M, B, columns) of the inputs, given that of the last outputs (M, B, out)."""
+        for i in reversed(range(1, len(self.layers))):
+            grad = self._through(grad, i)
+        return torch.bmm(grad, self.layers[0].weight[:, columns].transpose(1, 2))
+
+    def _through(self, grad: Tensor, i: int) -> Tensor:
+        """From the outputs of layer i to those of the one before, through its ReLU."""
+        grad = torch.bmm(grad, self.layers[i].weight.transpose(1, 2))
+        return torch.ops.aten.threshold_backward(grad, self._inputs[i], 0.0)
+
+
+def _affine(x: Tensor, layer: _Layer) -> Tensor:
+    return torch.baddbmm(layer.bias, x, layer.weight)
+
+
+def _views(layer: nn.Module) -> _Layer:
+    if isinstance(layer, EnsembleLinear):
+        weight, bias = layer.weight, layer.bias
+        assert weight.grad is not None and bias.grad is not None
+        return _Layer(weight.data, bias.data, weight.grad, bias.grad, is_transposed=False)
+    linear = cast("nn.Linear", layer)
+    assert linear.weight.grad is not None and linear.bias.grad is not None
+    return _Layer(
+        linear.weight.data.t()[None],
+        linear.bias.data[None, None],
+        linear.weight.grad[None],
+        linear.bias.grad[None, None],
+        is_transposed=True,
+    )

@@ -1,0 +1,91 @@
+"""The update that a GPU replays, run eagerly: it learns what the autograd update learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.ddpg_captured import CapturedDDPG
+from hierebm.replay import TransitionBatch
+from tests.control.test_ddpg_kernels import (
+    ACTION_DIM,
+    CONFIGS,
+    GOAL_DIM,
+    OBS_DIM,
+    batches,
+    parameters,
+)
+from tests.device_rules import GraphRules
+
+
+def states_of(batch: TransitionBatch) -> tuple[np.ndarray, ...]:
+    return batch.observation, batch.achieved_goal, batch.goal
+
+
+def both(config: DDPGConfig) -> tuple[DistanceDDPG, CapturedDDPG]:
+    sizes = OBS_DIM, GOAL_DIM, ACTION_DIM, config
+    return (
+        DistanceDDPG(*sizes, torch.Generator().manual_seed(0)),
+        CapturedDDPG(*sizes, torch.Generator().manual_seed(0)),
+    )
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_many_updates_equal_the_reference(name: str, weight: float) -> None:
+    reference, captured = both(CONFIGS[name])
+    start = parameters(reference)
+    assert torch.equal(start, parameters(captured))
+    for i, batch in enumerate(batches(15)):
+        expected, metrics = (a.update(batch, weight) for a in (reference, captured))
+        assert metrics.keys() == expected.keys()
+        for key in expected:
+            assert metrics[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-4), (i, key)
+    moved = (parameters(reference) - start).abs().max()
+    assert (parameters(reference) - parameters(captured)).abs().max() < 0.01 * moved
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_update_is_exact_to_rounding(name: str) -> None:
+    reference, captured = both(CONFIGS[name])
+    (batch,) = batches(1)
+    assert captured.update(batch) == pytest.approx(reference.update(batch), rel=1e-5, abs=1e-6)
+    for network in ("actor", "critics"):
+        for p, q in zip(
+            getattr(reference, network).parameters(),
+            getattr(captured, network).parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 17, 300])
+def test_queries_equal_the_reference_for_any_number_of_rows(rows: int) -> None:
+    reference, captured = both(CONFIGS["categorical"])
+    (batch,) = batches(1, max(rows, 1))
+    states = batch.observation[:rows], batch.achieved_goal[:rows], batch.goal[:rows]
+    np.testing.assert_allclose(captured.act(*states), reference.act(*states), atol=1e-6)
+    for reduce in ("max", "mean", "none"):
+        expected, got = (a.distance(*states, reduce=reduce) for a in (reference, captured))
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_recorded_obeys_the_rules_of_cuda_graphs(name: str) -> None:
+    _, captured = both(CONFIGS[name])
+    (batch,) = batches(1)
+    (
+        captured.update(batch, 0.5),
+        captured.act(*states_of(batch)),
+        captured.distance(*states_of(batch)),
+    )
+    works = [*captured._updates.values(), *(q._captured for q in captured._queries.values())]
+    where = [t.data_ptr() for work in works for t in work._changes]
+    for work in works:
+        with GraphRules() as rules:
+            work()
+        assert rules.n_operations > 5
+    assert [t.data_ptr() for work in works for t in work._changes] == where
