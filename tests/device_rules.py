@@ -5,41 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 # They give the host a value, or a tensor whose shape depends on values.
 WAITING = {
-    "_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "unique_dim",
-    "unique_consecutive", "bincount", "repeat_interleave", "is_nonzero", "equal", "item",
+    "item", "tolist", "cpu", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__",
+    "nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "bincount", "equal",
+    "allclose", "repeat_interleave", "__contains__", "histc",
 }  # fmt: skip
+# They make a tensor of what the host has.
+SENDING = {"tensor", "as_tensor", "from_numpy", "cuda", "pin_memory", "new_tensor"}
 # They take a generator's next numbers: a replay would take the same ones again.
 DRAWING = {
-    "rand", "randn", "randint", "randperm", "uniform_", "normal_", "random_", "bernoulli_",
-    "multinomial", "exponential_", "geometric_", "dropout", "native_dropout",
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "uniform_", "normal_",
+    "random_", "bernoulli", "bernoulli_", "multinomial", "exponential_", "geometric_", "dropout",
 }  # fmt: skip
 
 
-class GraphRules(TorchDispatchMode):
-    """Fails where an operation cannot be recorded in a CUDA graph and replayed.
-
-    An index with a mask is "nonzero" inside of an operation that is allowed with numbers: masks
-    among indices are refused.
-    """
+class GraphRules(TorchFunctionMode):
+    """Fails where a call cannot be recorded in a CUDA graph and replayed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.n_operations = 0
+        self.n_calls = 0
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        name = func.overloadpacket.__name__
-        assert name not in WAITING | DRAWING, f"{name} cannot be recorded"
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
-            masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
-            assert not masks, f"{name} by a mask cannot be recorded"
-        assert name != "lift_fresh", "a tensor of the host's values cannot be recorded"
         kwargs = kwargs or {}
-        assert not (name == "_to_copy" and kwargs.get("device") is not None), "moved to a device"
-        self.n_operations += 1
+        name = getattr(func, "__name__", str(func))
+        assert name not in WAITING | SENDING | DRAWING, f"{name} cannot be recorded"
+        if name == "to":
+            targets = [*args[1:], *kwargs.values()]
+            assert all(isinstance(t, torch.dtype) for t in targets), "moved to a device"
+        if name == "where":
+            assert len(args) == 3, "where of a mask alone cannot be recorded"
+        if name in ("__getitem__", "__setitem__"):
+            indices = args[1] if isinstance(args[1], tuple) else (args[1],)
+            for index in indices:
+                assert not isinstance(index, list), "an index of the host cannot be recorded"
+                mask = isinstance(index, torch.Tensor) and index.dtype == torch.bool
+                assert not mask, "an index by a mask cannot be recorded"
+        self.n_calls += 1
         return func(*args, **kwargs)
