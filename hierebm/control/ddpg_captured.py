@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG, reduction
-from hierebm.control.device_update import METRICS, DeviceBatch, DeviceUpdate, Learned
+from hierebm.control.device_update import METRICS, DeviceUpdate, Learned
 from hierebm.nn.capture import Captured, sent
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
+from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatch, HostBatches
 from hierebm.types import FloatArray
 
 # Updates after which the host looks whether the networks are still good, and waits for that.
 CHECK_EVERY = 64
-# Updates of one graph, where as many are due. A launch takes the host a hundredth of a millisecond.
-UPDATES_A_LAUNCH = 8
 # Rows of a query are filled up to one of these numbers, each of which has a graph of its own.
 QUERY_ROWS = (1, 16, 64, 256, 1024, 4096, 16384)
 
@@ -64,7 +63,6 @@ class CapturedDDPG(DistanceDDPG):
     ) -> None:
         super().__init__(obs_dim, goal_dim, action_dim, config, generator, device)
         self._query_widths = obs_dim, goal_dim, goal_dim
-        self._widths = obs_dim, goal_dim, action_dim, obs_dim, goal_dim, goal_dim, 1, 1
         self._step = DeviceUpdate(
             Learned(
                 self.features,
@@ -83,7 +81,8 @@ class CapturedDDPG(DistanceDDPG):
         self._updates: dict[Any, Captured] = {}
         self._queries: dict[Any, _Query] = {}
         self._source: BatchSource | None = None
-        self._inputs: dict[int, Tensor] = {}
+        # Batches of the host, by their number of rows.
+        self._sent: dict[int, HostBatches] = {}
         # Sums of the metrics that were read, of how many updates, and of how many they were not.
         self._sums = np.zeros(len(METRICS))
         self._n_read = self._n_unread = 0
@@ -95,20 +94,12 @@ class CapturedDDPG(DistanceDDPG):
     def update(self, batch: TransitionBatch, behavior_weight: float = 0.0) -> dict[str, float]:
         """One gradient step of critics and actor, then a step of the targets; see the parent."""
         n = len(batch.goal)
-        if n not in self._inputs:
-            self._inputs[n] = torch.zeros((n, sum(self._widths)), device=self.device)
-        inputs = self._inputs[n]
-        columns = (
-            batch.observation, batch.achieved_goal, batch.action, batch.next_observation,
-            batch.next_achieved_goal, batch.goal, batch.reached[:, None], batch.failure[:, None],
-        )  # fmt: skip
-        inputs.copy_(sent(np.concatenate(columns, axis=1, dtype=np.float32), self.device))
-
-        def split() -> DeviceBatch:
-            *parts, reached, failure = inputs[None].split(self._widths, -1)
-            return DeviceBatch._make([*parts, reached[..., 0] > 0.0, failure[..., 0] > 0.0])
-
-        self._launch(("host", n), [split], behavior_weight)
+        if n not in self._sent:
+            widths = batch.observation.shape[1], batch.goal.shape[1], batch.action.shape[1]
+            self._sent[n] = HostBatches(lambda: batch, n, widths, self.device)
+        source = self._sent[n]
+        source.sample = lambda: batch
+        self.update_from(source, 1, behavior_weight)
         return self.take_metrics()
 
     def update_from(self, source: BatchSource, n: int, behavior_weight: float = 0.0) -> None:
@@ -121,7 +112,7 @@ class CapturedDDPG(DistanceDDPG):
         if source is not self._source:
             self._source, self._updates = source, {}
         while n > 0:
-            size = UPDATES_A_LAUNCH if n >= UPDATES_A_LAUNCH else 1
+            size = MOST_AT_ONCE if n >= MOST_AT_ONCE else 1
             source.draw(size)
             batches = [partial(source.batch, i) for i in range(size)]
             self._launch(size, batches, behavior_weight)

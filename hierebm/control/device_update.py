@@ -19,29 +19,9 @@ from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import LARGEST_RMS, FlatAdam
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.nn.passes import DensePass
+from hierebm.replay.device_batches import DeviceBatch
 
 METRICS = ("train/critic_loss", "train/actor_loss", "train/distance_mean", "train/behavior_loss")
-
-
-class DeviceBatch(NamedTuple):
-    """A relabelled minibatch of S agents on the device, as ``hierebm.replay.TransitionBatch``."""
-
-    observation: Tensor
-    """(S, B, obs_dim)"""
-    achieved_goal: Tensor
-    """(S, B, goal_dim)"""
-    action: Tensor
-    """(S, B, action_dim)"""
-    next_observation: Tensor
-    """(S, B, obs_dim)"""
-    next_achieved_goal: Tensor
-    """(S, B, goal_dim)"""
-    goal: Tensor
-    """(S, B, goal_dim)"""
-    reached: Tensor
-    """(S, B) bool"""
-    failure: Tensor
-    """(S, B) bool"""
 
 
 class Learned(NamedTuple):

@@ -1,0 +1,164 @@
+"""Relabelled minibatches on a device: drawn there, or drawn on the host and sent.
+
+Both get everything that the host has to say ready in :meth:`draw`; what :meth:`batch` then does can
+be recorded in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hierebm.nn.capture import sent
+from hierebm.replay.device_replay import DeviceReplay
+from hierebm.replay.hindsight import TransitionBatch
+from hierebm.types import FloatArray
+
+# Updates that are made ready for at once, at most.
+MOST_AT_ONCE = 8
+
+
+class DeviceBatch(NamedTuple):
+    """A relabelled minibatch of S agents on the device; see :class:`TransitionBatch`."""
+
+    observation: Tensor
+    """(S, B, obs_dim)"""
+    achieved_goal: Tensor
+    """(S, B, goal_dim)"""
+    action: Tensor
+    """(S, B, action_dim)"""
+    next_observation: Tensor
+    """(S, B, obs_dim)"""
+    next_achieved_goal: Tensor
+    """(S, B, goal_dim)"""
+    goal: Tensor
+    """(S, B, goal_dim)"""
+    reached: Tensor
+    """(S, B) bool"""
+    failure: Tensor
+    """(S, B) bool"""
+
+
+class HostBatches:
+    """Batches of one agent that the host draws.
+
+    Args:
+        sample: draws one, always with as many rows.
+        n: rows.
+        widths: of observation, achieved goal and action.
+        device: where the batches go.
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[], TransitionBatch],
+        n: int,
+        widths: tuple[int, int, int],
+        device: torch.device | str,
+    ) -> None:
+        self.sample = sample
+        self._widths = (*widths, *widths[:2], widths[1], 1, 1)
+        self._inputs = torch.zeros((MOST_AT_ONCE, 1, n, sum(self._widths)), device=device)
+
+    def draw(self, n: int) -> None:
+        """Draw and send n batches."""
+        for inputs in self._inputs[:n, 0]:
+            b = self.sample()
+            columns = (
+                b.observation, b.achieved_goal, b.action, b.next_observation, b.next_achieved_goal,
+                b.goal, b.reached[:, None], b.failure[:, None],
+            )  # fmt: skip
+            rows = np.concatenate(columns, axis=1, dtype=np.float32)
+            inputs.copy_(sent(rows, inputs.device), non_blocking=True)
+
+    def batch(self, i: int) -> DeviceBatch:
+        """The i-th of them."""
+        *parts, reached, failure = self._inputs[i].split(self._widths, -1)
+        return DeviceBatch._make([*parts, reached[..., 0] > 0.0, failure[..., 0] > 0.0])
+
+
+class HindsightBatches:
+    """:func:`~hierebm.replay.hindsight.sample_transitions` of S agents, on the device.
+
+    The same distribution from other random numbers: rows and goals follow from uniform numbers that
+    each agent's generator says a seed for.
+
+    Args:
+        replay: where the transitions are.
+        n: rows of a batch, B.
+        tolerance: (S, goal_dim) half axes of the ellipsoid around a goal in which it counts as
+            reached, infinite where an axis does not matter.
+        rngs: of the S agents.
+        future, random, horizon: as for ``sample_transitions``.
+    """
+
+    def __init__(
+        self,
+        replay: DeviceReplay,
+        n: int,
+        tolerance: FloatArray,
+        rngs: Sequence[np.random.Generator],
+        *,
+        future: float,
+        random: float,
+        horizon: float,
+    ) -> None:
+        self.replay, self._rngs = replay, list(rngs)
+        self._n_future = round(future * n)
+        self._n_random = min(round(random * n), n - self._n_future)
+        self._n, self._horizon = n, horizon
+        smallest = np.maximum(tolerance, np.finfo(np.float32).tiny)
+        self._tolerance = torch.from_numpy(smallest).to(replay.device)[:, None]
+        self._parts = n, self._n_future, self._n_random
+        # Of each agent, update by update: numbers in [0, 1) for rows, steps ahead, random goals.
+        self._uniform = torch.zeros(
+            (len(self._rngs), MOST_AT_ONCE, sum(self._parts)),
+            dtype=torch.float64,
+            device=replay.device,
+        )
+        self._generator = torch.Generator(replay.device)
+
+    def draw(self, n: int) -> None:
+        """Bring the rings up to date, and draw the random numbers of n batches."""
+        self.replay.sync()
+        for uniform, rng in zip(self._uniform, self._rngs, strict=True):
+            self._generator.manual_seed(int(rng.integers(2**62)))
+            uniform[:n].uniform_(generator=self._generator)
+
+    def batch(self, i: int) -> DeviceBatch:
+        """The i-th of them."""
+        replay, n_future, n_random = self.replay, self._n_future, self._n_random
+        u_rows, u_ahead, u_anywhere = self._uniform[:, i].split(self._parts, -1)
+        rows, anywhere = replay.rows_at(u_rows), replay.rows_at(u_anywhere)
+        near = rows[:, :n_future]
+        ahead = torch.minimum(geometric(u_ahead, self._horizon), replay.steps_left(near))
+        followed_by = replay.later(near, ahead)
+
+        observation, achieved_goal, chased, action = replay.read(rows)
+        next_observation, next_achieved_goal, _, _ = replay.read(replay.later(rows, 1))
+        _, future, _, _ = replay.read(followed_by)
+        _, random, _, _ = replay.read(anywhere)
+        goal = torch.cat([future, random, chased[:, n_future + n_random :]], 1)
+        off = (next_achieved_goal - goal) / self._tolerance
+        return DeviceBatch(
+            observation,
+            achieved_goal,
+            action,
+            next_observation,
+            next_achieved_goal,
+            goal,
+            reached=off.square().sum(-1) <= 1.0,
+            failure=replay.failed(rows),
+        )
+
+
+def geometric(u: Tensor, mean: float) -> Tensor:
+    """Numbers of {1, 2, ...}, geometric with this mean, of uniform u in [0, 1); whole numbers."""
+    if mean <= 1.0:
+        return torch.ones_like(u, dtype=torch.int64)
+    # 1 - (1 - p)^k <= u for the number k before.
+    return torch.log1p(-u).div_(np.log1p(-1.0 / mean)).floor_().long() + 1
