@@ -47,17 +47,14 @@ class LastGood:
         Raises:
             TrainingDiverged: it diverged.
         """
-        if self._state is None or self._updates >= COPY_EVERY:
-            state = _copied(learner.state_dict())
-            if bad := next(with_nan(state), None):
-                raise TrainingDiverged(
-                    f"{bad} of {type(learner).__name__} holds NaN already: load an earlier file, "
-                    "or train again"
-                )
-            self._state, self._updates = state, 0
         try:
+            if self._state is None or self._updates >= COPY_EVERY:
+                # A learner on a GPU may say only now that it has diverged.
+                self._state, self._updates = _good_copy(learner), 0
             yield
         except TrainingDiverged as error:
+            if self._state is None:
+                raise
             learner.load_state_dict(self._state)
             raise TrainingDiverged(
                 f"{error}. The networks are again what they were {self._updates} update(s) before: "
@@ -78,6 +75,16 @@ def check_metrics(learner: Learner, metrics: Mapping[str, float]) -> None:
                 "holds NaN. Lower the learning rate, or look for outliers in what the environment "
                 "observes"
             )
+
+
+def _good_copy(learner: Learner) -> dict[str, Any]:
+    state: dict[str, Any] = _copied(learner.state_dict())
+    if bad := next(with_nan(state), None):
+        raise TrainingDiverged(
+            f"{bad} of {type(learner).__name__} holds NaN already: load an earlier file, or train "
+            "again"
+        )
+    return state
 
 
 def _copied(tree: Any) -> Any:

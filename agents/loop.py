@@ -12,7 +12,7 @@ from hierebm.agents.action_blocks import ActionBlocks
 from hierebm.agents.measuring import fit_scales, fit_scales_again, set_clock, waits_for_motion
 from hierebm.agents.reporting import ProgressReport
 from hierebm.agents.state import AgentState
-from hierebm.agents.training import train_high_level, update_low_level
+from hierebm.agents.training import look_at_updates, train_high_level, update_low_level
 from hierebm.callbacks import BaseCallback
 from hierebm.checkpoint.arrays import checked, rows_of
 from hierebm.control.base import check_action
@@ -199,6 +199,8 @@ class LearningLoop:
             # What is held leads away from an object that lies near: fresh actions touch it.
             waiting = agent.knows_clock and agent.replay_buffer.n_added >= self._enough
             return self._random_walk.step(1.0 if waiting else HOLD)
+        # Acting waits for the updates anyway.
+        look_at_updates(agent)
         action = agent.low_level.act(observation.observation, observation.achieved_goal, goal)
         if not self._is_checked:
             check_action(agent.low_level, action, (len(goal), self.env.spaces.action_dim))
@@ -227,6 +229,7 @@ class LearningLoop:
     def _tell(self, callbacks: BaseCallback, before: GoalObservation, step: StepResult) -> bool:
         """Whether the callbacks want to go on after this step."""
         self.agent.replay_buffer.flush()
+        look_at_updates(self.agent)
         outcome = {"rewards": step.reward, "dones": step.ended, "infos": step.infos}
         # What Stable-Baselines3's callbacks look at, then the whole of it.
         callbacks.update_locals({"actions": self._blocks.action, **outcome, "self": self.agent})
@@ -263,8 +266,7 @@ class LearningLoop:
             fit_scales_again(agent)
         agent.trained_at += rounds * c.train_freq
         if agent.low_level.trainable:
-            for _ in range(rounds * c.gradient_steps):
-                update_low_level(agent)
+            update_low_level(agent, rounds * c.gradient_steps)
         if agent.high_level is None:
             return
         if n_added - agent.planned_at >= c.energy_train_freq or not agent.high_level.can_plan:
@@ -284,6 +286,7 @@ class LearningLoop:
     def dump_logs(self) -> None:
         """Write a row of the log now."""
         agent, (started, started_at) = self.agent, self._begun
+        look_at_updates(agent)
         elapsed = max(time.perf_counter() - started, 1e-9)
         agent.episodes.log(agent.logger)
         agent.logger.record("time/action_repeat", agent.action_repeat)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from hierebm.agents.measuring import fit_scales, fit_scales_again, measure_on_data
 from hierebm.agents.reporting import ProgressReport
 from hierebm.agents.state import AgentState
-from hierebm.agents.training import train_high_level, update_low_level
+from hierebm.agents.training import look_at_updates, train_high_level, update_low_level
 from hierebm.at_once import set_at_once
 from hierebm.callbacks import BaseCallback
 from hierebm.control.base import LowLevel
@@ -58,7 +58,7 @@ class OfflineLoop:
         goes_on = self.step < self.target
         while goes_on:
             if agent.low_level.trainable:
-                update_low_level(agent, self.behavior_weight, self._covered)
+                update_low_level(agent, 1, self.behavior_weight, self._covered)
             self.step += 1
             if self._is_round_due():
                 train_high_level(agent, EFFORT, self._covered)
@@ -80,12 +80,14 @@ class OfflineLoop:
         """Whether the callbacks want to go on after this step."""
         if callbacks is None:
             return True
+        look_at_updates(self.agent)
         callbacks.update_locals({"gradient_step": self.step, "self": self.agent})
         return callbacks.on_step()
 
     def dump_logs(self) -> None:
         """Write a row of the log now, at the number of gradient steps."""
         agent = self.agent
+        look_at_updates(agent)
         elapsed = time.perf_counter() - self._started
         agent.logger.record("time/action_repeat", agent.action_repeat)
         agent.logger.record("time/time_elapsed", round(elapsed, 1))

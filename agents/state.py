@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hierebm.agents.episode_statistics import EpisodeStatistics
+from hierebm.agents.kept_batches import KeptBatches
 from hierebm.agents.last_good import LastGood
 from hierebm.at_once import set_at_once
 from hierebm.control.base import LowLevel
@@ -80,6 +81,8 @@ class AgentState(ABC):
         self.trained_at = self.planned_at = 0
         # What the low level was when it had not diverged.
         self.last_good = LastGood()
+        # Where a low level on a GPU gets its batches from.
+        self.batches = KeptBatches()
         # How the last episodes went.
         self.episodes = EpisodeStatistics()
         self.generator = torch.Generator()

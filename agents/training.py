@@ -6,43 +6,59 @@ from typing import Any
 
 from gymnasium import spaces
 
+from hierebm.agents.batches import device_batches, sample_batch
 from hierebm.agents.last_good import LastGood, check_metrics
 from hierebm.agents.state import AgentState
-from hierebm.replay import CoveredGround, sample_transitions
+from hierebm.control.ddpg_captured import CHECK_EVERY, CapturedDDPG
+from hierebm.replay import CoveredGround
 
 
 def update_low_level(
-    agent: AgentState, behavior_weight: float = 0.0, covered: CoveredGround | None = None
+    agent: AgentState,
+    n: int = 1,
+    behavior_weight: float = 0.0,
+    covered: CoveredGround | None = None,
 ) -> None:
-    """One gradient step on a batch of the replay buffer; log its metrics.
+    """n gradient steps on batches of the replay buffer; log their metrics.
 
     Args:
         behavior_weight: of the behaviour term; at 0 a low level need not know of it.
         covered: of the replay buffer, where nothing is added to it any more.
 
     Raises:
+        TrainingDiverged: a network diverged; the low level is what it was before. A low level on a
+            GPU may say so up to ``CHECK_EVERY`` updates later, or in :func:`look_at_updates`.
+    """
+    low_level = agent.low_level
+    if isinstance(low_level, CapturedDDPG):
+        source = device_batches(agent, covered)
+        for start in range(0, n, CHECK_EVERY):
+            some = min(n - start, CHECK_EVERY)
+            with agent.last_good.kept(low_level, some):
+                low_level.update_from(source, some, behavior_weight)
+            agent.n_updates += some
+        return
+    weight = {"behavior_weight": behavior_weight} if behavior_weight else {}
+    for _ in range(n):
+        batch = sample_batch(agent, covered)
+        with agent.last_good.kept(low_level):
+            metrics = low_level.update(batch, **weight)
+            check_metrics(low_level, metrics)
+        _log_means(agent, metrics)
+        agent.n_updates += 1
+
+
+def look_at_updates(agent: AgentState) -> None:
+    """Wait for the updates that a GPU still makes, and log their metrics: before anything is shown,
+    saved or told to callbacks.
+
+    Raises:
         TrainingDiverged: a network diverged; the low level is what it was before.
     """
-    c, replay, scales = agent.config, agent.replay_buffer, agent.scales
-    replay.flush()
-    at_will = scales is None or bool(scales.at_will.any())
-    batch = sample_transitions(
-        replay,
-        c.batch_size,
-        agent._reached,
-        agent.rng,
-        future=c.her_future,
-        random=c.her_random,
-        horizon=c.her_horizon,
-        moving=None if at_will else agent.moving_rows,
-        covered=covered,
-    )
-    weight = {"behavior_weight": behavior_weight} if behavior_weight else {}
-    with agent.last_good.kept(agent.low_level):
-        metrics = agent.low_level.update(batch, **weight)
-        check_metrics(agent.low_level, metrics)
-    _log_means(agent, metrics)
-    agent.n_updates += 1
+    if isinstance(agent.low_level, CapturedDDPG):
+        with agent.last_good.kept(agent.low_level, 0):
+            metrics = agent.low_level.take_metrics()
+        _log_means(agent, metrics)
 
 
 def train_high_level(
