@@ -128,8 +128,12 @@ class GoalFeatures(nn.Module):
     def scaled(self, scales: InputScales) -> list[tuple[Tensor, Tensor]]:
         """Each buffer of the scaling, and what it is to hold."""
         names = ("observation_shift", "observation_scale", "goal_shift", "goal_scale")
-        new = [(getattr(self, name), torch.as_tensor(getattr(scales, name))) for name in names]
-        return [*new, (self.step_scale, torch.as_tensor(scales.step))]
+        values = *(getattr(scales, name) for name in names), scales.step
+        buffers = *(getattr(self, name) for name in names), self.step_scale
+        return [
+            (buffer, torch.as_tensor(value, device=buffer.device))
+            for buffer, value in zip(buffers, values, strict=True)
+        ]
 
     def compare(self, scales: InputScales) -> tuple[Tensor, Tensor]:
         """What the inputs are now, seen from other scales of observations and goals.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.replay import TransitionBatch
+from hierebm.replay.device_batches import MOST_AT_ONCE, HostBatches
+from hierebm.replay.scales import InputScales
 from tests.control.test_ddpg_kernels import (
     ACTION_DIM,
     CONFIGS,
@@ -89,3 +93,29 @@ def test_what_is_recorded_obeys_the_rules_of_cuda_graphs(name: str) -> None:
             work()
         assert rules.n_calls > 5
     assert [t.data_ptr() for work in works for t in work._changes] == where
+
+
+@pytest.mark.parametrize("critic", ["categorical", "scalar"])
+def test_nothing_mixes_devices_or_asks_one_for_values(critic: str) -> None:
+    """On a device without values, where both raise."""
+    config = dataclasses.replace(CONFIGS["categorical"], critic=critic)
+    generator = torch.Generator().manual_seed(0)
+    low_level = CapturedDDPG(OBS_DIM, GOAL_DIM, ACTION_DIM, config, generator, "meta")
+    for optimizer in (low_level.actor_optimizer, low_level.critic_optimizer):
+        # It has no rule for that device.
+        optimizer._descend_ = lambda flat, grad, *_, **__: flat.sub_(grad)
+    (batch,) = batches(1)
+    size = len(batch.goal)
+    source = HostBatches(lambda: batch, size, (OBS_DIM, GOAL_DIM, ACTION_DIM), "meta")
+    ones, some = np.ones(OBS_DIM, np.float32), np.ones(GOAL_DIM, np.float32)
+    known = InputScales(ones, ones, some, some, some, np.arange(GOAL_DIM) > 0)
+    low_level.fit_scale(known)
+    low_level.refit_scale(dataclasses.replace(known, goal_scale=3.0 * some))
+    low_level.update_from(source, MOST_AT_ONCE + 1, 0.3)
+    for what in ("policy", "distance"):
+        with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+            getattr(low_level, what)(*states_of(batch))
+    with torch.no_grad():
+        states = [torch.zeros(5, n, device="meta") for n in (OBS_DIM, GOAL_DIM, GOAL_DIM)]
+        assert low_level._actions(*states).shape == (5, ACTION_DIM)
+        assert low_level._steps(*states).shape == (5, config.n_critics)
