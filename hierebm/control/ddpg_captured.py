@@ -26,6 +26,8 @@ from hierebm.types import FloatArray
 CHECK_EVERY = 64
 # Rows of a query are filled up to one of these numbers, each of which has a graph of its own.
 QUERY_ROWS = (1, 16, 64, 256, 1024, 4096, 16384)
+# Queries of a size before it gets one.
+CALLS_BEFORE = 20
 
 
 class BatchSource(Protocol):
@@ -151,7 +153,7 @@ class CapturedDDPG(DistanceDDPG):
         """
         if self._n_unread:
             n, self._n_unread = self._n_unread, 0
-            self._sums += [sums[0] for sums in self._step.read()]
+            self._sums += [sums[0] for sums in self._step.watch.read()]
             self._n_read += n
 
     def take_metrics(self) -> dict[str, float]:
@@ -228,7 +230,7 @@ class CapturedDDPG(DistanceDDPG):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place; see the parent."""
         self._n_unread = 0
-        self._step.forget()
+        self._step.watch.forget()
         super().load_state_dict(state)
 
 
@@ -260,7 +262,7 @@ class _Query:
         def work() -> None:
             self._answer.copy_(ask())
 
-        self._captured = Captured(work, [self._answer], device)
+        self._captured = Captured(work, [self._answer], device, CALLS_BEFORE)
 
     def __call__(self, rows: Sequence[FloatArray]) -> FloatArray:
         """(m, k) for m <= n rows in parts (m, widths[0]), ...; waits for the device."""

@@ -6,7 +6,6 @@ place. S agents side by side go through it together: it is one agent's update fo
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -15,10 +14,10 @@ from torch import Tensor
 from hierebm.control.ddpg import PREACTIVATION_PENALTY
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import DistanceHead
-from hierebm.errors import TrainingDiverged
-from hierebm.nn.flat import LARGEST_RMS, FlatAdam
+from hierebm.nn.flat import FlatAdam
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.nn.passes import DensePass
+from hierebm.nn.watch import Watch
 from hierebm.replay.device_batches import DeviceBatch
 
 METRICS = ("train/critic_loss", "train/actor_loss", "train/distance_mean", "train/behavior_loss")
@@ -57,18 +56,9 @@ class DeviceUpdate:
             (learned.actor, learned.critics, learned.actor_target, learned.critics_target),
         )
         self._optimizers = learned.critic_optimizer, learned.actor_optimizer
-        device = self._optimizers[0].flat.device
-        self._rates = torch.zeros(2, device=device)
+        self._rates = torch.zeros(2, device=self._optimizers[0].flat.device)
         self._rates_are: tuple[float, float] | None = None
-        self._most = torch.tensor(
-            [LARGEST_RMS * math.sqrt(o.flat.numel()) for o in self._optimizers], device=device
-        )
-        # Sums of the metrics of the updates that were not looked at yet, and what was the first
-        # to be lost: number of the update (0 for none), loss, norms of gradient and weights, each
-        # of critics and actor. In one tensor, which is read at once.
-        n = len(METRICS) * n_agents
-        self._seen = torch.zeros(n + 8, device=device)
-        self._sums, self._lost = self._seen[:n].view(-1, n_agents), self._seen[n:].view(4, 2)
+        self.watch = Watch(self._optimizers, len(METRICS), n_agents)
 
     def set_rates(self) -> None:
         """Take the learning rates that the optimisers have now; call it before the update."""
@@ -80,14 +70,14 @@ class DeviceUpdate:
     def changed(self) -> list[Tensor]:
         """All tensors that the update changes."""
         learned = self.learned
-        tensors = [self._seen, learned.actor_target_flat, learned.critics_target_flat]
+        tensors = [self.watch.notes, learned.actor_target_flat, learned.critics_target_flat]
         for optimizer in self._optimizers:
             tensors += [optimizer.flat, optimizer.grad, *optimizer.state_dict().values()]
         return tensors
 
     @torch.no_grad()
     def __call__(self, batch: DeviceBatch, tau: float, behavior_weight: float = 0.0) -> None:
-        """See :meth:`DistanceDDPG.update`; metrics are added to what :meth:`read` gives."""
+        """See :meth:`DistanceDDPG.update`; metrics go into :attr:`watch`."""
         learned, head, n = self.learned, self.learned.head, batch.goal.shape[1]
         both = learned.features(
             torch.cat([batch.observation, batch.next_observation], 1),
@@ -130,55 +120,11 @@ class DeviceUpdate:
             [learned.actor_optimizer.flat, learned.critic_optimizer.flat],
             tau,
         )
-        self._sums += torch.stack([critic_loss, actor_loss, distance, imitation])
-        self._note_lost(critic_loss.sum(), actor_loss.sum())
+        metrics = critic_loss, actor_loss, distance, imitation
+        self.watch.note(metrics, (critic_loss.sum(), actor_loss.sum()))
 
     def _outputs(self, critics: DensePass, features: Tensor, action: Tensor) -> Tensor:
         """(S, E, B, out_dim) of the critics for (S, B, n_features) and (S, B, action_dim)."""
         inputs = torch.cat([features, action], -1)
         each = inputs[:, None].expand(-1, self._n_critics, -1, -1).flatten(0, 1)
         return critics.forward(each).unflatten(0, (-1, self._n_critics))
-
-    # ------------------------------------------------------- what is read on the host
-
-    def _note_lost(self, *losses: Tensor) -> None:
-        """Note the first update in which weights were not those of a network any more."""
-        steps = [optimizer.state_dict()["step"] for optimizer in self._optimizers]
-        grads = [optimizer.grad for optimizer in self._optimizers]
-        norms = torch._foreach_norm(grads + [optimizer.flat for optimizer in self._optimizers])
-        now = torch.stack([*steps, *losses, *norms]).view(4, 2)
-        # NaN compares as False.
-        is_good = now[3] <= self._most
-        self._lost.copy_(torch.where(is_good | (self._lost[0] > 0.0), self._lost, now))
-
-    def forget(self) -> None:
-        """Drop what :meth:`read` would say."""
-        self._seen.zero_()
-
-    def read(self) -> list[list[float]]:
-        """Sums of each of ``METRICS``, by agent, since they were last read; waits for the device.
-
-        Raises:
-            TrainingDiverged: weights of critics or actor became NaN, infinite or absurdly large in
-                one of these updates; the networks are lost.
-        """
-        seen = self._seen.to("cpu", copy=True)
-        self.forget()
-        n = self._sums.numel()
-        lost = seen[n:].view(4, 2).T.tolist()
-        for optimizer, (update, *values) in zip(self._optimizers, lost, strict=True):
-            if update:
-                raise _diverged(optimizer, int(update), *values)
-        sums: list[list[float]] = seen[:n].view(-1, self.n_agents).tolist()
-        return sums
-
-
-def _diverged(
-    optimizer: FlatAdam, update: int, loss: float, gradient: float, weights: float
-) -> TrainingDiverged:
-    """The error that names the first to go wrong; of gradient and weights, the norms are given."""
-    if not math.isfinite(loss):
-        return optimizer.diverged("loss", loss, update)
-    if not math.isfinite(gradient):
-        return optimizer.diverged("gradient", gradient, update)
-    return optimizer.diverged("weights", weights / math.sqrt(optimizer.flat.numel()), update)

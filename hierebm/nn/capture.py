@@ -20,9 +20,10 @@ WARM_UPS = 2
 
 
 class Captured:
-    """Calls ``work``; on CUDA as one graph, recorded in the first call.
+    """Calls ``work``; on CUDA as one graph.
 
-    What is replayed are the very operations on the very memory of that first call. So ``work``
+    What is replayed are the very operations on the very memory of the call that was recorded. So
+    ``work``
 
     * has no arguments: its inputs are tensors that the caller writes to before each call;
     * waits for nothing (``item``, ``cpu``, indexing by a mask) and moves nothing from the host;
@@ -37,16 +38,26 @@ class Captured:
         work: the operations.
         changes: all tensors that ``work`` changes: the runs before the recording count for nothing.
         device: where they are.
+        calls_before: that are made one by one: recording takes as long as some dozen of them.
     """
 
     def __init__(
-        self, work: Callable[[], None], changes: Sequence[Tensor], device: torch.device
+        self,
+        work: Callable[[], None],
+        changes: Sequence[Tensor],
+        device: torch.device,
+        calls_before: int = 0,
     ) -> None:
         self._work, self._changes, self._device = work, list(changes), device
+        self._calls_before = calls_before
         self._replay: Callable[[], None] | None = None if device.type == "cuda" else work
 
     def __call__(self) -> None:
         """Do the work once more."""
+        if self._replay is None and self._calls_before > 0:
+            self._calls_before -= 1
+            self._work()
+            return
         if self._replay is None:
             self._replay = self._record()
         self._replay()

@@ -54,6 +54,7 @@ class SamplingPlanner(Planner):
         data = TrainingData(replay, pool, self.stitched, c.stitched_share, rng)
         for _ in range(c.energy_gradient_steps * self.context.effort):
             log(self.sampler.train(data))
+        log(self.sampler.look())
 
     def fit_scale(self) -> None:
         """See :class:`Planner`."""

@@ -92,7 +92,17 @@ class LearnedSampler(SubgoalSampler):
 
     @abstractmethod
     def train(self, data: TrainingData) -> dict[str, float]:
-        """One gradient step on what it draws from ``data``; returns ``energy/*`` metrics."""
+        """One gradient step on what it draws from ``data``; returns ``energy/*`` metrics, or
+        nothing where a device is to be asked less often."""
+
+    def look(self) -> dict[str, float]:
+        """``energy/*`` metrics of gradient steps that :meth:`train` did not tell of; by default
+        there are none.
+
+        Raises:
+            TrainingDiverged: the model was lost in one of them.
+        """
+        return {}
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

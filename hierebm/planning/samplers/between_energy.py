@@ -125,6 +125,10 @@ class BetweenEnergy:
             "energy/gap": float(energies[:, 1:].mean() - energies[:, 0].mean()),
         }
 
+    def look(self) -> dict[str, float]:
+        """Metrics of gradient steps that :meth:`update` did not tell of: none."""
+        return {}
+
     # ------------------------------------------------------------------- queries
 
     @torch.no_grad()

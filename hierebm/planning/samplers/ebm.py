@@ -17,6 +17,7 @@ from hierebm.planning.samplers.base import (
     OVERSAMPLING,
     LearnedSampler,
 )
+from hierebm.planning.samplers.between_captured import CapturedBetweenEnergy
 from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.recursive_bisection import recursive_bisection
@@ -56,7 +57,10 @@ class EBMSampler(LearnedSampler):
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
-        self.energy = self.energy_class(goal_dim, config, generator, device)
+        energy_class = self.energy_class
+        if energy_class is BetweenEnergy and torch.device(device).type == "cuda":
+            energy_class = CapturedBetweenEnergy
+        self.energy = energy_class(goal_dim, config, generator, device)
 
     def sample(
         self,
@@ -142,6 +146,10 @@ class EBMSampler(LearnedSampler):
         c = self.config
         triplets = data.triplets(c.energy_batch_size, halfway=0.5)
         return self.energy.update(triplets, data.states(c.energy_batch_size, c.energy_negatives))
+
+    def look(self) -> dict[str, float]:
+        """See :class:`LearnedSampler`."""
+        return self.energy.look()
 
     def state_dict(self) -> dict[str, Any]:
         """See :class:`LearnedSampler`."""
