@@ -9,7 +9,8 @@ from gymnasium import spaces
 from hierebm.agents.batches import device_batches, sample_batch
 from hierebm.agents.last_good import LastGood, check_metrics
 from hierebm.agents.state import AgentState
-from hierebm.control.ddpg_captured import CHECK_EVERY, CapturedDDPG
+from hierebm.control.ddpg_captured import CapturedDDPG
+from hierebm.control.device_learner import CHECK_EVERY
 from hierebm.replay import CoveredGround
 
 

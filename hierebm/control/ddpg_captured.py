@@ -7,37 +7,25 @@ rounding. Everything here runs on the CPU too, one operation after the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG, reduction
-from hierebm.control.device_update import METRICS, DeviceUpdate, Learned
+from hierebm.control.device_learner import BatchSource, DeviceLearner
+from hierebm.control.device_update import DeviceUpdate, Learned
 from hierebm.nn.capture import Captured, sent
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
-from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatch, HostBatches
+from hierebm.replay.device_batches import HostBatches
 from hierebm.types import FloatArray
 
-# Updates after which the host looks whether the networks are still good, and waits for that.
-CHECK_EVERY = 64
 # Rows of a query are filled up to one of these numbers, each of which has a graph of its own.
 QUERY_ROWS = (1, 16, 64, 256, 1024, 4096, 16384)
 # Queries of a size before it gets one.
 CALLS_BEFORE = 20
-
-
-class BatchSource(Protocol):
-    """Where batches come from on the device."""
-
-    def draw(self, n: int) -> None:
-        """Get ready for n updates: whatever needs the host."""
-
-    def batch(self, i: int) -> DeviceBatch:
-        """The batch of the i-th of them, from what is on the device alone."""
 
 
 class CapturedDDPG(DistanceDDPG):
@@ -65,31 +53,22 @@ class CapturedDDPG(DistanceDDPG):
     ) -> None:
         super().__init__(obs_dim, goal_dim, action_dim, config, generator, device)
         self._query_widths = obs_dim, goal_dim, goal_dim
-        self._step = DeviceUpdate(
-            Learned(
-                self.features,
-                self.head,
-                cast("MLP", self.actor),
-                cast("EnsembleMLP", self.critics),
-                cast("MLP", self.actor_target),
-                cast("EnsembleMLP", self.critics_target),
-                self._flat_actor_target,
-                self._flat_critics_target,
-                self.actor_optimizer,
-                self.critic_optimizer,
-            )
+        self.learned = Learned(
+            self.features,
+            self.head,
+            cast("MLP", self.actor),
+            cast("EnsembleMLP", self.critics),
+            cast("MLP", self.actor_target),
+            cast("EnsembleMLP", self.critics_target),
+            self._flat_actor_target,
+            self._flat_critics_target,
+            self.actor_optimizer,
+            self.critic_optimizer,
         )
-        # Graphs, by all that is constant in them; those of updates read one source.
-        self._updates: dict[Any, Captured] = {}
+        self._learner = DeviceLearner(DeviceUpdate(self.learned))
         self._queries: dict[Any, _Query] = {}
-        self._source: BatchSource | None = None
         # Batches of the host, by their number of rows.
         self._sent: dict[int, HostBatches] = {}
-        # Sums of the metrics that were read, of how many updates, and of how many they were not.
-        self._sums = np.zeros(len(METRICS))
-        self._n_read = self._n_unread = 0
-        # Whether the last update had a behaviour term.
-        self._has_term = False
 
     # ------------------------------------------------------------------ learning
 
@@ -105,73 +84,18 @@ class CapturedDDPG(DistanceDDPG):
         return self.take_metrics()
 
     def update_from(self, source: BatchSource, n: int, behavior_weight: float = 0.0) -> None:
-        """n updates on batches of the source; :meth:`take_metrics` says what came of them.
-
-        Raises:
-            TrainingDiverged: in one of the last ``CHECK_EVERY`` updates or in these, loss, gradient
-                or weights came to NaN, infinity or absurdly large numbers; the networks are lost.
-        """
-        if source is not self._source:
-            self._source, self._updates = source, {}
-        while n > 0:
-            size = MOST_AT_ONCE if n >= MOST_AT_ONCE else 1
-            source.draw(size)
-            batches = [partial(source.batch, i) for i in range(size)]
-            self._launch(size, batches, behavior_weight)
-            n -= size
-            if self._n_unread >= CHECK_EVERY:
-                self.check()
-
-    def _launch(
-        self, key: Any, batches: Sequence[Callable[[], DeviceBatch]], behavior_weight: float
-    ) -> None:
-        """An update on each of the batches, in one graph.
-
-        Args:
-            key: where they come from.
-        """
-        tau = self.config.tau
-        key = key, tau, behavior_weight, torch.get_float32_matmul_precision()
-        if key not in self._updates:
-
-            def work() -> None:
-                for batch in batches:
-                    self._step(batch(), tau, behavior_weight)
-
-            self._updates[key] = Captured(work, self._step.changed(), self.device)
-        self._step.set_rates()
-        self._has_term = behavior_weight > 0.0
-        self.held_to_data = self.held_to_data or self._has_term
-        self._n_unread += len(batches)
-        self._updates[key]()
-
-    def check(self) -> None:
-        """Look whether the networks are still good; waits for the device.
-
-        Raises:
-            TrainingDiverged: they are lost, and were since one of the updates after the last look.
-        """
-        if self._n_unread:
-            n, self._n_unread = self._n_unread, 0
-            self._sums += [sums[0] for sums in self._step.watch.read()]
-            self._n_read += n
+        """n updates on batches of the source; see :meth:`DeviceLearner.learn`."""
+        self.held_to_data = self.held_to_data or behavior_weight > 0.0
+        self._learner.learn(source, n, self.config.tau, behavior_weight)
 
     def take_metrics(self) -> dict[str, float]:
         """Means over the updates since they were taken last, as :meth:`update` returns them; none
         if there were no updates.
 
         Raises:
-            TrainingDiverged: see :meth:`check`.
+            TrainingDiverged: the networks are lost, in an update that was not looked at before.
         """
-        self.check()
-        if not self._n_read:
-            return {}
-        means = (self._sums / self._n_read).tolist()
-        self._sums, self._n_read = np.zeros(len(METRICS)), 0
-        metrics = dict(zip(METRICS, means, strict=True))
-        if not self._has_term:
-            del metrics["train/behavior_loss"]
-        return metrics
+        return self._learner.take_metrics()[0]
 
     # ------------------------------------------------------------------- queries
 
@@ -222,15 +146,14 @@ class CapturedDDPG(DistanceDDPG):
         """Everything that the next update depends on, as (nested) dicts of tensors.
 
         Raises:
-            TrainingDiverged: see :meth:`check`.
+            TrainingDiverged: see :meth:`take_metrics`.
         """
-        self.check()
+        self._learner.check()
         return super().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, in place; see the parent."""
-        self._n_unread = 0
-        self._step.watch.forget()
+        self._learner.forget()
         super().load_state_dict(state)
 
 

@@ -86,7 +86,10 @@ def test_what_is_recorded_obeys_the_rules_of_cuda_graphs(name: str) -> None:
         captured.act(*states_of(batch)),
         captured.distance(*states_of(batch)),
     )
-    works = [*captured._updates.values(), *(q._captured for q in captured._queries.values())]
+    works = [
+        *captured._learner._graphs.values(),
+        *(q._captured for q in captured._queries.values()),
+    ]
     where = [t.data_ptr() for work in works for t in work._changes]
     for work in works:
         with GraphRules() as rules:

@@ -43,8 +43,7 @@ def test_many_steps_are_those_of_the_plain_energy() -> None:
         for name, value in mean.items():
             assert value == pytest.approx(np.mean([m[name] for m in some]), rel=1e-3, abs=1e-3)
     moved = [
-        # All but the last bias: energies of one condition are all as much higher with it, so that its
-        # gradient is nothing but rounding.
+        # All but the last bias: it is the same for all points, its gradient nothing but rounding.
         torch.cat([p.detach().flatten() for p in [*e.model.parameters()][:-1]])
         for e in (plain, captured, make(BetweenEnergy))
     ]
