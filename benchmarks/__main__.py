@@ -85,7 +85,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, default=None, help="ogbench: folder of data sets (default: under DIR)"
     )
+    parser.add_argument(
+        "--device", default=None, help="speed: measure on this device, as cuda (default: the CPU)"
+    )
     args = parser.parse_args(argv)
+    if args.device is not None and args.name != "speed":
+        parser.error("--device is an option of speed only")
     if args.data is not None and args.name != "ogbench":
         parser.error("--data is an option of ogbench only")
     if args.seeds is not None and args.seeds < 1:
@@ -93,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     started, measured = time.perf_counter(), commit()
     run = import_module(BENCHMARKS[args.name][0]).run
-    given = {} if args.data is None else {"data": args.data}
+    given = {k: v for k in ("data", "device") if (v := getattr(args, k)) is not None}
     rows = run(quick=args.quick, seeds=args.seeds, out=args.out, **given)
     for kind in dict.fromkeys(row.get("kind") for row in rows):
         print(table([row for row in rows if row.get("kind") == kind]), end="\n\n")
@@ -106,7 +111,9 @@ def main(argv: list[str] | None = None) -> int:
         "wall_s": round(time.perf_counter() - started, 1),
         "rows": rows,
     }
-    path = args.out / f"{args.name}.json"
+    # Figures of a GPU stand beside those of the CPU.
+    name = args.name if args.device in (None, "cpu") else f"{args.name}_{args.device}"
+    path = args.out / f"{name.replace(':', '')}.json"
     path.write_text(json.dumps(_finite(report), indent=1) + "\n")
     print(f"wrote {path}")
     return 0

@@ -49,6 +49,7 @@ def sb3_ddpg(
     gamma: float = 0.98,
     tau: float = 0.01,
     noise: float = 0.2,
+    device: str = "cpu",
 ) -> Any:
     """Stable-Baselines3's DDPG with hindsight, one update for every step of the environment."""
     from stable_baselines3 import DDPG
@@ -64,7 +65,7 @@ def sb3_ddpg(
         gamma=gamma,
         tau=tau,
         policy_kwargs={"net_arch": list(hidden)},
-        device="cpu",
+        device=device,
         seed=seed,
         **_with_hindsight(noise),
     )

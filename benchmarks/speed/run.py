@@ -15,18 +15,23 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.speed import device as on_device
 from benchmarks.speed import loop, planning, processes, time_to_success, update, world_size
 from benchmarks.speed.measure import Row, line
 from benchmarks.speed.peer import has_sb3, has_sbx
 
 
-def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
+def run(quick: bool, seeds: int | None, out: Path, device: str = "cpu") -> list[Row]:
     """Every part in turn; draws ``speed.png`` and returns the rows.
 
     Args:
         seeds: of the time to success; the other rows have their blocks.
+        device: elsewhere than on the CPU, the rows are those of :mod:`benchmarks.speed.device`, and
+            nothing is drawn.
     """
     torch.set_num_threads(1)
+    if device != "cpu":
+        return _on_device(quick, device)
     sb3, sbx = has_sb3(), has_sbx()
     parts: list[Callable[[], Iterator[Row]]] = [
         lambda: update.rows(quick, sb3, sbx),
@@ -42,6 +47,17 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
             print(line(values), flush=True)
             rows.append(values)
     draw(rows, out / "speed.png")
+    return rows
+
+
+def _on_device(quick: bool, device: str) -> list[Row]:
+    on_device.check_device(device)
+    rows = []
+    for values in on_device.rows(
+        on_device.QUICK if quick else on_device.Sizes(), has_sb3(), device
+    ):
+        print(line(values), flush=True)
+        rows.append(values)
     return rows
 
 

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.__main__ import main as benchmarks_main
+from benchmarks.speed import device
 from benchmarks.speed import run as speed
 from benchmarks.speed import time_to_success as timing
 from benchmarks.speed.loop import fill, sb3_bytes
@@ -313,3 +315,20 @@ def test_the_picture_takes_rows_of_every_kind(tmp_path: Any) -> None:
     ]
     speed.draw(rows, tmp_path / "speed.png")
     assert (tmp_path / "speed.png").stat().st_size > 1000
+
+
+def test_the_rows_of_a_gpu_run_on_the_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = device.Sizes((256,), 2000, 9, 1, 1, 4, 20, 2)
+    monkeypatch.setattr(device, "CONFIG", DDPGConfig(hidden_sizes=(8,), max_distance=20))
+    monkeypatch.setattr(device, "HIDDEN", (8,))
+    rows = list(device.rows(sizes, sb3=False, device="cpu"))
+    whats = " ".join(r["what"] for r in rows)
+    for part in ("start-up", "batch of 256", "launch floor", "training loop", "side by side"):
+        assert part in whats
+    assert all(r["ours"] > 0.0 for r in rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_the_benchmark_says_so(tmp_path: Any) -> None:
+    with pytest.raises(SystemExit, match="needs a GPU, and torch"):
+        benchmarks_main(["speed", "--device", "cuda", "--out", str(tmp_path)])
