@@ -52,6 +52,8 @@ class DeviceLearner:
                 or weights came to NaN, infinity or absurdly large numbers; the networks are lost.
         """
         if source is not self._source:
+            # No graph may go while it runs.
+            self.check()
             self._source, self._graphs = source, {}
         self._has_term = behavior_weight > 0.0
         while n > 0:

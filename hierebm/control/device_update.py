@@ -103,15 +103,17 @@ class DeviceUpdate:
         slope = slope.flatten(0, 1) / (self._n_critics * n)
         to_actions = self._critics.input_gradient(slope, slice(features.shape[2], None))
         gradient = to_actions.unflatten(0, (-1, self._n_critics)).sum(1)
-        error = chosen - batch.action
-        imitation = error.square().sum((1, 2)) / n
-        if behavior_weight:
-            gradient.add_(error, alpha=2.0 * behavior_weight / n)
         # d/d(pre_tanh) of distance(tanh(pre_tanh)) + penalty * sum(pre_tanh^2)
         penalty = PREACTIVATION_PENALTY / pre_tanh[0].numel()
-        gradient.mul_(1.0 - chosen.square()).add_(pre_tanh, alpha=2.0 * penalty)
         actor_loss = distance + penalty * pre_tanh.square().sum((1, 2))
-        actor_loss += behavior_weight * imitation
+        imitation = torch.zeros_like(distance)
+        if behavior_weight:
+            error = chosen - batch.action
+            imitation = error.square().sum((1, 2)) / n
+            gradient.add_(error, alpha=2.0 * behavior_weight / n)
+            actor_loss += behavior_weight * imitation
+        gradient = torch.ops.aten.tanh_backward(gradient, chosen)
+        gradient.add_(pre_tanh, alpha=2.0 * penalty)
         self._actor.backward(gradient)
         learned.actor_optimizer.descend(self._rates[1])
 
@@ -121,7 +123,9 @@ class DeviceUpdate:
             tau,
         )
         metrics = critic_loss, actor_loss, distance, imitation
-        self.watch.note(metrics, (critic_loss.sum(), actor_loss.sum()))
+        # One operation less where one agent trains.
+        losses = [loss.sum() if self.n_agents > 1 else loss[0] for loss in metrics[:2]]
+        self.watch.note(metrics, losses)
 
     def _outputs(self, critics: DensePass, features: Tensor, action: Tensor) -> Tensor:
         """(S, E, B, out_dim) of the critics for (S, B, n_features) and (S, B, action_dim)."""

@@ -113,8 +113,9 @@ class HindsightBatches:
         self._n, self._horizon = n, horizon
         smallest = np.maximum(tolerance, np.finfo(np.float32).tiny)
         self._tolerance = torch.from_numpy(smallest).to(replay.device)[:, None]
-        self._parts = n, self._n_future, self._n_random
-        # Of each agent, update by update: numbers in [0, 1) for rows, steps ahead, random goals.
+        # Of each agent, update by update: numbers in [0, 1) for rows and those of random goals, and
+        # for steps ahead.
+        self._parts = n + self._n_random, self._n_future
         self._uniform = torch.zeros(
             (len(self._rngs), MOST_AT_ONCE, sum(self._parts)),
             dtype=torch.float64,
@@ -131,18 +132,17 @@ class HindsightBatches:
 
     def batch(self, i: int) -> DeviceBatch:
         """The i-th of them."""
-        replay, n_future, n_random = self.replay, self._n_future, self._n_random
-        u_rows, u_ahead, u_anywhere = self._uniform[:, i].split(self._parts, -1)
-        rows, anywhere = replay.rows_at(u_rows), replay.rows_at(u_anywhere)
-        near = rows[:, :n_future]
+        replay, n, n_future = self.replay, self._n, self._n_future
+        u_rows, u_ahead = self._uniform[:, i].split(self._parts, -1)
+        drawn = replay.rows_at(u_rows)
+        rows, near = drawn[:, :n], drawn[:, :n_future]
         ahead = torch.minimum(geometric(u_ahead, self._horizon), replay.steps_left(near))
-        followed_by = replay.later(near, ahead)
+        goal_rows = torch.cat([replay.later(near, ahead), drawn[:, n:]], 1)
 
-        observation, achieved_goal, chased, action = replay.read(rows)
-        next_observation, next_achieved_goal, _, _ = replay.read(replay.later(rows, 1))
-        _, future, _, _ = replay.read(followed_by)
-        _, random, _, _ = replay.read(anywhere)
-        goal = torch.cat([future, random, chased[:, n_future + n_random :]], 1)
+        observation, achieved_goal, chased, action, failure = replay.read(rows)
+        next_observation, next_achieved_goal, *_ = replay.read(replay.later(rows, 1))
+        _, others, *_ = replay.read(goal_rows)
+        goal = torch.cat([others, chased[:, others.shape[1] :]], 1)
         off = (next_achieved_goal - goal) / self._tolerance
         return DeviceBatch(
             observation,
@@ -152,7 +152,7 @@ class HindsightBatches:
             next_achieved_goal,
             goal,
             reached=off.square().sum(-1) <= 1.0,
-            failure=replay.failed(rows),
+            failure=failure[..., 0] > 0.0,
         )
 
 

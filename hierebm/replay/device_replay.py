@@ -43,23 +43,20 @@ class DeviceReplay:
             raise ValueError(f"rings side by side must be of one size, got {sorted(sizes)}")
         first, s = self.replays[0], len(replays)
         self.capacity, self.n_envs = first.capacity, first.n_envs
-        self.widths = tuple(
-            part.shape[1]
-            for part in (first.observation, first.achieved_goal, first.goal, first.action)
-        )
+        parts = first.observation, first.achieved_goal, first.goal, first.action
+        # Of what a row holds: observation, achieved goal, goal, action, and 1 for a failure.
+        self.widths = (*(part.shape[1] for part in parts), 1)
         rows = s * self.capacity
-        # What a row holds: observation, achieved goal, goal, action.
         self.packed = torch.zeros((rows, sum(self.widths)), device=device)
         # Absolute time of a row and of the last state of its episode, -1 while that runs.
         self.times = torch.zeros((rows, 2), dtype=torch.int64, device=device)
-        self.failure = torch.zeros(rows, dtype=torch.bool, device=device)
         self.has_action = torch.zeros((s, self.capacity), dtype=torch.int32, device=device)
         # Rows up to each one that have an action: the k-th of them is found by bisection.
         self.rank = torch.full_like(self.has_action, UNWRITTEN)
         self.n_usable = torch.zeros((s, 1), dtype=torch.int64, device=device)
         self.now = torch.zeros(s * self.n_envs, dtype=torch.int64, device=device)
-        seeds = torch.arange(s, device=device)[:, None]
-        self._row_offset, self._env_offset = seeds * self.capacity, seeds * self.n_envs
+        rings = torch.arange(s, device=device)[:, None]
+        self._first_row, self._first_env = rings * self.capacity, rings * self.n_envs
         # Of each environment, what was sent last: time of the newest state and of its episode.
         self._sent_time, self._sent_start = np.zeros((2, s, self.n_envs), np.int64)
 
@@ -115,15 +112,15 @@ class DeviceReplay:
             times,
             replay.episode_end[rows],
             replay.has_action[rows],
-            replay.failure[rows],
         )
-        packed = sent(np.concatenate([part[rows] for part in floats], axis=1), self.device)
+        failure = replay.failure[rows, None].astype(np.float32)
+        parts = [*(part[rows] for part in floats), failure]
+        packed = sent(np.concatenate(parts, axis=1), self.device)
         marks = sent(np.stack(whole, axis=1, dtype=np.int64), self.device)
         index = marks[:, 0]
         self.packed.index_copy_(0, index, packed)
         self.times.index_copy_(0, index, marks[:, 1:3])
         self.has_action.view(-1).index_copy_(0, index, marks[:, 3].to(torch.int32))
-        self.failure.index_copy_(0, index, marks[:, 4] > 0)
 
     def _rank(self, s: int) -> None:
         """Count anew which rows have an action."""
@@ -140,29 +137,27 @@ class DeviceReplay:
     def rows_at(self, u: Tensor) -> Tensor:
         """(S, n) rows that have an action, one for each float64 number u (S, n) in [0, 1):
         ``sample_rows``, with the numbers drawn before."""
-        rank = torch.minimum((u * self.n_usable).long() + 1, self.n_usable)
-        return torch.searchsorted(self.rank, rank.to(torch.int32))
+        # Rounding does not make the product n_usable: no float64 lies between it and this u.
+        return torch.searchsorted(self.rank, (u * self.n_usable).to(torch.int32), right=True)
 
     def steps_left(self, rows: Tensor) -> Tensor:
         """(S, n) number of states that follow each row in its episode."""
-        time, end = self.times[rows + self._row_offset].unbind(-1)
-        now = self.now[rows % self.n_envs + self._env_offset]
+        time, end = self.times[self._among_all(rows)].unbind(-1)
+        env = rows % self.n_envs
+        now = self.now[env if len(self.replays) == 1 else env + self._first_env]
         return torch.where(end < 0, now, end) - time
 
     def later(self, rows: Tensor, steps: Tensor | int) -> Tensor:
         """(S, n) the rows ``steps`` states later; keep ``steps <= steps_left(rows)``."""
         return (rows + steps * self.n_envs) % self.capacity
 
-    def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Observation, achieved goal, goal and action (S, n, their length) of (S, n) rows."""
-        observation, achieved_goal, goal, action = self.packed[rows + self._row_offset].split(
-            self.widths, -1
-        )
-        return observation, achieved_goal, goal, action
+    def read(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Of (S, n) rows, observation, achieved goal, goal, action, and 1 for a failure: (S, n,
+        their length) each."""
+        return self.packed[self._among_all(rows)].split(self.widths, -1)
 
-    def failed(self, rows: Tensor) -> Tensor:
-        """(S, n) bool."""
-        return self.failure[rows + self._row_offset]
+    def _among_all(self, rows: Tensor) -> Tensor:
+        return rows if len(self.replays) == 1 else rows + self._first_row
 
 
 def _sizes(replay: EpisodeReplay) -> tuple[int, ...]:
