@@ -45,8 +45,8 @@ def test_our_agents_run_as_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(learning, name, value)
     monkeypatch.setattr(learning, "side_by_side", lambda: 1)
     monkeypatch.setattr(learning, "subgoal_quality", partial(subgoal_quality, n_pairs=5))
-    small = tuple(SMALL.items())
-    flat = tuple((k, v) for k, v in small if "energy" not in k)
+    small = (*SMALL.items(), ("pool_size", 200), ("n_subgoals", 8))
+    flat = tuple((k, v) for k, v in SMALL.items() if "energy" not in k)
     cases = [Case("hierarchical", "open", 600, None, small), Case("flat", "u", 200, None, flat)]
     rows = swept(cases, [0], tmp_path)
     assert [(r["method"], r["layout"], r["seed"], r["env_steps"]) for r in rows] == [

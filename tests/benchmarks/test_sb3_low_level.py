@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("stable_baselines3")
 
+import hierebm
 from benchmarks import sb3_low_level as benchmark
+from hierebm import HierarchicalEBMAgent
+
+# Of the high level, which the benchmark leaves as it is by default.
+SMALL: dict[str, Any] = {
+    "learning_starts": 250,
+    "energy_width": 16,
+    "energy_batch_size": 16,
+    "energy_negatives": 4,
+    "energy_train_freq": 400,
+    "energy_gradient_steps": 3,
+    "pool_size": 200,
+    "n_subgoals": 8,
+}
 
 
 @pytest.mark.slow
 def test_every_job_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(benchmark, "QUICK_STEPS", 2200)
+    monkeypatch.setattr(hierebm, "HierarchicalEBMAgent", partial(HierarchicalEBMAgent, **SMALL))
+    monkeypatch.setattr(benchmark, "QUICK_STEPS", 1000)
     monkeypatch.setattr(benchmark, "PIECES", 2)
     monkeypatch.setattr(benchmark, "TASKS", 2)
     monkeypatch.setattr(benchmark, "CURVE_TASKS", 1)
-    monkeypatch.setitem(benchmark.SETTINGS, "learning_starts", 1050)
+    monkeypatch.setitem(benchmark.SETTINGS, "learning_starts", 250)
     monkeypatch.setitem(benchmark.SETTINGS, "train_freq", 16)
     monkeypatch.setitem(benchmark.SETTINGS, "batch_size", 16)
     monkeypatch.setitem(benchmark.SETTINGS, "policy_kwargs", {"net_arch": [16]})
@@ -28,7 +45,7 @@ def test_every_job_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     methods = benchmark.ALONE, benchmark.FROZEN, benchmark.TRAINED
     assert tuple(row["method"] for row in rows) == methods
     for row in rows:
-        steps = [0, 1100, 2200, 3300] if row is frozen else [0, 1100, 2200]
+        steps = [0, 500, 1000, 1500] if row is frozen else [0, 500, 1000]
         assert [point[0] for point in row["curve"]] == steps
         assert row["env_steps"] == steps[-1]
         assert 0.0 <= row["success"] <= 1.0 and 0.0 <= row["near_success"] <= 1.0
