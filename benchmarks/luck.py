@@ -6,27 +6,23 @@ the same starts and goals: each task has a seed of its own. Steps are compared i
 tasks that both the agent and the reference solve, and over all tasks, a failure counting as the
 whole time limit; the first leaves out what an agent finds hard.
 
-One process a core at a time, each on one thread; what was interrupted goes on where it was.
+Every run is a trial of a sweep, on one thread, one on every core; what was interrupted goes on
+where it was.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.jobs import Finished, Job, rows_of
 from benchmarks.luck_worlds import WORLDS, World
-from benchmarks.provenance import commit
+from benchmarks.trials import Job, folder_of, named, rows_of
 from hierebm.evaluation import wilson_interval
-from hierebm.nn.threads import available_cores
 
 TASKS, QUICK_TASKS = 100, 10
 FIRST_TASK = 1000
@@ -48,12 +44,8 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
         for seed in numbers
         for world in WORLDS
     ]
-    done = Finished(out / "luck.jsonl", commit())
-    # One thread each: the workers read this before they import torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(available_cores(), mp_context=context) as workers:
-        rows = rows_of(workers, [*references, *learned], done, "runs")
+    done = rows_of(named([*references, *learned]), folder_of(out, "luck"))
+    rows = [row for measured_rows in done.values() for row in measured_rows]
     return compared(rows)
 
 

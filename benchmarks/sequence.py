@@ -9,7 +9,6 @@ What was interrupted goes on where it was; cheap cases come first.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import sequence_agents, sequence_random
-from benchmarks.jobs import Finished, Job, rows_of
-from benchmarks.provenance import commit
 from benchmarks.timing import processor_ms
+from benchmarks.trials import Job, folder_of, named, rows_of
 from hierebm.envs.layouts import Layout, get_layout
 from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
 from hierebm.types import FloatArray
@@ -95,8 +93,8 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
         jobs += _comparisons(AGENTS[2:3], all_seeds)
         jobs += [(sequence_random.active, *ACTIVE[1], seed) for seed in all_seeds]
         jobs += _comparisons(AGENTS[3:], all_seeds)
-    with ThreadPoolExecutor(1) as worker:
-        rows = rows_of(worker, jobs, Finished(out / "sequence.jsonl", commit()))
+    done = rows_of(named(jobs), folder_of(out, "sequence"), 1)
+    rows = [row for measured in done.values() for row in measured]
     draw([row for row in rows if row.get("shown")], out / "sequence.png")
     relax(CASES[-2], out / "sequence.gif")
     return [{key: value for key, value in row.items() if key != "shown"} for row in rows]

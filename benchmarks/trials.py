@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,17 @@ def side_by_side() -> int:
     return available_cores()
 
 
-def rows_of(jobs: Mapping[str, Job], folder: Path, at_once: int | None = None) -> Any:
+def named(jobs: Sequence[Job]) -> dict[str, Job]:
+    """Jobs by names that tell functions and arguments."""
+    return {
+        ", ".join([function.__name__, *(str(getattr(a, "name", a)) for a in args)]): (
+            function,
+            *args,
+        )
+        for function, *args in jobs
+    }
+
+
+def rows_of(jobs: Mapping[str, Job], folder: Path, at_once: int | None = None) -> dict[str, Any]:
     """What all jobs return, by their names; only those run that have not run yet."""
     return run_calls(jobs, folder, jobs=at_once or side_by_side())

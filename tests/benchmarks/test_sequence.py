@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import sequence, sequence_agents, sequence_random
+from benchmarks import sequence, sequence_agents, sequence_random, trials
 from benchmarks.sequence import Case, draw_pairs, explore, far_queries, fit, measure, plan_quality
 from hierebm.envs.layouts import get_layout
 from hierebm.planning.sequence import SequenceConfig
@@ -90,7 +90,7 @@ def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
     monkeypatch.setattr(sequence, "TOGETHER", 15)
     monkeypatch.setattr(sequence, "GIVEN", (20,))
     monkeypatch.setattr(sequence, "AGENTS", (("open", 1_100, True, False),))
-    monkeypatch.setattr(sequence, "commit", lambda: "abc")
+    monkeypatch.setattr(trials, "commit", lambda: "abc")
     monkeypatch.setattr(sequence_agents, "HORIZONS", (4,))
     monkeypatch.setattr(sequence_agents, "TASKS", 4)
     monkeypatch.setattr(sequence_agents, "HORIZON_TASKS", 2)
