@@ -100,7 +100,7 @@ def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
     threads = torch.get_num_threads()
     try:
         rows = sequence.run(True, None, tmp_path)
-        monkeypatch.setattr(sequence, "fit", lambda *_: pytest.fail("it was measured before"))
+        monkeypatch.setattr(sequence, "measure", lambda *_: pytest.fail("it was measured before"))
         assert sequence.run(True, None, tmp_path) == rows
     finally:
         torch.set_num_threads(threads)
