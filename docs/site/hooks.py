@@ -67,7 +67,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=text))
     files.append(File.generated(config, EXAMPLES, content=_examples()))
     files.append(File.generated(config, SETTINGS, content=_settings()))
-    for picture in (ROOT / PICTURES).rglob("*.png"):
+    for picture in (ROOT / PICTURES).rglob("*"):
+        if picture.suffix not in (".png", ".gif"):
+            continue
         name = picture.relative_to(ROOT).as_posix()
         files.append(File.generated(config, name, abs_src_path=str(picture)))
     return files
