@@ -79,8 +79,10 @@ def random_transitions(layout: AnyLayout, env_steps: int, seed: int) -> OfflineD
     env.close()
     ends = np.zeros((LANES, n, EPISODE + 1))
     ends[:, :, -1] = 1
-    rows = (np.stack(a, axis=1).reshape(-1, a[0].shape[1]) for a in (observations, actions))
-    return OfflineDataset.from_arrays(*rows, ends.reshape(-1), goal=[0, 1])
+    observation, action = (
+        np.stack(rows, axis=1).reshape(-1, rows[0].shape[1]) for rows in (observations, actions)
+    )
+    return OfflineDataset.from_arrays(observation, action, ends.reshape(-1), goal=[0, 1])
 
 
 def make_agent(layout: AnyLayout, seed: int) -> Any:

@@ -47,7 +47,7 @@ class SequenceConfig(Config):
         high=6,
     )
     langevin_steps: int = setting(
-        8,
+        4,
         "Steps of annealed Langevin dynamics at each level; 0 keeps the initial chains.",
         low=0,
         high=200,
