@@ -20,6 +20,7 @@ from hierebm.nn.capture import Captured, sent
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
 from hierebm.replay.device_batches import HostBatches
+from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray
 
 # Rows of a query are filled up to one of these numbers, each of which has a graph of its own.
@@ -140,6 +141,16 @@ class CapturedDDPG(DistanceDDPG):
         inputs = torch.cat([features, torch.tanh(self.actor(features))], -1)
         return self.head.distance(self.critics(inputs)).T
 
+    def fit_scale(self, scales: InputScales) -> None:
+        """Scale the networks' inputs, once, before training; see the parent."""
+        super().fit_scale(scales)
+        self._learner.refresh_scales()
+
+    def refit_scale(self, scales: InputScales) -> None:
+        """Scale inputs otherwise, and the first layers the other way; see the parent."""
+        super().refit_scale(scales)
+        self._learner.refresh_scales()
+
     # --------------------------------------------------------------- persistence
 
     def state_dict(self) -> dict[str, Any]:
@@ -155,6 +166,7 @@ class CapturedDDPG(DistanceDDPG):
         """Restore what :meth:`state_dict` gave, in place; see the parent."""
         self._learner.forget()
         super().load_state_dict(state)
+        self._learner.refresh_scales()
 
 
 class _Query:

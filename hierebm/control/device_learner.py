@@ -101,6 +101,10 @@ class DeviceLearner:
         self._sums, self._n_read = np.zeros_like(self._sums), 0
         return [dict(zip(names, some, strict=False)) for some in means]
 
+    def refresh_scales(self) -> None:
+        """Take the scales that the features have now; call it whenever they changed."""
+        self._update.refresh_scales()
+
     def forget(self) -> None:
         """Drop what is known of updates that were not looked at."""
         self._n_unread = 0

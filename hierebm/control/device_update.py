@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hierebm.control.ddpg import PREACTIVATION_PENALTY
+from hierebm.control.feature_pass import FeaturePass
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import DistanceHead
 from hierebm.nn.flat import FlatAdam
@@ -55,6 +56,7 @@ class DeviceUpdate:
             DensePass,
             (learned.actor, learned.critics, learned.actor_target, learned.critics_target),
         )
+        self._features = FeaturePass(learned.features)
         self._optimizers = learned.critic_optimizer, learned.actor_optimizer
         self._rates = torch.zeros(2, device=self._optimizers[0].flat.device)
         self._rates_are: tuple[float, float] | None = None
@@ -66,6 +68,10 @@ class DeviceUpdate:
         if rates != self._rates_are:
             self._rates.copy_(torch.tensor(rates))
             self._rates_are = rates
+
+    def refresh_scales(self) -> None:
+        """Take the scales that the features have now; call it whenever they changed."""
+        self._features.refresh()
 
     def changed(self) -> list[Tensor]:
         """All tensors that the update changes."""
@@ -79,11 +85,9 @@ class DeviceUpdate:
     def __call__(self, batch: DeviceBatch, tau: float, behavior_weight: float = 0.0) -> None:
         """See :meth:`DistanceDDPG.update`; metrics go into :attr:`watch`."""
         learned, head, n = self.learned, self.learned.head, batch.goal.shape[1]
-        both = learned.features(
-            torch.cat([batch.observation, batch.next_observation], 1),
-            torch.cat([batch.achieved_goal, batch.next_achieved_goal], 1),
-            torch.cat([batch.goal, batch.goal], 1),
-        )
+        now = torch.cat([batch.observation, batch.achieved_goal, batch.goal], -1)
+        after = torch.cat([batch.next_observation, batch.next_achieved_goal, batch.goal], -1)
+        both = self._features(torch.cat([now, after], 1))
         features, next_features = both[:, :n], both[:, n:]
 
         next_action = torch.tanh(self._actor_target.forward(next_features))

@@ -71,6 +71,16 @@ class CategoricalHead(DistanceHead):
     def __init__(self, max_distance: int) -> None:
         super().__init__(max_distance)
         self.out_dim = max_distance
+        # What does not depend on outputs, by device: three operations less, every time.
+        self._constants: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """(out_dim,) the steps of the bins, and all weight on the first and on the last bin."""
+        if device not in self._constants:
+            steps = torch.arange(1.0, self.out_dim + 1, device=device)
+            first, last = (steps == 1.0).float(), (steps == self.out_dim).float()
+            self._constants[device] = steps, first, last
+        return self._constants[device]
 
     def distance(self, outputs: Tensor) -> Tensor:  # noqa: D102
         steps = torch.arange(1, self.out_dim + 1, dtype=outputs.dtype, device=outputs.device)
@@ -82,23 +92,21 @@ class CategoricalHead(DistanceHead):
         target[..., 1:] = probabilities[..., :-1]
         target[..., -1] += probabilities[..., -1]
         # No indexing by masks and no constant from the host: a GPU would have to be waited for.
-        bins = torch.arange(self.out_dim, device=target.device)
-        target = torch.where(
-            failure[..., None], (bins == self.out_dim - 1).to(target.dtype), target
-        )
-        return torch.where(reached[..., None], (bins == 0).to(target.dtype), target)
+        _, first, last = self._on(target.device)
+        target = torch.where(failure[..., None], last, target)
+        return torch.where(reached[..., None], first, target)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:  # noqa: D102
         return -(target * torch.log_softmax(outputs, dim=-1)).sum(-1).mean(-1).sum()
 
     def loss_and_slope(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_p = torch.log_softmax(outputs, dim=-1)
-        loss = -(target * log_p).sum((-3, -2, -1)) / outputs.shape[-2]
+        loss = (target * log_p).sum((-3, -2, -1)) / -outputs.shape[-2]
         # sum(target) = 1, so that the slope is softmax - target.
         return loss, log_p.exp_().sub_(target).div_(outputs.shape[-2])
 
     def distance_and_slope(self, outputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        steps = torch.arange(1, self.out_dim + 1, dtype=outputs.dtype, device=outputs.device)
+        steps, _, _ = self._on(outputs.device)
         p = torch.softmax(outputs, dim=-1)
         mean = (p * steps).sum(-1)
         # d mean / d logit_k = p_k (k - mean)

@@ -85,6 +85,7 @@ class SideBySide:
         torch._foreach_copy_(self._here, self._there)
         for mine, theirs in zip(self._steps(self._learned), self._steps_there(0), strict=True):
             mine.copy_(theirs)
+        self._learner.refresh_scales()
 
     @torch.no_grad()
     def give_back(self) -> None:

@@ -122,3 +122,22 @@ def test_nothing_mixes_devices_or_asks_one_for_values(critic: str) -> None:
         states = [torch.zeros(5, n, device="meta") for n in (OBS_DIM, GOAL_DIM, GOAL_DIM)]
         assert low_level._actions(*states).shape == (5, ACTION_DIM)
         assert low_level._steps(*states).shape == (5, config.n_critics)
+
+
+def test_scales_that_change_between_updates_are_taken() -> None:
+    reference, captured = both(CONFIGS["categorical"])
+    given = batches(4)
+    ones, some = np.ones(OBS_DIM, np.float32), np.ones(GOAL_DIM, np.float32)
+    known = InputScales(ones, 2.0 * ones, some, 0.5 * some, 0.2 * some, np.arange(GOAL_DIM) > 0)
+    for low_level in (reference, captured):
+        low_level.update(given[0])
+        low_level.fit_scale(known)
+        low_level.update(given[1])
+        low_level.refit_scale(dataclasses.replace(known, observation_scale=5.0 * ones))
+        low_level.update(given[2])
+    assert captured.update(given[3]) == pytest.approx(reference.update(given[3]), rel=1e-4)
+    start = captured.state_dict()
+    _, other = both(CONFIGS["categorical"])
+    other.update(given[0])
+    other.load_state_dict(start)
+    assert other.update(given[2]) == pytest.approx(reference.update(given[2]), rel=1e-3)
