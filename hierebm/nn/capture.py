@@ -64,11 +64,12 @@ class Captured:
 
     def _record(self) -> Callable[[], None]:
         with torch.cuda.device(self._device):
-            self._warm_up()
-            graph = torch.cuda.CUDAGraph()
+            # Not the default stream: its work cannot be recorded.
+            side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+            self._warm_up(side)
             try:
                 # Other threads (a log that is written, memory that is pinned) may go on meanwhile.
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                     self._work()
             except RuntimeError as error:
                 torch.cuda.synchronize(self._device)
@@ -81,11 +82,10 @@ class Captured:
                 return self._work
         return graph.replay
 
-    def _warm_up(self) -> None:
-        """Run the work where it does not count; not on the default stream, whose work is not
-        recorded."""
+    def _warm_up(self, side: torch.cuda.Stream) -> None:
+        """Run the work where it does not count, on another stream than what counts."""
         before = [tensor.clone() for tensor in self._changes]
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        current = torch.cuda.current_stream()
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):

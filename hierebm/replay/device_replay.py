@@ -117,7 +117,7 @@ class DeviceReplay:
         parts = [*(part[rows] for part in floats), failure]
         packed = sent(np.concatenate(parts, axis=1), self.device)
         marks = sent(np.stack(whole, axis=1, dtype=np.int64), self.device)
-        index = marks[:, 0]
+        index = marks[:, 0].contiguous()
         self.packed.index_copy_(0, index, packed)
         self.times.index_copy_(0, index, marks[:, 1:3])
         self.has_action.view(-1).index_copy_(0, index, marks[:, 3].to(torch.int32))
