@@ -53,7 +53,7 @@ def device_batches(
         axes = _ellipsoid(agent)
     told = None if axes is None else axes.tolist()
     settings = c.batch_size, c.her_future, c.her_random, c.her_horizon
-    made_for = replay, covered, agent.env, settings, told
+    made_for = replay, covered, agent.env, agent.rng, settings, told
     if kept.source is None or not _same(made_for, kept.made_for):
         kept.source, kept.made_for = _make(agent, axes, covered), made_for
     return kept.source
@@ -101,5 +101,5 @@ def _moves_at_will(agent: AgentState) -> bool:
 
 
 def _same(key: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether the first three are the same objects, and the others equal."""
-    return all(a is b for a, b in zip(key[:3], other[:3], strict=True)) and key[3:] == other[3:]
+    """Whether the first four are the same objects, and the others equal."""
+    return all(a is b for a, b in zip(key[:4], other[:4], strict=True)) and key[4:] == other[4:]

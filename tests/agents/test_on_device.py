@@ -97,6 +97,17 @@ def test_callbacks_see_no_network_that_is_lost(tmp_path: Path) -> None:
     assert all(seen) and len(seen) == 3
 
 
+def test_a_new_seed_is_one_for_batches_too() -> None:
+    agent = make().learn("PointMassGoal-v0", 260)
+    drawn = []
+    for seed in (1, 2, 1):
+        agent.set_random_seed(seed)
+        source = device_batches(agent)
+        source.draw(1)
+        drawn.append(source.batch(0).observation)
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
 def test_many_updates_at_once_and_several_environments() -> None:
     env = gym.make_vec("PointMassGoal-v0", num_envs=4)
     agent = make(train_freq=1, gradient_steps=3).learn(env, 300)
