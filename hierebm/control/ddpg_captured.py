@@ -16,7 +16,7 @@ from torch import Tensor
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG, reduction
 from hierebm.control.device_learner import BatchSource, DeviceLearner
 from hierebm.control.device_update import DeviceUpdate, Learned
-from hierebm.nn.capture import Captured, sent
+from hierebm.nn.capture import Captured, product_precision, sent
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.replay import TransitionBatch
 from hierebm.replay.device_batches import HostBatches
@@ -126,7 +126,7 @@ class CapturedDDPG(DistanceDDPG):
         for start in range(0, max(len(rows[0]), 1), QUERY_ROWS[-1]):
             some = [part[start : start + QUERY_ROWS[-1]] for part in rows]
             size = next(size for size in QUERY_ROWS if size >= len(some[0]))
-            key = what, size, torch.get_float32_matmul_precision()
+            key = what, size, product_precision()
             if key not in self._queries:
                 answer = self._actions if what == "policy" else self._steps
                 self._queries[key] = _Query(size, self._query_widths, answer, self.device)

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from hierebm.control.device_update import METRICS, DeviceUpdate
-from hierebm.nn.capture import Captured
+from hierebm.nn.capture import Captured, product_precision
 from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatch
 
 # Updates after which the host looks whether the networks are still good, and waits for that.
@@ -61,7 +60,7 @@ class DeviceLearner:
             size = MOST_AT_ONCE if n >= MOST_AT_ONCE else 1
             source.draw(size)
             self._update.set_rates()
-            key = size, tau, behavior_weight, torch.get_float32_matmul_precision()
+            key = size, tau, behavior_weight, product_precision()
             if key not in self._graphs:
                 work = partial(self._work, source, size, tau, behavior_weight)
                 changed, device = self._update.changed(), self._update.watch.notes.device

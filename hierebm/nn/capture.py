@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class Captured:
     def _record(self) -> Callable[[], None]:
         with torch.cuda.device(self._device):
             # Not the default stream: its work cannot be recorded.
-            side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+            side, graph = _side_stream(self._device), torch.cuda.CUDAGraph()
             self._warm_up(side)
             try:
                 # Other threads (a log that is written, memory that is pinned) may go on meanwhile.
@@ -93,6 +94,19 @@ class Captured:
         current.wait_stream(side)
         with torch.no_grad():
             torch._foreach_copy_(self._changes, before)
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all graphs: libraries keep memory for each stream that they work on."""
+    return torch.cuda.Stream(device)
+
+
+def product_precision() -> str:
+    """How torch multiplies float32 matrices on CUDA: a constant of a graph."""
+    # The older function raises where a program has used the newer attribute.
+    newer = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+    return newer or torch.get_float32_matmul_precision()
 
 
 def sent(array: NDArray[Any], device: torch.device) -> Tensor:

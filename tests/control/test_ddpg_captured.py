@@ -141,3 +141,20 @@ def test_scales_that_change_between_updates_are_taken() -> None:
     other.update(given[0])
     other.load_state_dict(start)
     assert other.update(given[2]) == pytest.approx(reference.update(given[2]), rel=1e-3)
+
+
+def test_a_program_may_set_the_precision_of_products_either_way() -> None:
+    _, captured = both(CONFIGS["categorical"])
+    (batch,) = batches(1)
+    matmul, before = torch.backends.cuda.matmul, torch.get_float32_matmul_precision()
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("this torch has one way")
+    try:
+        for precision in ("tf32", "ieee"):
+            matmul.fp32_precision = precision
+            captured.update(batch), captured.policy(*states_of(batch))
+        torch.set_float32_matmul_precision("high")
+        captured.update(batch), captured.policy(*states_of(batch))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert len(captured._queries) == 2

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hierebm.energy.losses import info_nce_rows
-from hierebm.nn.capture import Captured, sent
+from hierebm.nn.capture import Captured, product_precision, sent
 from hierebm.nn.watch import Watch
 from hierebm.planning.samplers.between_energy import BetweenEnergy
 from hierebm.planning.samplers.config import EnergyConfig
@@ -43,8 +43,8 @@ class CapturedBetweenEnergy(BetweenEnergy):
         self._rate_is: float | None = None
         self._parameters = list(self.model.parameters())
         self._gradients = [p.grad for p in self._parameters if p.grad is not None]
-        # Points and conditions of a batch, and the step on it, by the number of points.
-        self._steps: dict[tuple[int, ...], tuple[Tensor, Captured]] = {}
+        # Points and conditions of a batch, and the step on it, by all that is constant in it.
+        self._steps: dict[tuple[Any, ...], tuple[Tensor, Captured]] = {}
         self._n_unread = 0
 
     def update(self, positives: BetweenTriplets, negatives: FloatArray) -> dict[str, float]:
@@ -58,10 +58,10 @@ class CapturedBetweenEnergy(BetweenEnergy):
         condition = np.concatenate(
             [positives.start, positives.goal, positives.half[:, None]], axis=1
         )
-        shape = points.shape[:2]
-        if shape not in self._steps:
-            self._steps[shape] = self._make_step(shape)
-        inputs, step = self._steps[shape]
+        key = points.shape[:2], product_precision()
+        if key not in self._steps:
+            self._steps[key] = self._make_step(points.shape[:2])
+        inputs, step = self._steps[key]
         row = np.concatenate([points.reshape(len(points), -1), condition], axis=1, dtype=np.float32)
         inputs.copy_(sent(row, self.device), non_blocking=True)
         if self.optimizer.lr != self._rate_is:
