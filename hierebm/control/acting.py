@@ -52,6 +52,7 @@ class ActingPass:
         self._weights = [layer.weight.detach() for layer in layers]
         self._biases = [layer.bias.detach().numpy()[:, None] for layer in layers]
         self._zero = np.array(0.0, np.float32)
+        self._wave_size = features.wave_size.numpy()
         self._scales = [scale.numpy().data for scale in features.buffers()]
         self._seen, self._rows = b"", -1
 
@@ -74,7 +75,8 @@ class ActingPass:
         self._linear = product_into(inputs[: o + 2 * g + n], self._matrix(), state)
         self._scaled = inputs[: o + g].numpy()
         self._displacement = inputs[o + g : o + 2 * g].numpy()
-        self._phase, self._cosine = inputs[o + 2 * g :].numpy().reshape(2, n, rows)
+        self._waves = inputs[o + 2 * g :].numpy()
+        self._phase, self._cosine = self._waves.reshape(2, n, rows)
         self._sees_walls = f.sees_walls
         self._layers = []
         for weight, bias in zip(self._weights, self._biases, strict=True):
@@ -115,10 +117,11 @@ class ActingPass:
         cut_off(self._scaled)
         np.tanh(self._displacement, out=self._displacement)
         if not self._sees_walls:
-            self._phase[...] = self._cosine[...] = 0.0
+            self._waves[...] = 0.0
         else:
             np.cos(self._phase, out=self._cosine)
             np.sin(self._phase, out=self._phase)
+            self._waves *= self._wave_size
         *hidden, last = self._layers
         for product, output, bias in hidden:
             product()

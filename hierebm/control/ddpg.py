@@ -358,10 +358,12 @@ class DistanceDDPG(LowLevel):
         """
         # Older files do not say.
         self.held_to_data = bool(state.get("behavior", {}).get("held_to_data", False))
+        # Older files have Fourier features of full size.
+        features = {"wave_size": torch.ones(1), **state["features"]}
         for name in self.state_dict():
             if name == "behavior":
                 continue
             part = getattr(self, name)
-            part.load_state_dict(state[name])
+            part.load_state_dict(features if name == "features" else state[name])
             if isinstance(part, nn.Module):
                 check_network(part, name)

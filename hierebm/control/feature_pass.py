@@ -41,7 +41,7 @@ class FeaturePass:
         if f.fourier is not None:
             # Where no axis is moved at will, there are no waves.
             sees = (f.fourier.frequencies != 0.0).any(-2).any(-1, keepdim=True)
-            factor[..., -f.fourier.out_dim :] = sees.view(*step.shape[:-1], 1)
+            factor[..., -f.fourier.out_dim :] = f.wave_size * sees.view(*step.shape[:-1], 1)
         return [shift, scale, LOCAL_STEPS * step, torch.cat([unit, unit], -1), factor]
 
     def __call__(self, rows: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar
@@ -21,6 +22,10 @@ from hierebm.types import FloatArray
 STEPS_PER_RADIAN = 4.0
 # Beyond about this many steps, the direct displacement says no more than 'far, that way'.
 LOCAL_STEPS = 8.0
+# The Fourier features weigh as much as this many other inputs together, however many they are. At
+# full size, dozens of them drown the others: the networks take every goal far away for one of its
+# own, and policies come to rest half-way until all of those were learned.
+WAVE_WEIGHT = 2.0
 # Scaled observations and goals are cut off here: an entry may turn out to be larger than it was
 # when its scale was measured, and one huge input drowns all the others.
 LARGEST_INPUT = 10.0
@@ -57,6 +62,7 @@ class GoalFeatures(nn.Module):
     goal_shift: Tensor
     goal_scale: Tensor
     step_scale: Tensor
+    wave_size: Tensor
 
     # Buffers that inputs are divided by: positive in every file.
     divisors: ClassVar[tuple[str, ...]] = ("observation_scale", "goal_scale", "step_scale")
@@ -75,6 +81,9 @@ class GoalFeatures(nn.Module):
         self.register_buffer("goal_shift", torch.zeros(goal_dim))
         self.register_buffer("goal_scale", torch.ones(goal_dim))
         self.register_buffer("step_scale", torch.ones(goal_dim))
+        # A buffer: files from before have waves of another size.
+        size = math.sqrt(WAVE_WEIGHT / n_fourier) if n_fourier else 1.0
+        self.register_buffer("wave_size", torch.tensor([size]))
         self.fourier = (
             RandomFourierFeatures(2 * goal_dim, n_fourier, octaves, generator)
             if n_fourier
@@ -94,7 +103,8 @@ class GoalFeatures(nn.Module):
             unit = STEPS_PER_RADIAN * self.step_scale
             waves = self.fourier(pair / torch.cat([unit, unit], dim=-1))
             # A product, not a branch: a GPU would have to be waited for.
-            parts.append(waves * (self.fourier.frequencies != 0.0).any(-2, True).any(-1, True))
+            moves = (self.fourier.frequencies != 0.0).any(-2, True).any(-1, True)
+            parts.append(waves * (self.wave_size * moves))
         return torch.cat(parts, dim=-1)
 
     def fit(self, scales: InputScales) -> None:
@@ -179,7 +189,7 @@ class FeatureWriter:
                 features.goal_scale,
             )
         )
-        self._step_scale = features.step_scale.numpy()
+        self._step_scale, self._wave_size = features.step_scale.numpy(), features.wave_size.numpy()
         fourier = features.fourier
         self._frequencies = None if fourier is None else fourier.frequencies
         # The same memory: asked at every call, and NumPy answers in a fifth of the time.
@@ -188,6 +198,7 @@ class FeatureWriter:
         n = 0 if features.fourier is None else features.fourier.n_features
         edges = np.cumsum([0, o, g, g, n, n])
         self._columns = [slice(a, b) for a, b in pairwise(edges)]
+        self._wave_columns = slice(edges[3], edges[5])
 
     def write(
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray, out: FloatArray
@@ -213,3 +224,4 @@ class FeatureWriter:
             phase = torch.mm(aligned(torch.from_numpy(pair)), self._frequencies).numpy()
             np.sin(phase, out=sine)
             np.cos(phase, out=cosine)
+            out[:, self._wave_columns] *= self._wave_size

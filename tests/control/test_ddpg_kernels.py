@@ -12,7 +12,7 @@ import torch
 from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
-from hierebm.control.features import FeatureWriter, GoalFeatures
+from hierebm.control.features import WAVE_WEIGHT, FeatureWriter, GoalFeatures
 from hierebm.replay import TransitionBatch
 from hierebm.replay.scales import InputScales
 from tests.toys import lying_at
@@ -220,6 +220,31 @@ def test_features_in_numpy_equal_those_of_the_module(n_fourier: int, rows: int) 
         np.testing.assert_allclose(buffer[:, : features.out_dim], expected, rtol=1e-5, atol=1e-5)
         assert (buffer[:, features.out_dim :] == 7.0).all()
         features.load_state_dict({k: v + 0.5 for k, v in features.state_dict().items()})
+
+
+@pytest.mark.parametrize("n_fourier", [3, 48])
+def test_fourier_features_weigh_alike_however_many(n_fourier: int) -> None:
+    features = GoalFeatures(OBS_DIM, GOAL_DIM, n_fourier, (0.5, 1.0, 2.0), torch.Generator())
+    inputs = torch.randn(5, OBS_DIM), torch.randn(5, GOAL_DIM), torch.randn(5, GOAL_DIM)
+    waves = features(*inputs)[:, OBS_DIM + 2 * GOAL_DIM :]
+    torch.testing.assert_close(waves.square().sum(-1), torch.full((5,), WAVE_WEIGHT))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_agents_of_older_files_keep_fourier_features_of_full_size(kernels: bool) -> None:
+    low_level = make(CONFIGS["categorical"], kernels)
+    (batch,) = batches(1)
+    rows = batch.observation, batch.achieved_goal, batch.goal
+    state = copy.deepcopy(low_level.state_dict())
+    low_level.load_state_dict(
+        state | {"features": state["features"] | {"wave_size": torch.ones(1)}}
+    )
+    expected = low_level.act(*rows), low_level.distance(*rows)
+    del state["features"]["wave_size"]
+    restored = make(CONFIGS["categorical"], kernels, seed=1)
+    restored.load_state_dict(state)
+    for got, wanted in zip((restored.act(*rows), restored.distance(*rows)), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_scales_are_checked_and_set_on_any_device() -> None:
