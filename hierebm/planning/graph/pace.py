@@ -60,7 +60,7 @@ class Pace:
             "did": (commanded * moved).sum(1),
         }.items():
             vars(result)[name] = _longer(getattr(self, name), n) + np.bincount(at, values, n)
-        for name, vectors in {"commanded": commanded, "moved": moved}.items():
+        for name, vectors in (("commanded", commanded), ("moved", moved.astype(np.float64))):
             sums = [np.bincount(at, column, n) for column in vectors.T]
             vars(result)[name] = _longer(getattr(self, name), n) + np.stack(sums, axis=1)
         return result
