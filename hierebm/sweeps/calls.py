@@ -15,8 +15,9 @@ from hierebm.cli.training import say
 from hierebm.files import append_row
 from hierebm.nn.threads import available_cores
 from hierebm.sweeps.files import COMPLETE, Row, alone, read_result, write_json
+from hierebm.sweeps.source import Report
 from hierebm.sweeps.study import in_folders
-from hierebm.sweeps.work import Report, complain, ended, run_all
+from hierebm.sweeps.work import complain, ended, run_all
 
 # Of a longer name, this much is in that of the folder.
 _LONGEST = 80

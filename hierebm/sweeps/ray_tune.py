@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hierebm.sweeps.files import Row
-from hierebm.sweeps.work import Source, Work
+from hierebm.sweeps.source import Source, Work
 
 # How often a trial is started again after its worker has died.
 RESTARTS = 3

@@ -28,7 +28,8 @@ from hierebm.sweeps.files import (
     write_rows,
 )
 from hierebm.sweeps.pruning import is_behind, is_given_up
-from hierebm.sweeps.work import Report, ended
+from hierebm.sweeps.source import Report
+from hierebm.sweeps.work import ended
 
 
 @dataclass(frozen=True)
