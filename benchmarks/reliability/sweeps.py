@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ def _killed(n: int, case: str, jobs: int, rng: random.Random, out: Path) -> dict
             process.wait()
         elif running:
             pid = read_rows(rng.choice(running) / "attempts.jsonl")[-1]["pid"]
-            os.kill(pid, signal.SIGKILL)
+            # It may have ended by itself meanwhile.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for trial in _begun(out):
             if read_result(trial) is not None:
                 done.setdefault(trial, len(read_rows(trial / "attempts.jsonl")))
