@@ -67,6 +67,10 @@ def measure_success(agent: Any, layout: AnyLayout, tasks: int) -> dict[str, Any]
     lanes = gym.make_vec("PointMassGoal-v0", num_envs=min(tasks, 25), layout=layout)
     result = evaluate(agent, lanes, tasks, seed=2)
     lanes.close()
+    return _told(result)
+
+
+def _told(result: Any) -> dict[str, Any]:
     return {
         "success": result.success_rate,
         "ci95": [round(bound, 3) for bound in result.ci95],
@@ -141,10 +145,7 @@ def _until(episodes: int) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
 def _tries(agent: Any, env: gym.Env) -> dict[str, Any]:
     from hierebm.evaluation import evaluate
 
-    result = evaluate(agent, env, DOOR_EPISODES, seed=3)
-    ci95 = [round(bound, 3) for bound in result.ci95]
-    steps = round(result.mean_ep_length, 1)
-    return {"success": result.success_rate, "ci95": ci95, "steps": steps}
+    return _told(evaluate(agent, env, DOOR_EPISODES, seed=3))
 
 
 def name_of(layout: AnyLayout) -> str:

@@ -230,7 +230,7 @@ class HighLevel:
             observation = checked(arrays, "pool/observation", shape, "floats")
             if not len(achieved):
                 raise ValueError("the pool of states is empty")
-            context.pool = NodePool(observation.astype(np.float32), achieved.astype(np.float32))
+            context.pool = NodePool(observation, achieved)
         # Settings may do without what the file has, or with what it has not.
         if context.transition_map is not None and "transition_map/landmarks" in arrays:
             # Older files have no gates.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, dijkstra
 
+from hierebm.checkpoint.arrays import checked
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Bits of a pair's key that hold its target.
@@ -54,6 +56,23 @@ class JoinedPairs:
         first = np.ones(len(keys), np.bool_)
         first[1:] = keys[1:] != keys[:-1]
         return cls(keys[first], steps[first], implied[first])
+
+    def state_dict(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """What :meth:`restored` makes them again from, by names with this prefix."""
+        parts = {"pairs": self.pairs, "steps": self.steps, "implied": self.implied}
+        return {prefix + name: array for name, array in parts.items()}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, NDArray[Any]], prefix: str, n: int) -> JoinedPairs:
+        """What :meth:`state_dict` gave, of n landmarks. Raises ValueError where it is none."""
+        ends = checked(arrays, f"{prefix}pairs", (None, 2), "whole numbers", low=0, high=n - 1)
+        if len(ends) > n * n:
+            raise ValueError(f"{len(ends)} pairs of {n} landmarks: some are there twice")
+        steps = checked(arrays, f"{prefix}steps", (len(ends),), "floats", low=0.0)
+        # Older files do not tell which pairs are implied, which costs time and nothing else.
+        name = f"{prefix}implied"
+        implied = checked(arrays, name, (len(ends),), "flags") if name in arrays else None
+        return cls.of(ends, steps, implied)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -9,6 +9,7 @@ plus a drift.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,20 @@ class Pace:
             vars(result)[name] = _longer(getattr(self, name), n) + np.stack(sums, axis=1)
         return result
 
-    def speeds(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(n,) how much of the firm ground's pace each of n landmarks has, and (n, dim) its drift
-        in full-speed steps a step; ground where no step began is firm."""
-        total = self.count.sum()
+    def speeds(self, at: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(m,) how much of the firm ground's pace each of the landmarks (m,) has, and (m, dim) its
+        drift in full-speed steps a step; ground where no step began is firm."""
+        speed, drift = self._speeds
+        # The last one stands for landmarks of which nothing is told.
+        known = np.minimum(at, len(speed) - 1)
+        return speed[known], drift[known]
+
+    @cached_property
+    def _speeds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """:meth:`speeds` of all landmarks, and of one of which nothing is told."""
+        total, dim = self.count.sum(), self.moved.shape[1]
         if not total:
-            return np.ones(n), np.zeros((n, self.moved.shape[1]))
+            return np.ones(1), np.zeros((1, dim))
         weight = PRIOR * self.should.sum() / total
         # Without any effect of actions, there is nothing to be slower than.
         gain = (self.did + weight + 1e-9) / (self.should + weight + 1e-9)
@@ -78,9 +87,8 @@ class Pace:
         order = np.argsort(gain, kind="stable")
         reached = np.cumsum(self.count[order])
         firm = gain[order[np.searchsorted(reached, FIRM * total)]]
-        speed = np.ones(n)
-        speed[: len(gain)] = gain / max(float(firm), 1e-3)
-        return speed, _longer(drift, n)
+        speed = np.append(gain / max(float(firm), 1e-3), 1.0)
+        return speed, _longer(drift, len(speed))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`restored` makes it again from."""

@@ -205,7 +205,7 @@ class TransitionMap:
     def expected(self, source: FloatArray, target: FloatArray) -> FloatArray:
         """(n,) steps straight from source (n, goal_dim) to target at the pace of the ground.
 
-        At least 1. Unknown ground is as firm as any.
+        At least ``START``. Unknown ground is as firm as any.
         """
         way = (target - source) / self.step_scale
         length = np.abs(way).max(1)
@@ -220,10 +220,10 @@ class TransitionMap:
         along = np.asarray(ALONG, np.float32)[:, None, None]
         points = (source + along * (target - source)).reshape(-1, source.shape[1])
         index, known = self._landmarks.find(self._scale(points))
-        gain, drift = self.pace.speeds(len(self.landmarks))
+        gain, drift = self.pace.speeds(index)
         directions = np.tile(way, (len(ALONG), 1))
-        helped = (drift[index] * directions).sum(1) / np.maximum((directions**2).sum(1), 1e-6)
-        speed = np.where(known, np.clip(gain[index] + helped, SLOWEST, FASTEST), 1.0)
+        helped = (drift * directions).sum(1) / np.maximum((directions**2).sum(1), 1e-6)
+        speed = np.where(known, np.clip(gain + helped, SLOWEST, FASTEST), 1.0)
         result: NDArray[np.float64] = (1.0 / speed).reshape(len(ALONG), -1).mean(0)
         return result
 
@@ -322,8 +322,8 @@ class TransitionMap:
             "visits": self.visits,
             "coarseness": np.array(self._coarseness),
             "searched": np.array(self._landmarks.n_settled),
-            **_arrays(self._joined, ""),
-            **_arrays(self._searched, "searched_"),
+            **self._joined.state_dict(""),
+            **self._searched.state_dict("searched_"),
             **{f"pace_{name}": sums for name, sums in self.pace.state_dict().items()},
         }
 
@@ -338,7 +338,8 @@ class TransitionMap:
         searched = int(checked(arrays, "searched", (), "whole numbers", low=0, high=n))
         # Older files have the same spacing for any number of axes.
         coarseness = checked(arrays, "coarseness", (), low=1.0) if "coarseness" in arrays else 1.0
-        joined, settled = _joined(arrays, "", n), _joined(arrays, "searched_", searched)
+        joined = JoinedPairs.restored(arrays, "", n)
+        settled = JoinedPairs.restored(arrays, "searched_", searched)
         landmarks, gates = Landmarks(len(self.step_scale)), copy(self.gates)
         landmarks.restore(points, searched)
         sums = {k.removeprefix("pace_"): v for k, v in arrays.items() if k.startswith("pace_")}
@@ -378,23 +379,3 @@ def _coarseness(points: FloatArray) -> float:
     while Landmarks(points.shape[1]).cover(sample / np.float32(result)) > most:
         result *= GROWTH
     return result
-
-
-def _arrays(joined: JoinedPairs, prefix: str) -> dict[str, NDArray[Any]]:
-    return {
-        f"{prefix}pairs": joined.pairs,
-        f"{prefix}steps": joined.steps,
-        f"{prefix}implied": joined.implied,
-    }
-
-
-def _joined(arrays: Mapping[str, NDArray[Any]], prefix: str, n: int) -> JoinedPairs:
-    """What :func:`_arrays` gave, of n landmarks."""
-    ends = checked(arrays, f"{prefix}pairs", (None, 2), "whole numbers", low=0, high=n - 1)
-    if len(ends) > n * n:
-        raise ValueError(f"{len(ends)} pairs of {n} landmarks: some are there twice")
-    steps = checked(arrays, f"{prefix}steps", (len(ends),), "floats", low=0.0)
-    # Older files do not tell which pairs are implied, which costs time and nothing else.
-    name = f"{prefix}implied"
-    implied = checked(arrays, name, (len(ends),), "flags") if name in arrays else None
-    return JoinedPairs.of(ends, steps, implied)
