@@ -59,8 +59,11 @@ class JoinedPairs:
 
     def state_dict(self, prefix: str) -> dict[str, NDArray[Any]]:
         """What :meth:`restored` makes them again from, by names with this prefix."""
-        parts = {"pairs": self.pairs, "steps": self.steps, "implied": self.implied}
-        return {prefix + name: array for name, array in parts.items()}
+        return {
+            f"{prefix}pairs": self.pairs,
+            f"{prefix}steps": self.steps,
+            f"{prefix}implied": self.implied,
+        }
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], prefix: str, n: int) -> JoinedPairs:
