@@ -9,7 +9,7 @@ import numpy as np
 
 from hierebm.control.device_update import METRICS, DeviceUpdate
 from hierebm.nn.capture import Captured, product_precision
-from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatch
+from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatches
 
 # Updates after which the host looks whether the networks are still good, and waits for that.
 CHECK_EVERY = 64
@@ -21,8 +21,8 @@ class BatchSource(Protocol):
     def draw(self, n: int) -> None:
         """Get ready for n updates: whatever needs the host."""
 
-    def batch(self, i: int) -> DeviceBatch:
-        """The batch of the i-th of them, from what is on the device alone."""
+    def batches(self, n: int) -> DeviceBatches:
+        """Their batches, from what is on the device alone."""
 
 
 class DeviceLearner:
@@ -72,8 +72,7 @@ class DeviceLearner:
                 self.check()
 
     def _work(self, source: BatchSource, size: int, tau: float, behavior_weight: float) -> None:
-        for i in range(size):
-            self._update(source.batch(i), tau, behavior_weight)
+        self._update(source.batches(size), tau, behavior_weight)
 
     def check(self) -> None:
         """Look whether the networks are still good; waits for the device.

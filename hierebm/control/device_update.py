@@ -15,11 +15,12 @@ from hierebm.control.ddpg import PREACTIVATION_PENALTY
 from hierebm.control.feature_pass import FeaturePass
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import DistanceHead
-from hierebm.nn.flat import FlatAdam
+from hierebm.nn.capture import Beside
+from hierebm.nn.flat import FlatAdam, polyak_
 from hierebm.nn.layers import MLP, EnsembleMLP
 from hierebm.nn.passes import DensePass
 from hierebm.nn.watch import Watch
-from hierebm.replay.device_batches import DeviceBatch
+from hierebm.replay.device_batches import DeviceBatches
 
 METRICS = ("train/critic_loss", "train/actor_loss", "train/distance_mean", "train/behavior_loss")
 
@@ -41,8 +42,23 @@ class Learned(NamedTuple):
     critic_optimizer: FlatAdam
 
 
+class _Inputs(NamedTuple):
+    """Of one update of S agents."""
+
+    features: Tensor
+    """(S, B, n_features)"""
+    next_features: Tensor
+    """(S, B, n_features)"""
+    action: Tensor
+    """(S, B, action_dim)"""
+    reached: Tensor
+    """(S, B) bool"""
+    failure: Tensor
+    """(S, B) bool"""
+
+
 class DeviceUpdate:
-    """One gradient step of critics and actor, then a step of the targets.
+    """Some updates: a gradient step of critics and actor each, then a step of the targets.
 
     Args:
         learned: trained in place; its tensors have to stay where they are.
@@ -52,9 +68,16 @@ class DeviceUpdate:
     def __init__(self, learned: Learned, n_agents: int = 1) -> None:
         self.learned, self.n_agents = learned, n_agents
         self._n_critics = learned.critics.n_members // n_agents
-        self._actor, self._critics, self._actor_target, self._critics_target = map(
-            DensePass,
-            (learned.actor, learned.critics, learned.actor_target, learned.critics_target),
+        device = learned.actor_optimizer.flat.device
+        self._beside, self._aside = Beside(device), Beside(device)
+        self._actor, self._critics, self._actor_target, self._critics_target = (
+            DensePass(network, self._beside)
+            for network in (
+                learned.actor,
+                learned.critics,
+                learned.actor_target,
+                learned.critics_target,
+            )
         )
         self._features = FeaturePass(learned.features)
         self._optimizers = learned.critic_optimizer, learned.actor_optimizer
@@ -82,26 +105,40 @@ class DeviceUpdate:
         return tensors
 
     @torch.no_grad()
-    def __call__(self, batch: DeviceBatch, tau: float, behavior_weight: float = 0.0) -> None:
+    def __call__(self, batches: DeviceBatches, tau: float, behavior_weight: float = 0.0) -> None:
         """See :meth:`DistanceDDPG.update`; metrics go into :attr:`watch`."""
-        learned, head, n = self.learned, self.learned.head, batch.goal.shape[1]
-        now = torch.cat([batch.observation, batch.achieved_goal, batch.goal], -1)
-        after = torch.cat([batch.next_observation, batch.next_achieved_goal, batch.goal], -1)
-        both = self._features(torch.cat([now, after], 1))
-        features, next_features = both[:, :n], both[:, n:]
+        for step in zip(*self._inputs(batches), strict=True):
+            self._step(_Inputs._make(step), tau, behavior_weight)
+        self._beside.join()
+        self._aside.join()
+        self.watch.write()
 
-        next_action = torch.tanh(self._actor_target.forward(next_features))
-        next_outputs = self._outputs(self._critics_target, next_features, next_action)
-        reached, failure = batch.reached[:, None], batch.failure[:, None]
-        target = head.bootstrap(next_outputs, reached, failure)
+    def _inputs(self, b: DeviceBatches) -> list[tuple[Tensor, ...]]:
+        """What the updates look at, each part by update: no update changes the features."""
+        now = torch.cat([b.observation, b.achieved_goal, b.goal], -1)
+        after = torch.cat([b.next_observation, b.next_achieved_goal, b.goal], -1)
+        both = torch.stack([now, after], 1)
+        features = self._features(both.flatten(1, -2)).view(*both.shape[:-1], -1)
+        return [part.unbind(1) for part in (*features.unbind(1), b.action, b.reached, b.failure)]
+
+    def _step(self, batch: _Inputs, tau: float, behavior_weight: float) -> None:
+        learned, head, features = self.learned, self.learned.head, batch.features
+        n = features.shape[1]
+        with self._beside():
+            next_action = torch.tanh(self._actor_target.forward(batch.next_features))
+            next_outputs = self._outputs(self._critics_target, batch.next_features, next_action)
+            target = head.bootstrap(next_outputs, batch.reached[:, None], batch.failure[:, None])
+        with self._aside():
+            pre_tanh = self._actor.forward(features)
+            chosen = torch.tanh(pre_tanh)
 
         outputs = self._outputs(self._critics, features, batch.action)
+        self._beside.join()
+        self._aside.join()
         critic_loss, slope = head.loss_and_slope(outputs, target)
         self._critics.backward(slope.flatten(0, 1))
         learned.critic_optimizer.descend(self._rates[0])
 
-        pre_tanh = self._actor.forward(features)
-        chosen = torch.tanh(pre_tanh)
         steps, slope = head.distance_and_slope(self._outputs(self._critics, features, chosen))
         distance = steps.mean((1, 2))
         slope = slope.flatten(0, 1) / (self._n_critics * n)
@@ -121,15 +158,14 @@ class DeviceUpdate:
         self._actor.backward(gradient)
         learned.actor_optimizer.descend(self._rates[1])
 
-        torch._foreach_lerp_(
-            [learned.actor_target_flat, learned.critics_target_flat],
-            [learned.actor_optimizer.flat, learned.critic_optimizer.flat],
-            tau,
-        )
+        with self._beside():
+            polyak_(learned.actor_target_flat, learned.actor_optimizer.flat, tau)
+            polyak_(learned.critics_target_flat, learned.critic_optimizer.flat, tau)
         metrics = critic_loss, actor_loss, distance, imitation
-        # One operation less where one agent trains.
-        losses = [loss.sum() if self.n_agents > 1 else loss[0] for loss in metrics[:2]]
-        self.watch.note(metrics, losses)
+        with self._aside():
+            # One operation less where one agent trains.
+            losses = [loss.sum() if self.n_agents > 1 else loss[0] for loss in metrics[:2]]
+            self.watch.note(metrics, losses)
 
     def _outputs(self, critics: DensePass, features: Tensor, action: Tensor) -> Tensor:
         """(S, E, B, out_dim) of the critics for (S, B, n_features) and (S, B, action_dim)."""

@@ -6,8 +6,10 @@ starting them one by one takes ten times as long as what they do.
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -70,7 +72,11 @@ class Captured:
             self._warm_up(side)
             try:
                 # Other threads (a log that is written, memory that is pinned) may go on meanwhile.
-                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                mode = "thread_local"
+                with (
+                    _no_collection(),
+                    torch.cuda.graph(graph, stream=side, capture_error_mode=mode),
+                ):
                     self._work()
             except RuntimeError as error:
                 torch.cuda.synchronize(self._device)
@@ -94,6 +100,54 @@ class Captured:
         current.wait_stream(side)
         with torch.no_grad():
             torch._foreach_copy_(self._changes, before)
+
+
+class Beside:
+    """Work that other work does not wait for: at the same time on CUDA, elsewhere at once.
+
+    Small operations fill a fraction of a GPU. What the work reads has to stay as it is until
+    :meth:`join`, and tensors that it reads and nobody holds are to be given to :meth:`keep`: their
+    memory would be taken for others.
+
+    Args:
+        device: where.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._kept: list[Tensor] = []
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Within, operations wait for those before and for none after."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def keep(self, tensor: Tensor) -> None:
+        """Hold a tensor until :meth:`join`."""
+        self._kept.append(tensor)
+
+    def join(self) -> None:
+        """Operations after this one wait for all that was done within."""
+        if self._stream is not None:
+            torch.cuda.current_stream().wait_stream(self._stream)
+        self._kept.clear()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No cycle of objects is collected: a graph among them cannot be freed during a recording."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @cache

@@ -11,7 +11,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from hierebm.nn.capture import Beside
 from hierebm.nn.layers import MLP, EnsembleLinear, EnsembleMLP
+
+# Rows that are summed by one part of the processor, on a GPU.
+SPLIT_ROWS = 256
+# Rows from which on bias and ReLU go with the product, one network after the other, on a GPU.
+FUSED_ROWS = 4096
 
 
 class _Layer(NamedTuple):
@@ -35,16 +41,18 @@ class DensePass:
         network: whose parameters are read and whose gradients are written, in place. Its
             gradients have to be there (:func:`~hierebm.nn.flat.flat_parameters`), and both have to
             stay where they are.
+        beside: where gradients of parameters are computed, while others wait for those of inputs.
 
     Raises:
         ValueError: another activation.
     """
 
-    def __init__(self, network: MLP | EnsembleMLP) -> None:
+    def __init__(self, network: MLP | EnsembleMLP, beside: Beside) -> None:
         if network.activation != "relu":
             raise ValueError(f"a dense pass has ReLUs, the network has {network.activation!r}")
         self.layers = [_views(layer) for layer in network.layers]
         self._inputs: list[Tensor] = []
+        self._beside = beside
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, B, in), of stride 0 where all share it, -> (M, B, out)."""
@@ -58,10 +66,13 @@ class DensePass:
         for i in reversed(range(len(self.layers))):
             layer, x = self.layers[i], self._inputs[i]
             left, right = (grad, x) if layer.is_transposed else (x, grad)
-            torch.bmm(left.transpose(1, 2), right, out=layer.weight_grad)
-            torch.sum(grad, 1, keepdim=True, out=layer.bias_grad)
+            with self._beside():
+                _product_over_rows(left, right, layer.weight_grad)
+                torch.sum(grad, 1, keepdim=True, out=layer.bias_grad)
+            self._beside.keep(grad)
             if i:
                 grad = self._through(grad, i)
+        self._beside.join()
 
     def input_gradient(self, grad: Tensor, columns: slice) -> Tensor:
         """(M, B, columns) of the inputs, given that of the last outputs (M, B, out)."""
@@ -75,6 +86,21 @@ class DensePass:
         return torch.ops.aten.threshold_backward(grad, self._inputs[i], 0.0)
 
 
+def _product_over_rows(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """(M, B, p), (M, B, q) -> (M, p, q): the sums over all rows of their outer products.
+
+    Small matrices of long sums leave most of a GPU idle, so that parts of many rows are summed
+    first.
+    """
+    m, rows = left.shape[:2]
+    parts = rows // SPLIT_ROWS
+    if parts < 2 or rows % parts:
+        torch.bmm(left.transpose(1, 2), right, out=out)
+        return
+    left, right = (x.unflatten(1, (parts, -1)).flatten(0, 1) for x in (left, right))
+    torch.sum(torch.bmm(left.transpose(1, 2), right).view(m, parts, *out.shape[1:]), 1, out=out)
+
+
 def _affine(x: Tensor, layer: _Layer) -> Tensor:
     if len(layer.weight) == 1:
         # On a GPU, one operation less: the bias is not copied first.
@@ -86,6 +112,12 @@ def _affine_relu(x: Tensor, layer: _Layer) -> Tensor:
     if len(layer.weight) == 1 and hasattr(torch, "_addmm_activation"):
         # One operation in place of three, for a single network.
         return torch._addmm_activation(layer.bias[0, 0], x[0], layer.weight[0])[None]
+    if x.shape[1] >= FUSED_ROWS and hasattr(torch, "_addmm_activation"):
+        # So much work fills the device with one network, and bias and ReLU need no pass of memory.
+        out = x.new_empty((*x.shape[:2], layer.weight.shape[2]))
+        for bias, rows, weight, result in zip(layer.bias, x, layer.weight, out, strict=True):
+            torch.ops.aten._addmm_activation.out(bias[0], rows, weight, out=result)
+        return out
     return _affine(x, layer).relu_()
 
 

@@ -36,23 +36,38 @@ class Watch:
         # Of each network: number of the update in which it was lost (0: it is not), the loss, and
         # the norms of gradient and weights.
         self._lost = self.notes[n:].view(4, -1)
+        # What was noted since the last writing.
+        self._noted: list[Tensor] = []
 
     @torch.no_grad()
     def note(self, metrics: Sequence[Tensor], losses: Sequence[Tensor]) -> None:
-        """Add up the metrics of an update, and note whether a network was lost in it.
+        """Take the metrics of an update, and how large gradients and weights are after it.
 
         Args:
             metrics: (n_agents,) each.
             losses: of each optimiser's network, a scalar.
         """
-        self._sums += torch.stack(list(metrics))
-        steps = [optimizer.state_dict()["step"] for optimizer in self._optimizers]
         grads = [optimizer.grad for optimizer in self._optimizers]
         norms = torch._foreach_norm(grads + [optimizer.flat for optimizer in self._optimizers])
-        now = torch.stack([*steps, *losses, *norms]).view(4, -1)
+        self._noted += [*metrics, *(number.view(1) for number in (*losses, *norms))]
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Add up what was noted, and say which networks were lost in which of these updates."""
+        k = len(self._optimizers)
+        rows = torch.cat(self._noted).view(-1, self._sums.numel() + 3 * k)
+        self._noted = []
+        self._sums += rows[:, : self._sums.numel()].sum(0).view_as(self._sums)
+        # Of each update, loss and norms of each network.
+        values = rows[:, self._sums.numel() :].view(-1, 3, k)
         # NaN compares as False.
-        is_good = now[3] <= self._most
-        self._lost.copy_(torch.where(is_good | (self._lost[0] > 0.0), self._lost, now))
+        is_bad = ~(values[:, 2] <= self._most)
+        first = is_bad.int().argmax(0)
+        steps = torch.stack([optimizer.state_dict()["step"] for optimizer in self._optimizers])
+        steps = steps - (len(rows) - 1) + first
+        now = torch.cat([steps[None], values.gather(0, first.expand(1, 3, k))[0]])
+        is_old = (self._lost[0] > 0.0) | ~is_bad.any(0)
+        self._lost.copy_(torch.where(is_old, self._lost, now))
 
     def read(self) -> list[list[float]]:
         """Sums of each metric, by agent, since they were last read; waits for the device.

@@ -1,7 +1,7 @@
 """Relabelled minibatches on a device: drawn there, or drawn on the host and sent.
 
-Both get everything that the host has to say ready in :meth:`draw`; what :meth:`batch` then does can
-be recorded in a CUDA graph.
+Both get everything that the host has to say ready in :meth:`draw`; what :meth:`batches` then does
+can be recorded in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ from hierebm.types import FloatArray
 MOST_AT_ONCE = 8
 
 
-class DeviceBatch(NamedTuple):
-    """A relabelled minibatch of S agents on the device; see :class:`TransitionBatch`."""
+class DeviceBatches(NamedTuple):
+    """n relabelled minibatches for each of S agents, on the device; see :class:`TransitionBatch`.
+
+    Drawing them together takes as many launches as drawing one.
+    """
 
     observation: Tensor
-    """(S, B, obs_dim)"""
+    """(S, n, B, obs_dim)"""
     achieved_goal: Tensor
-    """(S, B, goal_dim)"""
+    """(S, n, B, goal_dim)"""
     action: Tensor
-    """(S, B, action_dim)"""
+    """(S, n, B, action_dim)"""
     next_observation: Tensor
-    """(S, B, obs_dim)"""
+    """(S, n, B, obs_dim)"""
     next_achieved_goal: Tensor
-    """(S, B, goal_dim)"""
+    """(S, n, B, goal_dim)"""
     goal: Tensor
-    """(S, B, goal_dim)"""
+    """(S, n, B, goal_dim)"""
     reached: Tensor
-    """(S, B) bool"""
+    """(S, n, B) bool"""
     failure: Tensor
-    """(S, B) bool"""
+    """(S, n, B) bool"""
 
 
 class HostBatches:
@@ -62,11 +65,11 @@ class HostBatches:
     ) -> None:
         self.sample = sample
         self._widths = (*widths, *widths[:2], widths[1], 1, 1)
-        self._inputs = torch.zeros((MOST_AT_ONCE, 1, n, sum(self._widths)), device=device)
+        self._inputs = torch.zeros((1, MOST_AT_ONCE, n, sum(self._widths)), device=device)
 
     def draw(self, n: int) -> None:
         """Draw and send n batches."""
-        for inputs in self._inputs[:n, 0]:
+        for inputs in self._inputs[0, :n]:
             b = self.sample()
             columns = (
                 b.observation, b.achieved_goal, b.action, b.next_observation, b.next_achieved_goal,
@@ -75,10 +78,10 @@ class HostBatches:
             rows = np.concatenate(columns, axis=1, dtype=np.float32)
             inputs.copy_(sent(rows, inputs.device), non_blocking=True)
 
-    def batch(self, i: int) -> DeviceBatch:
-        """The i-th of them."""
-        *parts, reached, failure = self._inputs[i].split(self._widths, -1)
-        return DeviceBatch._make([*parts, reached[..., 0] > 0.0, failure[..., 0] > 0.0])
+    def batches(self, n: int) -> DeviceBatches:
+        """The n batches that were sent."""
+        *parts, reached, failure = self._inputs[:, :n].split(self._widths, -1)
+        return DeviceBatches._make([*parts, reached[..., 0] > 0.0, failure[..., 0] > 0.0])
 
 
 class HindsightBatches:
@@ -112,7 +115,7 @@ class HindsightBatches:
         self._n_random = min(round(random * n), n - self._n_future)
         self._n, self._horizon = n, horizon
         smallest = np.maximum(tolerance, np.finfo(np.float32).tiny)
-        self._tolerance = torch.from_numpy(smallest).to(replay.device)[:, None]
+        self._tolerance = torch.from_numpy(smallest).to(replay.device)[:, None, None]
         # Of each agent, update by update: numbers in [0, 1) for rows and those of random goals, and
         # for steps ahead.
         self._parts = n + self._n_random, self._n_future
@@ -130,21 +133,21 @@ class HindsightBatches:
             self._generator.manual_seed(int(rng.integers(2**62)))
             uniform[:n].uniform_(generator=self._generator)
 
-    def batch(self, i: int) -> DeviceBatch:
-        """The i-th of them."""
-        replay, n, n_future = self.replay, self._n, self._n_future
-        u_rows, u_ahead = self._uniform[:, i].split(self._parts, -1)
+    def batches(self, n: int) -> DeviceBatches:
+        """n batches of the numbers that were drawn."""
+        replay, size, n_future = self.replay, self._n, self._n_future
+        u_rows, u_ahead = self._uniform[:, :n].split(self._parts, -1)
         drawn = replay.rows_at(u_rows)
-        rows, near = drawn[:, :n], drawn[:, :n_future]
+        rows, near = drawn[..., :size], drawn[..., :n_future]
         ahead = torch.minimum(geometric(u_ahead, self._horizon), replay.steps_left(near))
-        goal_rows = torch.cat([replay.later(near, ahead), drawn[:, n:]], 1)
+        goal_rows = torch.cat([replay.later(near, ahead), drawn[..., size:]], -1)
 
         observation, achieved_goal, chased, action, failure = replay.read(rows)
         next_observation, next_achieved_goal, *_ = replay.read(replay.later(rows, 1))
         _, others, *_ = replay.read(goal_rows)
-        goal = torch.cat([others, chased[:, others.shape[1] :]], 1)
+        goal = torch.cat([others, chased[..., others.shape[-2] :, :]], -2)
         off = (next_achieved_goal - goal) / self._tolerance
-        return DeviceBatch(
+        return DeviceBatches(
             observation,
             achieved_goal,
             action,

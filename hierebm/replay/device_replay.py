@@ -26,7 +26,7 @@ class DeviceReplay:
     """Copies of the rings of S agents, of equal size, side by side.
 
     All tensors stay where they are, so that a CUDA graph may read them. Rows are numbered within
-    each ring, as on the host; (S, n) row numbers have a ring in each line.
+    each ring, as on the host; (S, ...) row numbers are of one ring for each of the first index.
 
     Args:
         replays: the S rings, with equally many rows and environments.
@@ -135,29 +135,37 @@ class DeviceReplay:
     # -------------------------------------------------------- on the device, as on the host
 
     def rows_at(self, u: Tensor) -> Tensor:
-        """(S, n) rows that have an action, one for each float64 number u (S, n) in [0, 1):
+        """(S, ...) rows that have an action, one for each float64 number u (S, ...) in [0, 1):
         ``sample_rows``, with the numbers drawn before."""
+        shape, u = u.shape, u.flatten(1)
         # Rounding does not make the product n_usable: no float64 lies between it and this u.
-        return torch.searchsorted(self.rank, (u * self.n_usable).to(torch.int32), right=True)
+        found = torch.searchsorted(self.rank, (u * self.n_usable).to(torch.int32), right=True)
+        return found.view(shape)
 
     def steps_left(self, rows: Tensor) -> Tensor:
-        """(S, n) number of states that follow each row in its episode."""
+        """(S, ...) number of states that follow each row in its episode."""
         time, end = self.times[self._among_all(rows)].unbind(-1)
         env = rows % self.n_envs
-        now = self.now[env if len(self.replays) == 1 else env + self._first_env]
+        now = self.now[self._shifted(env, self._first_env)]
         return torch.where(end < 0, now, end) - time
 
     def later(self, rows: Tensor, steps: Tensor | int) -> Tensor:
-        """(S, n) the rows ``steps`` states later; keep ``steps <= steps_left(rows)``."""
+        """(S, ...) the rows ``steps`` states later; keep ``steps <= steps_left(rows)``."""
         return (rows + steps * self.n_envs) % self.capacity
 
     def read(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Of (S, n) rows, observation, achieved goal, goal, action, and 1 for a failure: (S, n,
+        """Of (S, ...) rows, observation, achieved goal, goal, action, and 1 for a failure: (S, ...,
         their length) each."""
         return self.packed[self._among_all(rows)].split(self.widths, -1)
 
     def _among_all(self, rows: Tensor) -> Tensor:
-        return rows if len(self.replays) == 1 else rows + self._first_row
+        return self._shifted(rows, self._first_row)
+
+    def _shifted(self, numbers: Tensor, by: Tensor) -> Tensor:
+        """(S, ...) numbers within each ring, as numbers among all of them."""
+        if len(self.replays) == 1:
+            return numbers
+        return numbers + by.view(-1, *[1] * (numbers.dim() - 1))
 
 
 def _sizes(replay: EpisodeReplay) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ def test_a_new_seed_is_one_for_batches_too() -> None:
         agent.set_random_seed(seed)
         source = device_batches(agent)
         source.draw(1)
-        drawn.append(source.batch(0).observation)
+        drawn.append(source.batches(1).observation[:, 0])
     assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
 
 

@@ -10,7 +10,7 @@ import torch
 
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.side_by_side import SideBySide
-from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatch, HostBatches
+from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatches, HostBatches
 from hierebm.replay.scales import InputScales
 from tests.control.test_ddpg_captured import states_of
 from tests.control.test_ddpg_kernels import (
@@ -50,9 +50,9 @@ class Stacked:
         for one in self.sources:
             one.draw(n)
 
-    def batch(self, i: int) -> DeviceBatch:
-        parts = zip(*(one.batch(i) for one in self.sources), strict=True)
-        return DeviceBatch._make(torch.cat(part) for part in parts)
+    def batches(self, n: int) -> DeviceBatches:
+        parts = zip(*(one.batches(n) for one in self.sources), strict=True)
+        return DeviceBatches._make(torch.cat(part) for part in parts)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])

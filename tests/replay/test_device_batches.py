@@ -119,9 +119,10 @@ def test_batches_are_drawn_as_on_the_host() -> None:
     for _ in range(6):
         source.draw(MOST_AT_ONCE)
         with GraphRules():
-            drawn = [source.batch(i) for i in range(MOST_AT_ONCE)]
+            together = source.batches(MOST_AT_ONCE)
+        drawn = [type(together)._make(part) for part in zip(*(p[0] for p in together), strict=True)]
         for kind, batches in enumerate(
-            ([type(b)._make(part[0].numpy() for part in b) for b in drawn],
+            ([type(b)._make(part.numpy() for part in b) for b in drawn],
              [sample_transitions(replay, n, reached, rng, **SHARES) for _ in drawn])
         ):  # fmt: skip
             for b in batches:
@@ -161,10 +162,9 @@ def test_random_numbers_follow_from_the_agents_generator_alone() -> None:
     together, alone = source([3, 4]), source([4])
     for n in (1, MOST_AT_ONCE):
         together.draw(n), alone.draw(n)
-        for i in range(n):
-            for a, b in zip(together.batch(i), alone.batch(i), strict=True):
-                assert torch.equal(a[1:], b)
-                assert not torch.equal(a[0], a[1]) or a.dtype == torch.bool
+        for a, b in zip(together.batches(n), alone.batches(n), strict=True):
+            assert torch.equal(a[1:], b)
+            assert not torch.equal(a[0], a[1]) or a.dtype == torch.bool
 
 
 def test_geometric_numbers_have_the_distribution_of_numpys() -> None:

@@ -91,6 +91,7 @@ class CapturedBetweenEnergy(BetweenEnergy):
             best = (energies[:, 0] <= energies[:, 1:].amin(1)).float().mean()
             gap = energies[:, 1:].mean() - energies[:, 0].mean()
             self._watch.note([part[None] for part in (loss, best, gap)], [loss])
+            self._watch.write()
 
         changed = [self._watch.notes, self.optimizer.flat, self.optimizer.grad]
         changed += self.optimizer.state_dict().values()
