@@ -22,12 +22,14 @@ _LAZY = {
     "DDPGHERAgent": "hierebm.agents.ddpg_her",
     "DDPGHERConfig": "hierebm.agents.ddpg_her",
     "evaluate_policy": "hierebm.evaluation",
+    "learn_together": "hierebm.agents.together",
     "sweep": "hierebm.sweeps.run",
 }
 
 if TYPE_CHECKING:
     from hierebm.agents.ddpg_her import DDPGHERAgent, DDPGHERConfig
     from hierebm.agents.hierarchical import HierarchicalEBMAgent, HierarchicalEBMConfig
+    from hierebm.agents.together import learn_together
     from hierebm.evaluation import evaluate_policy
     from hierebm.sweeps.run import sweep
 
@@ -38,6 +40,7 @@ __all__ = [
     "HierarchicalEBMConfig",
     "__version__",
     "evaluate_policy",
+    "learn_together",
     "sweep",
 ]
 

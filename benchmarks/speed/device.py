@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -18,9 +19,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import hierebm
+from benchmarks.speed import giant
 from benchmarks.speed.loop import EPISODE, fill
 from benchmarks.speed.measure import Row, Times, compare, interleave, limit, row, update_flops
-from benchmarks.speed.peer import ENV, fill_sb3, sb3_ddpg
+from benchmarks.speed.peer import ENV, fill_sb3, sb3_ddpg, sbx_ddpg
 from benchmarks.speed.update import ACTION_DIM, GOAL_DIM, HIDDEN, OBS_DIM
 from hierebm.control import DDPGConfig
 from hierebm.control.ddpg_captured import CapturedDDPG
@@ -48,22 +50,26 @@ class Sizes:
     n_envs: int = 64
     loop_steps: int = 6400
     seeds: int = 16
+    giant_seeds: int = 3
 
 
-QUICK = replace(Sizes(), batches=(256, 4096), stored=100_000, updates=64, blocks=7)
+QUICK = replace(Sizes(), batches=(256, 4096), stored=100_000, updates=64, blocks=7, giant_seeds=0)
 
 
-def rows(sizes: Sizes, sb3: bool, device: str) -> Iterator[Row]:
+def rows(sizes: Sizes, sb3: bool, sbx: bool, device: str) -> Iterator[Row]:
     """Yield the rows, each as soon as it is measured."""
     rate = _product_rate(device)
     yield row("products of 4096x4096 matrices, float32", ours=rate, unit="Gflop/s")
     yield from _start_up(sizes, device)
     for batch in sizes.batches:
-        yield from _update(sizes, batch, sb3, device, rate)
+        yield from _update(sizes, batch, sb3, sbx, device, rate)
     yield _launch_floor(sizes, device)
     yield from _loop(sizes, sb3, device)
     yield _seeds(sizes, device)
+    yield _agents(sizes, device)
     yield _energy(sizes, device)
+    if sizes.giant_seeds and giant.WORLD.is_there:
+        yield from giant.rows(sizes.giant_seeds, device, partial(wait, device))
 
 
 def check_device(device: str) -> None:
@@ -141,7 +147,9 @@ def _start_up(sizes: Sizes, device: str) -> Iterator[Row]:
         yield row(f"start-up: {what}, recording included", ours=ms, unit="ms")
 
 
-def _update(sizes: Sizes, batch: int, sb3: bool, device: str, rate: float) -> Iterator[Row]:
+def _update(
+    sizes: Sizes, batch: int, sb3: bool, sbx: bool, device: str, rate: float
+) -> Iterator[Row]:
     low_level, source = _low_level(device), _source(sizes.stored, batch, device)
     n = sizes.updates
 
@@ -150,12 +158,18 @@ def _update(sizes: Sizes, batch: int, sb3: bool, device: str, rate: float) -> It
             low_level.update_from(source, 1)
 
     works: list[Callable[[], object]] = [lambda: low_level.update_from(source, n), one_by_one]
-    units = [n, n]
+    units, peers = [n, n], {}
     if sb3:
-        model = sb3_ddpg(seed=0, buffer_size=sizes.stored, device=device)
+        peers["SB3 DDPG+HER"] = sb3_ddpg(seed=0, buffer_size=sizes.stored, device=device)
+    if sbx:
+        peers["SBX TD3+HER as DDPG"] = sbx_ddpg(seed=0, buffer_size=sizes.stored)
+    for model in peers.values():
         model.learn(1100)
         fill_sb3(model.replay_buffer, EPISODE, np.random.default_rng(0))
-        works.append(lambda: model.train(gradient_steps=sizes.peer_updates, batch_size=batch))
+        train = partial(model.train, gradient_steps=sizes.peer_updates, batch_size=batch)
+        # What is compiled for this batch is compiled here.
+        train()
+        works.append(train)
         units.append(sizes.peer_updates)
     times = in_turns(works, units, sizes.blocks, device)
     n_features = low_level.features.out_dim
@@ -163,10 +177,9 @@ def _update(sizes: Sizes, batch: int, sb3: bool, device: str, rate: float) -> It
     what = f"update with its batch of {batch}, 3 critics of 20 bins"
     floor = 1e-6 * flops / rate
     yield compare(what, "ours, one a launch", times, unit="ms/update", floor=floor)
-    if sb3:
-        yield compare(
-            what, "SB3 DDPG+HER", times, unit="ms/update", floor=floor, target=8.0, peer=2
-        )
+    for k, against in enumerate(peers, start=2):
+        target = 8.0 if against.startswith("SB3") else None
+        yield compare(what, against, times, unit="ms/update", floor=floor, target=target, peer=k)
     most = {256: 0.5, 4096: 1.0}
     if batch in most:
         ours = float(np.median(times.wall[0]))
@@ -213,9 +226,7 @@ def _launch_floor(sizes: Sizes, device: str) -> Row:
 def _loop(sizes: Sizes, sb3: bool, device: str) -> Iterator[Row]:
     """The whole loop with native environments, one update for each of their steps."""
     n_envs, steps = sizes.n_envs, sizes.loop_steps
-    agent = hierebm.DDPGHERAgent(
-        seed=0, device=device, hidden_sizes=HIDDEN, max_distance=20, action_repeat=1
-    )
+    agent = _agent(device)
     agent.learn(gym.make_vec(ENV, num_envs=n_envs), agent.config.learning_starts + 10 * n_envs)
     works: list[Callable[[], object]] = [
         lambda: agent.learn(total_timesteps=steps, reset_num_timesteps=False)
@@ -235,6 +246,49 @@ def _loop(sizes: Sizes, sb3: bool, device: str) -> Iterator[Row]:
         yield compare(what, "SB3, DummyVecEnv", times, unit="ms/update", target=8.0)
     a_second = 1e3 / float(np.median(times.wall[0]))
     yield row(what, ours=a_second, unit="updates/s", target=">= 1500", met=a_second >= 1500)
+
+
+def _agent(device: str, seed: int = 0) -> hierebm.DDPGHERAgent:
+    return hierebm.DDPGHERAgent(
+        seed=seed,
+        device=device,
+        hidden_sizes=HIDDEN,
+        max_distance=20,
+        action_repeat=1,
+        buffer_size=100_000,
+    )
+
+
+def _agents(sizes: Sizes, device: str) -> Row:
+    """The whole loop of many agents together, against that of one."""
+    n_envs, steps = sizes.n_envs, sizes.loop_steps
+    agents = [_agent(device, seed) for seed in range(sizes.seeds + 1)]
+    envs = [gym.make_vec(ENV, num_envs=n_envs) for _ in agents]
+    begin = agents[0].config.learning_starts + 10 * n_envs
+    learn: dict[str, Any] = {"total_timesteps": steps, "reset_num_timesteps": False}
+    one, *many = agents
+    one.learn(envs[0], begin)
+    hierebm.learn_together(many, envs[1:], total_timesteps=begin)
+    times = in_turns(
+        [
+            lambda: hierebm.learn_together(many, [None] * len(many), **learn),
+            lambda: one.learn(**learn),
+        ],
+        [steps, steps],
+        max(3, sizes.blocks // 3),
+        device,
+    )
+    ours, peer = (float(np.median(some)) for some in times.wall)
+    return row(
+        f"training loop of {len(many)} agents together, {n_envs} native envs each",
+        against="one agent",
+        ours=ours,
+        peer=peer,
+        ratio=ours / peer,
+        unit="ms/update",
+        target="<= 2x",
+        met=ours <= 2.0 * peer,
+    )
 
 
 def _seeds(sizes: Sizes, device: str) -> Row:

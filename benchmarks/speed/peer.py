@@ -71,11 +71,13 @@ def sb3_ddpg(
     )
 
 
-def sbx_ddpg(seed: int = 0) -> Any:
+def sbx_ddpg(seed: int = 0, buffer_size: int = 1_000_000) -> Any:
     """SBX's TD3 stripped to DDPG (one critic, no delay, no target noise), as :func:`sb3_ddpg`.
 
-    SBX's own DDPG does not take dictionary observations. XLA is kept to one thread.
+    SBX's own DDPG does not take dictionary observations. XLA is kept to one thread of a CPU; where
+    JAX finds a GPU it is used, and leaves room for others there.
     """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     from sbx import TD3
 
@@ -84,7 +86,7 @@ def sbx_ddpg(seed: int = 0) -> Any:
         gym.make(ENV),
         learning_rate=1e-3,
         batch_size=256,
-        buffer_size=1_000_000,
+        buffer_size=buffer_size,
         learning_starts=1000,
         gamma=0.98,
         tau=0.01,

@@ -54,7 +54,7 @@ def _on_device(quick: bool, device: str) -> list[Row]:
     on_device.check_device(device)
     rows = []
     for values in on_device.rows(
-        on_device.QUICK if quick else on_device.Sizes(), has_sb3(), device
+        on_device.QUICK if quick else on_device.Sizes(), has_sb3(), has_sbx(), device
     ):
         print(line(values), flush=True)
         rows.append(values)

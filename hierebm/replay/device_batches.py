@@ -111,6 +111,7 @@ class HindsightBatches:
         horizon: float,
     ) -> None:
         self.replay, self._rngs = replay, list(rngs)
+        self._given = tolerance, {"future": future, "random": random, "horizon": horizon}
         self._n_future = round(future * n)
         self._n_random = min(round(random * n), n - self._n_future)
         self._n, self._horizon = n, horizon
@@ -125,6 +126,26 @@ class HindsightBatches:
             device=replay.device,
         )
         self._generator = torch.Generator(replay.device)
+
+    @classmethod
+    def joined(cls, sources: Sequence[HindsightBatches]) -> HindsightBatches:
+        """The batches of several sources, drawn together: each agent gets what it would get alone.
+
+        Raises:
+            ValueError: they differ in settings or sizes.
+        """
+        first = sources[0]
+        kinds = [(source._n, source._given[1]) for source in sources]
+        if any(kind != kinds[0] for kind in kinds):
+            raise ValueError(f"batches side by side must be of one kind, got {kinds}")
+        return cls(
+            DeviceReplay([r for source in sources for r in source.replay.replays],
+                         first.replay.device),
+            first._n,
+            np.concatenate([source._given[0] for source in sources]),
+            [rng for source in sources for rng in source._rngs],
+            **first._given[1],
+        )  # fmt: skip
 
     def draw(self, n: int) -> None:
         """Bring the rings up to date, and draw the random numbers of n batches."""

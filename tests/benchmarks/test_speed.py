@@ -318,10 +318,10 @@ def test_the_picture_takes_rows_of_every_kind(tmp_path: Any) -> None:
 
 
 def test_the_rows_of_a_gpu_run_on_the_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = device.Sizes((256,), 2000, 9, 1, 1, 4, 20, 2)
+    sizes = device.Sizes((256,), 2000, 9, 1, 1, 4, 20, 2, 0)
     monkeypatch.setattr(device, "CONFIG", DDPGConfig(hidden_sizes=(8,), max_distance=20))
     monkeypatch.setattr(device, "HIDDEN", (8,))
-    rows = list(device.rows(sizes, sb3=False, device="cpu"))
+    rows = list(device.rows(sizes, sb3=False, sbx=False, device="cpu"))
     whats = " ".join(r["what"] for r in rows)
     for part in ("start-up", "batch of 256", "launch floor", "training loop", "side by side"):
         assert part in whats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hierebm import DDPGHERAgent, HierarchicalEBMAgent
+from hierebm import DDPGHERAgent, HierarchicalEBMAgent, learn_together
 from hierebm.agents.batches import device_batches
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.side_by_side import SideBySide
@@ -164,6 +165,30 @@ def test_an_agent_learns_goes_on_and_is_loaded_elsewhere(kind: type, tmp_path: P
         for ask in ("policy", "distance"):
             expected, got = (getattr(a, ask)(*rows) for a in (low_level, again.low_level))
             np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_agents_learn_together() -> None:
+    agents = [DDPGHERAgent(seed=seed, device="cuda", batch_size=64) for seed in range(3)]
+    envs = [gym.make_vec("PointMassGoal-v0", num_envs=4) for _ in agents]
+    learn_together(agents, envs, total_timesteps=1400)
+    alone = DDPGHERAgent(seed=1, device="cuda", batch_size=64)
+    alone.learn(gym.make_vec("PointMassGoal-v0", num_envs=4), 1400)
+    assert agents[1].n_updates == alone.n_updates > 0
+    metrics = [agent.logger.latest["train/critic_loss"] for agent in (agents[1], alone)]
+    assert metrics[0] == pytest.approx(metrics[1], rel=0.1)
+
+
+def test_a_graph_that_is_garbage_does_not_disturb_a_recording() -> None:
+    for seed in range(3):
+        agent = DDPGHERAgent(seed=seed, device="cuda", batch_size=64)
+        # A cycle of objects, which only the collector frees.
+        agent.itself = agent  # type: ignore[attr-defined]
+        threshold = gc.get_threshold()
+        gc.set_threshold(1)
+        try:
+            agent.learn("PointMassGoal-v0", 1100)
+        finally:
+            gc.set_threshold(*threshold)
 
 
 def test_work_that_cannot_be_recorded_runs_all_the_same() -> None:

@@ -1,0 +1,185 @@
+"""Low levels that learn in threads of their own and make their updates together.
+
+Each thread collects experience alone; where it has updates to make, it waits for the others, and
+one of them launches the updates of all (:class:`~hierebm.control.side_by_side.SideBySide`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from hierebm.control.ddpg_captured import CapturedDDPG
+from hierebm.control.device_learner import BatchSource
+from hierebm.control.side_by_side import SideBySide
+from hierebm.replay.device_batches import DeviceBatches, HindsightBatches
+
+
+class Rendezvous:
+    """Where the updates of S low levels are made together.
+
+    One thread works at a time, between two meetings: Python runs one at a time anyway, and changing
+    between them in the middle of a step costs more than it saves.
+
+    Args:
+        low_levels: S of them, of one kind and settings, with as many updates behind them.
+    """
+
+    def __init__(self, low_levels: Sequence[CapturedDDPG]) -> None:
+        self._low_levels = list(low_levels)
+        # Held by the thread that works.
+        self._turn = threading.Condition()
+        self._present = set(range(len(self._low_levels)))
+        self._orders: dict[int, _Order] = {}
+        self._error: BaseException | None = None
+        self._seeds: SideBySide | None = None
+        self._is_stale = False
+        self._sources: tuple[BatchSource, ...] = ()
+        self._source: BatchSource | None = None
+        # Of each, sums of its metrics and how many updates they are of.
+        self._metrics: list[tuple[dict[str, float], int]] = [({}, 0) for _ in self._low_levels]
+
+    @contextmanager
+    def member(self, i: int) -> Iterator[None]:
+        """In a thread: the i-th low level makes its updates with the others until the block ends.
+
+        Raises:
+            Exception: what went wrong in another's block, where this one waits for it.
+        """
+        low_level = self._low_levels[i]
+        alone = low_level._learner
+        with self._turn:
+            low_level._learner = cast("Any", _Member(self, i))
+            try:
+                yield
+            except BaseException as error:
+                self._error = self._error or error
+                raise
+            finally:
+                low_level._learner = alone
+                alone.refresh_scales()
+                # The others are fewer from now on.
+                self._present.discard(i)
+                self._seeds = None
+                self._turn.notify_all()
+
+    def stop(self, error: BaseException) -> None:
+        """Let all blocks end with this error, as soon as they have updates to make."""
+        with self._turn:
+            self._error = self._error or error
+            self._turn.notify_all()
+
+    # ------------------------------------------------------- what members ask, in their turn
+
+    def learn(self, i: int, order: _Order) -> None:
+        """Make the updates of an order, some together with those of the others."""
+        self._orders[i] = order
+        try:
+            while order.n > 0:
+                if self._error is not None:
+                    raise RuntimeError(
+                        f"learning side by side ended: {self._error}"
+                    ) from self._error
+                if self._orders.keys() >= self._present:
+                    self._work()
+                else:
+                    self._turn.wait()
+        finally:
+            # Also where it is interrupted.
+            self._orders.pop(i, None)
+
+    def _work(self) -> None:
+        """As many updates of all as each has to make."""
+        members = sorted(self._present)
+        orders = [self._orders[i] for i in members]
+        n, (first, *_) = min(order.n for order in orders), orders
+        if self._seeds is None:
+            self._seeds, self._is_stale = SideBySide([self._low_levels[i] for i in members]), False
+        if self._is_stale:
+            self._seeds.take()
+            self._is_stale = False
+        sources = tuple(order.source for order in orders)
+        if self._source is None or sources != self._sources:
+            self._sources, self._source = sources, _joined(sources)
+        self._seeds.learn(self._source, n, first.behavior_weight)
+        self._seeds.give_back()
+        for i, metrics in zip(members, self._seeds.take_metrics(), strict=True):
+            sums, n_before = self._metrics[i]
+            added = {k: sums.get(k, 0.0) + n * value for k, value in metrics.items()}
+            self._metrics[i] = added, n_before + n
+        for i, order in zip(members, orders, strict=True):
+            order.n -= n
+            if order.n == 0:
+                del self._orders[i]
+        self._turn.notify_all()
+
+    def take_metrics(self, i: int) -> dict[str, float]:
+        """Means over the updates of the i-th since they were taken last."""
+        (sums, n), self._metrics[i] = self._metrics[i], ({}, 0)
+        return {name: value / n for name, value in sums.items()}
+
+    def changed(self) -> None:
+        """A low level was scaled or loaded: take it as it is now before the next update."""
+        self._is_stale = True
+
+
+@dataclass
+class _Order:
+    """Updates that a low level has to make."""
+
+    source: BatchSource
+    n: int
+    behavior_weight: float
+
+
+class _Member:
+    """In place of a low level's own :class:`~hierebm.control.device_learner.DeviceLearner`."""
+
+    def __init__(self, rendezvous: Rendezvous, i: int) -> None:
+        self._rendezvous, self._i = rendezvous, i
+
+    def learn(self, source: BatchSource, n: int, tau: float, behavior_weight: float = 0.0) -> None:
+        """n updates, when the others make theirs."""
+        self._rendezvous.learn(self._i, _Order(source, n, behavior_weight))
+
+    def take_metrics(self) -> list[dict[str, float]]:
+        """As :meth:`DeviceLearner.take_metrics`, of this one alone."""
+        return [self._rendezvous.take_metrics(self._i)]
+
+    def check(self) -> None:
+        """Nothing to do: after each meeting, all was looked at."""
+
+    def refresh_scales(self) -> None:
+        """The low level was scaled or loaded."""
+        self._rendezvous.changed()
+
+    def forget(self) -> None:
+        """Nothing to do: after each meeting, all was looked at."""
+
+
+class _Stacked:
+    """Batches of several agents, each from a source of its own."""
+
+    def __init__(self, sources: Sequence[BatchSource]) -> None:
+        self._sources = sources
+
+    def draw(self, n: int) -> None:
+        for source in self._sources:
+            source.draw(n)
+
+    def batches(self, n: int) -> DeviceBatches:
+        parts = zip(*(source.batches(n) for source in self._sources), strict=True)
+        return DeviceBatches._make(torch.cat(part) for part in parts)
+
+
+def _joined(sources: Sequence[BatchSource]) -> BatchSource:
+    """One source for all, which draws in one go where all can be drawn on the device."""
+    on_device = [source for source in sources if isinstance(source, HindsightBatches)]
+    if len(on_device) == len(sources):
+        return HindsightBatches.joined(on_device)
+    return _Stacked(sources)
