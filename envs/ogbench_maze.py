@@ -211,4 +211,8 @@ class OGBenchMazeEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], gymnas
         """Close OGBench's environment."""
         # An environment that is refused has none.
         if hasattr(self, "_maze"):
+            # It leaves its renderer open, which MuJoCo complains of when Python ends.
+            renderer, self._maze.custom_renderer = self._maze.custom_renderer, None
+            if renderer is not None:
+                renderer.close()
             self._maze.close()

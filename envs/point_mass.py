@@ -174,10 +174,7 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
             return None
         if self._steps is None:
             raise gymnasium.error.ResetNeeded("call reset() before render().")
-        if self._renderer is None:
-            from hierebm.envs.rendering import Renderer
-
-            self._renderer = Renderer(self.layout, self.success_radius)
+        renderer = self._drawn_by()
         scene = {
             "trail": self._trail,
             "velocity": self._velocity[0],
@@ -185,9 +182,25 @@ class PointMassGoalEnv(PointMassWorld, gymnasium.Env[Observation, npt.NDArray[np
             "subgoals": self.subgoals,
         }
         if self.render_mode == "human":
-            self._renderer.show(fps=self.metadata["render_fps"], **scene)
+            renderer.show(fps=self.metadata["render_fps"], **scene)
             return None
-        return self._renderer.draw(**scene)
+        return renderer.draw(**scene)
+
+    @property
+    def frame_extent(self) -> tuple[float, float, float, float]:
+        """What ``render`` shows of the plane: (x_min, x_max, y_min, y_max).
+
+        Raises:
+            gymnasium.error.DependencyNotInstalled: pygame is missing.
+        """
+        return self._drawn_by().extent
+
+    def _drawn_by(self) -> Renderer:
+        if self._renderer is None:
+            from hierebm.envs.rendering import Renderer
+
+            self._renderer = Renderer(self.layout, self.success_radius)
+        return self._renderer
 
     def close(self) -> None:
         """Close the window, if there is one."""

@@ -61,6 +61,13 @@ class Renderer:
         self._window: Any = None
         self._clock: Any = None
 
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """(x_min, x_max, y_min, y_max) in world units of all that a frame shows."""
+        left, low = (float(bound) - self._frame / self._scale for bound in self._low)
+        width, height = (pixels / self._scale for pixels in self._canvas_size)
+        return left, left + width, low, low + height
+
     def draw(
         self,
         *,

@@ -161,7 +161,8 @@ def _made(
         env_id = trained_in["id"]
         raise CheckpointError(
             f"the agent of {path} was trained in {env_id}, which cannot be made here ({error}): "
-            f"name the module that registers it with --env MODULE:{env_id}, or another env"
+            f"name the module that registers it, such as --env gymnasium_robotics:{env_id}, or "
+            "another env"
         ) from error
     except Exception as error:
         if isinstance(error, ImportError) or not trained_in.get("kwargs"):

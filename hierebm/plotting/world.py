@@ -140,6 +140,25 @@ def shapes_of(env: Any) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
+def frame_extent_of(env: Any) -> Extent | None:
+    """What an environment's own picture shows of the plane of the first two goal axes.
+
+    Its attribute, property or method ``frame_extent``: (x_min, x_max, y_min, y_max), seen from
+    straight above with y upwards. None where it does not say so: a camera's view, say.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    named = _named(env, "frame_extent")
+    try:
+        return None if named is None else _extent(named)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "the environment's frame_extent says not what its picture shows: give (x_min, x_max, "
+            f"y_min, y_max); {error}"
+        ) from error
+
+
 def _named(env: Any, name: str) -> Any:
     try:
         named = env.get_wrapper_attr(name)
@@ -152,17 +171,21 @@ def _checked(named: Any) -> Walls:
     try:
         mask, extent = named if not isinstance(named, Walls) else (named.mask, named.extent)
         cells = np.asarray(mask, bool)
-        x_min, x_max, y_min, y_max = (float(bound) for bound in extent)
         if cells.ndim != 2 or not cells.size:
             raise ValueError(f"the mask has the shape {cells.shape}")
-        if not (x_min < x_max and y_min < y_max):
-            raise ValueError(f"the extent is {(x_min, x_max, y_min, y_max)}")
+        return Walls(cells, _extent(extent))
     except (TypeError, ValueError) as error:
         raise ValueError(
             "the environment's wall_map is no map of walls: give the pair of a mask (H, W) bool, "
             f"row 0 at the lowest y, and of (x_min, x_max, y_min, y_max); {error}"
         ) from error
-    return Walls(cells, (x_min, x_max, y_min, y_max))
+
+
+def _extent(bounds: Any) -> Extent:
+    x_min, x_max, y_min, y_max = (float(bound) for bound in bounds)
+    if not (x_min < x_max and y_min < y_max):
+        raise ValueError(f"the extent is {(x_min, x_max, y_min, y_max)}")
+    return x_min, x_max, y_min, y_max
 
 
 def _robotics_maze(base: Any) -> Walls:

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -64,6 +65,13 @@ class TestWithOGBench:
             sb3 = pytest.importorskip("stable_baselines3.common.env_checker")
             sb3.check_env(env.unwrapped, skip_render_check=True)
         env.close()
+
+    def test_closing_closes_the_renderer_too(self) -> None:
+        env, closed = OGBenchMazeEnv("medium"), []
+        env._maze.custom_renderer = SimpleNamespace(close=lambda: closed.append(True))
+        env.close()
+        env.close()
+        assert closed == [True]
 
     def test_ants_have_their_state_and_tolerance(self) -> None:
         env = gymnasium.make("OGBenchAntMaze-medium-v0")

@@ -12,7 +12,7 @@ import pytest
 import hierebm  # noqa: F401
 from hierebm.goal_env.wrappers import FlattenGoalEnv
 from hierebm.plotting.drawing import Walls
-from hierebm.plotting.world import World, shapes_of, walls_of
+from hierebm.plotting.world import World, frame_extent_of, shapes_of, walls_of
 from tests.toys import LineGoal
 
 EXTENT = (-9.0, 9.0, -9.0, 9.0)
@@ -185,6 +185,16 @@ def test_without_walls_there_are_none():
 def test_a_wall_map_that_is_none_is_refused(wall_map, message):
     with pytest.raises(ValueError, match=message):
         walls_of(SimpleNamespace(wall_map=wall_map))
+
+
+def test_an_environment_says_what_its_picture_shows():
+    assert frame_extent_of(LineGoal()) is None
+    env = gym.Wrapper(LineGoal())
+    env.frame_extent = lambda: [0, 1, 2, 3]
+    assert frame_extent_of(env) == (0.0, 1.0, 2.0, 3.0)
+    for wrong in ("a map", (0.0, 1.0), (1.0, 0.0, 0.0, 1.0)):
+        with pytest.raises(ValueError, match=r"frame_extent .* give \(x_min, x_max"):
+            frame_extent_of(SimpleNamespace(frame_extent=wrong))
 
 
 def test_tolerance_is_what_compute_reward_counts():
