@@ -11,13 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.installed import installed
 from benchmarks.trials import folder_of, rows_of, side_by_side
 from hierebm.cli.names import ENV_ID
 from hierebm.sweeps.files import read_result
@@ -70,7 +70,7 @@ FULL: tuple[Case, ...] = (
 def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Train every case with every seed; one row per run, curves in the picture."""
     cases = QUICK if quick else FULL
-    if not quick and find_spec("stable_baselines3") is None:
+    if not quick and not installed("stable_baselines3"):
         print(f"{PEER} is left out: pip install stable-baselines3")
         cases = tuple(case for case in cases if case.method != PEER)
     numbers = list(range(seeds or (1 if quick else 3)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.installed import installed
 from benchmarks.provenance import commit
 from hierebm.nn.threads import available_cores
 from hierebm.sweeps.calls import run_calls
@@ -36,7 +36,7 @@ def side_by_side() -> int:
     # What trials start reads the first; in this process torch is there already.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    if find_spec("ray") is None:
+    if not installed("ray"):
         print("one run at a time: pip install 'hierebm[sweep]' for one on every core")
         return 1
     return available_cores()

@@ -8,7 +8,6 @@ training time; two branches with and without a latent; the saddle between start 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.energy.libraries import LIBRARIES
 from benchmarks.energy.rows import Row, line, medians, row
+from benchmarks.installed import installed
 from benchmarks.timing import processor_ms
 from hierebm.energy.default_sampler import SamplerConfig, draw
 from hierebm.energy.mcmc import langevin
@@ -68,7 +68,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
     for recipe in ("margin", "margin_hard", "persistent_cd", "score_matching"):
         add(lambda seed, r=recipe: _recipe(r, seed, budget, samples))  # type: ignore[misc]
     for library, (module, function) in LIBRARIES.items():
-        if importlib.util.find_spec(module) is None:
+        if not installed(module):
             print(f"{library} is not installed: its rows are left out (pip install {library})")
             continue
         add(lambda seed, f=function: f(seed, budget, samples))  # type: ignore[misc]

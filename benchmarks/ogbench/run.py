@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.installed import installed
 from benchmarks.ogbench import published
 from benchmarks.ogbench.make_data import RECIPES, Recipe, data_file
 from benchmarks.ogbench.measure import FULL, QUICK, TENTH, VARIANTS, Effort, measure
@@ -41,7 +41,7 @@ def run(
     """
     from tqdm import tqdm
 
-    if find_spec("ogbench") is None:
+    if not installed("ogbench"):
         print("OGBench's mazes are left out: pip install '.[bench]'")
         return []
     folder = out / "ogbench_data" if data is None else data

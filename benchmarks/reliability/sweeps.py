@@ -12,10 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.installed import installed
 from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.workers import WORLD
 from hierebm.sweeps.files import read_curve, read_result, read_rows
@@ -33,7 +33,7 @@ def measure(n: int, seed: int, folder: Path) -> Iterator[Row]:
     """n kills of each, at random moments; as many trials as that."""
     rng = random.Random(seed)
     for case, jobs in CASES.items():
-        if jobs > 1 and find_spec("ray") is None:
+        if jobs > 1 and not installed("ray"):
             print(f"sweeps, {case}: left out, pip install 'hierebm[sweep]'")
             continue
         out = folder / case.replace(" ", "_")

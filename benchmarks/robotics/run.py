@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.installed import installed
 from benchmarks.robotics.picture import draw
 from benchmarks.robotics.worlds import WORLDS, World
 from benchmarks.trials import Job, folder_of, rows_of
@@ -61,7 +61,7 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[dict[str, Any]]:
     """Train every method in every world with every seed; one row a run, curves in the picture."""
     worlds, effort = _worlds(quick), QUICK if quick else FULL
     methods = [*OURS, *PEERS]
-    if find_spec("stable_baselines3") is None:
+    if not installed("stable_baselines3"):
         print(f"{' and '.join(PEERS)} are left out: pip install '.[bench]'")
         methods = list(OURS)
     seeds = seeds or (1 if quick else 3)

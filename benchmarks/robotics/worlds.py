@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from benchmarks.installed import installed
 from benchmarks.learning import FAR
 from hierebm.evaluation import EvaluationResult, Policy, evaluate
 
@@ -47,7 +47,7 @@ class World:
     @property
     def is_there(self) -> bool:
         """Whether the library that it needs is installed."""
-        return self.needs is None or find_spec(self.needs) is not None
+        return self.needs is None or installed(self.needs)
 
     def make(self, **kwargs: Any) -> gym.Env[Any, Any]:
         """One environment to learn in."""

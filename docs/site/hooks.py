@@ -33,6 +33,7 @@ EXAMPLES = "examples.md"
 SETTINGS = "settings.md"
 PICTURES = "benchmarks/results"
 LINK = re.compile(r"(\]\()([^()\s#]+)((?:#[^()\s]*)?\))")
+RANGE = re.compile(r"(<td[^>]*>[^\s<]+) to ([^\s<]+</td>)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 # Removed when the build ends.
 PACKAGE = tempfile.TemporaryDirectory(prefix="hierebm-docs-")
@@ -93,6 +94,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     # Code is not looked at.
     parts = FENCE.split(markdown)
     return "".join(part if i % 2 else LINK.sub(led, part) for i, part in enumerate(parts))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep the ends of a range, such as an interval, in one line of its cell."""
+    return RANGE.sub(r"\1&nbsp;to&nbsp;\2", html)
 
 
 def _in_repository(target: str, folder: PurePosixPath) -> str | None:

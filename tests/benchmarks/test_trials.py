@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import trials
+from benchmarks.installed import installed
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,19 @@ def test_each_run_has_one_thread(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setattr(trials, "available_cores", lambda: 7)
-    for there, at_once in ((None, 1), ("ray", 7)):
-        monkeypatch.setattr(trials, "find_spec", lambda name, there=there: there)
+    for there, at_once in ((False, 1), (True, 7)):
+        monkeypatch.setattr(trials, "installed", lambda name, there=there: there)
         assert trials.side_by_side() == at_once
     assert os.environ["OMP_NUM_THREADS"] == "1" and torch.get_num_threads() == 1
     assert capsys.readouterr().out.count("one run at a time: pip install") == 1
+
+
+def test_a_folder_with_the_name_of_a_library_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("libraryless", "libraryful"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "libraryful" / "__init__.py").touch()
+    there = {name: installed(name) for name in ("libraryless", "libraryful", "unheard_of")}
+    assert there == {"libraryless": False, "libraryful": True, "unheard_of": False}
