@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 import hierebm
-from hierebm.cli.parser import build_parser, main
+from hierebm.cli.options import build_parser
+from hierebm.cli.parser import main
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

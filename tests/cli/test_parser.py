@@ -10,7 +10,8 @@ import sys
 import pytest
 
 import hierebm
-from hierebm.cli.parser import build_parser, main
+from hierebm.cli.options import build_parser
+from hierebm.cli.parser import main
 
 
 def test_help_needs_no_heavy_import():

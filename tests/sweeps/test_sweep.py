@@ -174,7 +174,7 @@ def test_what_is_missing_is_named(
 
 def test_the_package_and_its_help_load_neither_ray_nor_optuna() -> None:
     code = (
-        "import sys, hierebm\nfrom hierebm.cli.parser import build_parser\n"
+        "import sys, hierebm\nfrom hierebm.cli.options import build_parser\n"
         "assert 'sweep' in build_parser().format_help()\nhierebm.sweep\n"
         "assert not {'ray', 'optuna'} & set(sys.modules)\n"
     )
