@@ -15,7 +15,7 @@ from hierebm.checkpoint.format import load_checkpoint, read_meta
 from hierebm.checkpoint.state import NOT_OF_THE_WORLD, space_from_json
 from hierebm.cli.names import AGENTS, ENV_ID
 from hierebm.errors import CheckpointError
-from hierebm.goal_env.make import make_env
+from hierebm.goal_env.make import make_env, make_many
 from hierebm.goal_env.spaces import GoalSpaces
 
 # An argument of an env that is taken from a file: a layout of 30 by 30 cells fits. Geometry of
@@ -129,7 +129,7 @@ def _filled_by(path: Path) -> int:
 def make_as_many(env_id: str, env_kwargs: dict[str, Any], n_envs: int) -> AnyEnv:
     """The env or, where there are to be several, a vector of as many."""
     if n_envs > 1:
-        return gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+        return make_many(env_id, env_kwargs, n_envs)
     return make_env(env_id, env_kwargs)
 
 
@@ -160,9 +160,9 @@ def _made(
         # Nothing that a file names is imported.
         env_id = trained_in["id"]
         raise CheckpointError(
-            f"the agent of {path} was trained in {env_id}, which cannot be made here ({error}): "
-            f"name the module that registers it, such as --env gymnasium_robotics:{env_id}, or "
-            "another env"
+            f"the agent of {path} was trained in {env_id}, which cannot be made here "
+            f"({error.__cause__ or error}): name the module that registers it, such as --env "
+            f"gymnasium_robotics:{env_id}, or another env"
         ) from error
     except Exception as error:
         if isinstance(error, ImportError) or not trained_in.get("kwargs"):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hierebm.goal_env.agreement import Agreement
 from hierebm.goal_env.autoreset import AutoresetEnv, EnvStep
+from hierebm.goal_env.make import make_env
 from hierebm.goal_env.reward import GoalReward
 from hierebm.goal_env.spaces import GoalSpaces
 from hierebm.goal_env.vec_env import VecEnv, VecEnvAdapter
@@ -67,7 +68,7 @@ class GoalEnv:
     def __init__(self, env: EnvLike) -> None:
         # The id that the environment was made from here, if it was.
         self.made_from = env if isinstance(env, str) else None
-        self._autoreset = AutoresetEnv(gym.make(env) if isinstance(env, str) else env)
+        self._autoreset = AutoresetEnv(make_env(env, {}) if isinstance(env, str) else env)
         self.env: Any = self._autoreset.env
         self.n_envs = self._autoreset.n_envs
         self.spaces = GoalSpaces.of(self.env)

@@ -17,13 +17,34 @@ _MAX_ENVS = 32
 
 
 def make_env(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
-    """``gymnasium.make`` whose error names the arguments that the env does not take."""
+    """``gymnasium.make`` whose error names the arguments that the env does not take, or tells how
+    to name the module that registers it."""
     try:
-        return gym.make(env_id, **kwargs)
+        with _telling_of_modules(env_id):
+            return gym.make(env_id, **kwargs)
     except TypeError as error:
         if not kwargs:
             raise
         raise TypeError(f"{env_id} does not take {', '.join(kwargs)}: {error}") from error
+
+
+def make_many(env_id: str, kwargs: Mapping[str, Any], n_envs: int) -> VectorEnv[Any, Any, Any]:
+    """``gymnasium.make_vec`` with such an error."""
+    with _telling_of_modules(env_id):
+        return gym.make_vec(env_id, num_envs=n_envs, **kwargs)
+
+
+@contextmanager
+def _telling_of_modules(env_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (gym.error.NameNotFound, gym.error.NamespaceNotFound) as error:
+        if ":" in env_id:
+            raise
+        raise type(error)(
+            f"{error} If a module registers it, put that in front, as in "
+            "gymnasium_robotics:FetchReach-v4"
+        ) from error
 
 
 def make_eval_env(
@@ -34,8 +55,13 @@ def make_eval_env(
     if module:
         import_module(module)
     kwargs = dict(env_kwargs or {})
-    if gym.spec(name).vector_entry_point is None:
-        return gym.make(env_id, **kwargs)
+    try:
+        is_native = gym.spec(name).vector_entry_point is not None
+    except gym.error.Error:
+        # An id without its version, which make takes; or a wrong one, of which make tells more.
+        is_native = False
+    if not is_native:
+        return make_env(env_id, kwargs)
     return gym.make_vec(
         env_id,
         num_envs=min(n_episodes, _MAX_ENVS),
