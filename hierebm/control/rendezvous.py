@@ -27,7 +27,7 @@ class Rendezvous:
     between them in the middle of a step costs more than it saves.
 
     Args:
-        low_levels: S of them, of one kind and settings, with as many updates behind them.
+        low_levels: S of them, of one kind and settings.
     """
 
     def __init__(self, low_levels: Sequence[CapturedDDPG]) -> None:
@@ -37,10 +37,9 @@ class Rendezvous:
         self._present = set(range(len(self._low_levels)))
         self._orders: dict[int, _Order] = {}
         self._error: BaseException | None = None
-        self._seeds: SideBySide | None = None
-        self._is_stale = False
-        self._sources: tuple[BatchSource, ...] = ()
-        self._source: BatchSource | None = None
+        # Updates that each has made: those with as many go together.
+        self._n_made = [_n_updates(low_level) for low_level in self._low_levels]
+        self._groups: dict[tuple[int, ...], _Group] = {}
         # Of each, sums of its metrics and how many updates they are of.
         self._metrics: list[tuple[dict[str, float], int]] = [({}, 0) for _ in self._low_levels]
 
@@ -65,7 +64,7 @@ class Rendezvous:
                 alone.refresh_scales()
                 # The others are fewer from now on.
                 self._present.discard(i)
-                self._seeds = None
+                self._groups.clear()
                 self._turn.notify_all()
 
     def stop(self, error: BaseException) -> None:
@@ -95,24 +94,20 @@ class Rendezvous:
 
     def _work(self) -> None:
         """As many updates of all as each has to make."""
-        members = sorted(self._present)
-        orders = [self._orders[i] for i in members]
-        n, (first, *_) = min(order.n for order in orders), orders
-        if self._seeds is None:
-            self._seeds, self._is_stale = SideBySide([self._low_levels[i] for i in members]), False
-        if self._is_stale:
-            self._seeds.take()
-            self._is_stale = False
-        sources = tuple(order.source for order in orders)
-        if self._source is None or sources != self._sources:
-            self._sources, self._source = sources, _joined(sources)
-        self._seeds.learn(self._source, n, first.behavior_weight)
-        self._seeds.give_back()
-        for i, metrics in zip(members, self._seeds.take_metrics(), strict=True):
-            sums, n_before = self._metrics[i]
-            added = {k: sums.get(k, 0.0) + n * value for k, value in metrics.items()}
-            self._metrics[i] = added, n_before + n
-        for i, order in zip(members, orders, strict=True):
+        n = min(order.n for order in self._orders.values())
+        together: dict[int, list[int]] = {}
+        for i in sorted(self._orders):
+            together.setdefault(self._n_made[i], []).append(i)
+        for members in map(tuple, together.values()):
+            if members not in self._groups:
+                self._groups[members] = _Group([self._low_levels[i] for i in members])
+            orders = [self._orders[i] for i in members]
+            for i, metrics in zip(members, self._groups[members].learn(orders, n), strict=True):
+                sums, n_before = self._metrics[i]
+                added = {k: sums.get(k, 0.0) + n * value for k, value in metrics.items()}
+                self._metrics[i] = added, n_before + n
+                self._n_made[i] += n
+        for i, order in list(self._orders.items()):
             order.n -= n
             if order.n == 0:
                 del self._orders[i]
@@ -123,9 +118,14 @@ class Rendezvous:
         (sums, n), self._metrics[i] = self._metrics[i], ({}, 0)
         return {name: value / n for name, value in sums.items()}
 
-    def changed(self) -> None:
-        """A low level was scaled or loaded: take it as it is now before the next update."""
-        self._is_stale = True
+    def changed(self, i: int) -> None:
+        """The i-th was scaled or loaded: take it as it is now before its next update."""
+        n = _n_updates(self._low_levels[i])
+        if n != self._n_made[i]:
+            self._n_made[i] = n
+            self._groups.clear()
+        for group in self._groups.values():
+            group.is_stale = True
 
 
 @dataclass
@@ -135,6 +135,29 @@ class _Order:
     source: BatchSource
     n: int
     behavior_weight: float
+
+
+class _Group:
+    """Low levels with as many updates behind them."""
+
+    def __init__(self, low_levels: Sequence[CapturedDDPG]) -> None:
+        self._seeds = SideBySide(low_levels)
+        # Whether one of them is not what it was after the last updates.
+        self.is_stale = False
+        self._sources: tuple[BatchSource, ...] = ()
+        self._source: BatchSource | None = None
+
+    def learn(self, orders: Sequence[_Order], n: int) -> list[dict[str, float]]:
+        """n updates of each; means of its metrics."""
+        if self.is_stale:
+            self._seeds.take()
+            self.is_stale = False
+        sources = tuple(order.source for order in orders)
+        if self._source is None or sources != self._sources:
+            self._sources, self._source = sources, _joined(sources)
+        self._seeds.learn(self._source, n, orders[0].behavior_weight)
+        self._seeds.give_back()
+        return self._seeds.take_metrics()
 
 
 class _Member:
@@ -156,7 +179,7 @@ class _Member:
 
     def refresh_scales(self) -> None:
         """The low level was scaled or loaded."""
-        self._rendezvous.changed()
+        self._rendezvous.changed(self._i)
 
     def forget(self) -> None:
         """Nothing to do: after each meeting, all was looked at."""
@@ -175,6 +198,10 @@ class _Stacked:
     def batches(self, n: int) -> DeviceBatches:
         parts = zip(*(source.batches(n) for source in self._sources), strict=True)
         return DeviceBatches._make(torch.cat(part) for part in parts)
+
+
+def _n_updates(low_level: CapturedDDPG) -> int:
+    return int(low_level.critic_optimizer.state_dict()["step"])
 
 
 def _joined(sources: Sequence[BatchSource]) -> BatchSource:

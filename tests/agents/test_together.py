@@ -109,3 +109,18 @@ def test_on_the_cpu_they_learn_one_after_the_other() -> None:
     agents = [DDPGHERAgent(seed=seed, **FLAT) for seed in range(2)]
     learn_together(agents, ["PointMassGoal-v0"] * 2, total_timesteps=210)
     assert [agent.num_timesteps for agent in agents] == [210, 210]
+
+
+def test_those_with_as_many_updates_go_together() -> None:
+    """One has learned before; it goes on beside the others, and each as alone."""
+    agents, alone = ([make(seed) for seed in range(3)] for _ in range(2))
+    for one in (agents[0], alone[0]):
+        one.learn("PointMassGoal-v0", 230)
+    starts = [weights(alone[0])]
+    for one in alone[1:]:
+        one.set_env("PointMassGoal-v0")
+        starts.append(weights(one))
+    learn_together(agents, ["PointMassGoal-v0"] * 3, total_timesteps=230)
+    for agent, one, start in zip(agents, alone, starts, strict=True):
+        one.learn("PointMassGoal-v0", 230)
+        check_same(agent, one, start)
