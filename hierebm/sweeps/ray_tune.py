@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import pickle
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
@@ -18,6 +19,8 @@ from typing import Any
 from hierebm.sweeps.files import Row
 from hierebm.sweeps.source import Source, Work
 
+# Of the folder where Tune keeps its own files; what a driver that was killed has left is removed.
+SCRATCH = ".ray-"
 # How often a trial is started again after its worker has died.
 RESTARTS = 3
 # How often Ray is started: it waits 30 seconds for itself, whatever else the machine does.
@@ -74,7 +77,12 @@ def run_all(source: Source, jobs: int, address: str | None, cpus: float, gpus: f
         work: Work = pickle.loads(base64.b64decode(config["work"]))
         work.run(tune.report)
 
-    with _ray(jobs * cpus, address), TemporaryDirectory(dir=source.folder) as scratch:
+    for left in source.folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with (
+        _ray(jobs * cpus, address),
+        TemporaryDirectory(dir=source.folder, prefix=SCRATCH) as scratch,
+    ):
         tuner = tune.Tuner(
             tune.with_resources(train, {"cpu": cpus, "gpu": gpus}),
             tune_config=tune.TuneConfig(

@@ -179,7 +179,8 @@ def _cells(line: Line) -> list[str]:
 def _first(line: Line, what: str) -> str:
     median, reached = line.to_threshold(what)
     of = "" if reached == len(line.trials) else f" ({reached} of {len(line.trials)})"
-    return (f"{median:.0f}" if math.isfinite(median) else "not reached") + of
+    digits = 1 if what == "seconds" and median < 10.0 else 0
+    return (f"{median:.{digits}f}" if math.isfinite(median) else "not reached") + of
 
 
 def _short(value: Any) -> str:

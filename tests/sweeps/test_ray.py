@@ -98,6 +98,7 @@ def test_a_driver_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
     again = started(tmp_path)
     assert again.wait(600) == 0
     assert len(trials(out)) == N_TRIALS
+    assert not list(out.glob(".ray-*")), "what the killed one left is gone"
     for folder in trials(out):
         assert is_done(folder) and steps(folder) == list(range(200, 1601, 200))
         # A worker may have gone on for a moment, and one that waited may not have begun.

@@ -41,7 +41,8 @@ def test_steps_and_seconds_are_those_of_the_first_point_that_is_good_enough() ->
     assert few.to_threshold("env_steps") == (math.inf, 1)
     assert few.to_dict()["env_steps"] is None and few.to_dict()["reached"] == 1
     text = table([some, few])
-    assert "200 (2 of 3)" in text and "not reached (1 of 3)" in text and "env steps to .9" in text
+    assert "200 (2 of 3)" in text and " 1.5 (2 of 3)" in text
+    assert "not reached (1 of 3)" in text and "env steps to .9" in text
 
 
 def test_only_settings_that_differ_are_told() -> None:
