@@ -19,6 +19,14 @@ _KNOWN_ELSEWHERE = {
     "learning_rate": ["actor_lr", "critic_lr"],
     "policy_kwargs": ["hidden_sizes"],
     "net_arch": ["hidden_sizes"],
+    "gamma": ["max_distance"],
+    "replay_buffer_class": ["her_future", "her_random", "buffer_size"],
+    "replay_buffer_kwargs": ["her_future", "her_random", "buffer_size"],
+}
+_WHY = {
+    "gamma": ": nothing is discounted, distances are counted in steps",
+    "replay_buffer_class": ": hindsight replay is built in",
+    "replay_buffer_kwargs": ": hindsight replay is built in",
 }
 
 # Of a tuple, such as the widths of layers.
@@ -131,7 +139,7 @@ def overridden(config: Any, overrides: Mapping[str, Any]) -> Any:
         if name not in known:
             near = _KNOWN_ELSEWHERE.get(name) or difflib.get_close_matches(name, known, n=3)
             near = [other for other in near if other in known]
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            hint = _WHY.get(name, "") + (f"; did you mean {', '.join(near)}?" if near else "")
             raise TypeError(f"{name!r} is no setting of {type(config).__name__}{hint}")
     # A dict for a nested config changes the fields that it names.
     merged = {

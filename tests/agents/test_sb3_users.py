@@ -275,6 +275,8 @@ def test_parameters_are_copies_that_can_be_given_back(tmp_path):
         (lambda: HierarchicalEBMAgent("MultiInputPolicy", env=WORLD), "no policy is named here"),
         (lambda: DDPGHERAgent(policy="MultiInputPolicy"), "hidden_sizes"),
         (lambda: DDPGHERAgent(policy_kwargs={"net_arch": [64]}), "hidden_sizes"),
+        (lambda: DDPGHERAgent(gamma=0.95), "counted in steps; did you mean max_distance"),
+        (lambda: DDPGHERAgent(replay_buffer_class=dict), "built in; did you mean her_future"),
         (lambda: DDPGHERAgent(make()), "an environment goes to learn"),
         (lambda: DDPGHERAgent(env=make()).learn(1000), r"learn\(env, 1000\)"),
         (lambda: DDPGHERAgent(env=make()).learn(np.int64(9)), r"total_timesteps="),
