@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
+import textwrap
 from importlib import import_module
 from itertools import groupby
 
@@ -119,8 +122,13 @@ def settings(args: argparse.Namespace) -> None:
     rows = list(setting_rows(agent_class_of(AGENTS[args.agent]).config_class()))
     header = ["setting", "default", "range", "meaning"]
     body = ([r.name, json.dumps(r.default), r.range, r.meaning] for r in rows)
-    table = format_rows([header, *body])
-    head, rule, *lines = table.splitlines()
-    print(f"{head}\n{rule}")
+    head, rule, *lines = format_rows([header, *body]).splitlines()
+    # A terminal would break lines in the middle of words; a file has one line a setting.
+    at, screen = head.index("meaning"), shutil.get_terminal_size() if sys.stdout.isatty() else None
+    width = None if screen is None else max(screen.columns - at, 30)
+    print(f"{head}\n{rule[: at + len('meaning')]}")
     for group, of_group in groupby(zip(rows, lines, strict=True), key=lambda pair: pair[0].group):
-        print(f"\n{group}", *(line for _, line in of_group), sep="\n")
+        print(f"\n{group}")
+        for _, line in of_group:
+            parts = [line[at:]] if width is None else textwrap.wrap(line[at:], width)
+            print(line[:at] + f"\n{' ' * at}".join(parts))

@@ -77,7 +77,7 @@ def train_seeds(args: argparse.Namespace) -> None:
     if rows:
         print(format_rows([["seed", "env steps", "success", "95% interval", "mean steps"], *rows]))
         mean = sum(told["success_rate"] or 0.0 for _, told in results.values() if told) / len(rows)
-        print(f"success {mean:.3f} on the mean of {len(rows)} seed(s)")
+        print(f"success {mean:.3f}, the mean of {len(rows)} seed{'s' * (len(rows) > 1)}")
     if failed := [seed for seed, (status, _) in results.items() if status]:
         raise RuntimeError(f"the run(s) of seed {', '.join(map(str, failed))} failed; see above")
 

@@ -143,7 +143,7 @@ def test_seeds_run_side_by_side_and_end_in_a_table(tmp_path, capsys):
     assert main(argv) == 0
     printed = capsys.readouterr().out
     assert {path.name for path in tmp_path.glob("*.zip")} == {"agent-seed3.zip", "agent-seed4.zip"}
-    assert "[seed 3] saved" in printed and "on the mean of 2 seed(s)" in printed
+    assert "[seed 3] saved" in printed and "the mean of 2 seeds" in printed
     assert loaded(tmp_path / "agent-seed4.zip").seed == hierebm.DDPGHERAgent(seed=4).seed
     assert main([*argv[:-4], "--seeds", "3", "--set", "batch_sise=3"]) == 1
     assert "seed 3 failed" in capsys.readouterr().err
@@ -155,6 +155,17 @@ def test_what_is_no_list_of_seeds_is_refused(seeds, capsys):
     with pytest.raises(SystemExit):
         main(["train", "--seeds", seeds])
     assert "--seeds" in capsys.readouterr().err
+
+
+def test_a_terminal_gets_settings_as_wide_as_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    at = lines[0].index("meaning")
+    (row,) = [i for i, line in enumerate(lines) if line.startswith("learning_starts")]
+    assert lines[row + 1][:at].strip() == "" and lines[row + 1][at:].strip()
 
 
 def test_settings_are_shown_with_their_ranges(capsys):
