@@ -278,17 +278,8 @@ def _agents(sizes: Sizes, device: str) -> Row:
         max(3, sizes.blocks // 3),
         device,
     )
-    ours, peer = (float(np.median(some)) for some in times.wall)
-    return row(
-        f"training loop of {len(many)} agents together, {n_envs} native envs each",
-        against="one agent",
-        ours=ours,
-        peer=peer,
-        ratio=ours / peer,
-        unit="ms/update",
-        target="<= 2x",
-        met=ours <= 2.0 * peer,
-    )
+    what = f"training loop of {len(many)} agents together, {n_envs} native envs each"
+    return _against_one(what, times, "ms/update")
 
 
 def _seeds(sizes: Sizes, device: str) -> Row:
@@ -303,14 +294,19 @@ def _seeds(sizes: Sizes, device: str) -> Row:
         sizes.blocks,
         device,
     )
+    return _against_one(f"update of {s} agents side by side, batch 256", times, "ms")
+
+
+def _against_one(what: str, times: Times, unit: str) -> Row:
+    """What many take, the first of the times, against what one takes."""
     ours, peer = (float(np.median(some)) for some in times.wall)
     return row(
-        f"update of {s} agents side by side, batch 256",
+        what,
         against="one agent",
         ours=ours,
         peer=peer,
         ratio=ours / peer,
-        unit="ms",
+        unit=unit,
         target="<= 2x",
         met=ours <= 2.0 * peer,
     )

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from hierebm.control.ddpg_captured import CapturedDDPG
+from hierebm.control.rendezvous import _Stacked
 from hierebm.control.side_by_side import SideBySide
-from hierebm.replay.device_batches import MOST_AT_ONCE, DeviceBatches, HostBatches
+from hierebm.replay.device_batches import MOST_AT_ONCE, HostBatches
 from hierebm.replay.scales import InputScales
 from tests.control.test_ddpg_captured import states_of
 from tests.control.test_ddpg_kernels import (
@@ -40,21 +41,6 @@ def source(seed: int) -> HostBatches:
     return HostBatches(lambda: next(given), ROWS, (OBS_DIM, GOAL_DIM, ACTION_DIM), "cpu")
 
 
-class Stacked:
-    """The batches of several sources, one beside the other."""
-
-    def __init__(self, sources: list[HostBatches]) -> None:
-        self.sources = sources
-
-    def draw(self, n: int) -> None:
-        for one in self.sources:
-            one.draw(n)
-
-    def batches(self, n: int) -> DeviceBatches:
-        parts = zip(*(one.batches(n) for one in self.sources), strict=True)
-        return DeviceBatches._make(torch.cat(part) for part in parts)
-
-
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_each_learns_what_it_learns_alone(name: str, weight: float) -> None:
@@ -73,7 +59,7 @@ def test_each_learns_what_it_learns_alone(name: str, weight: float) -> None:
     for low_level, batches_ in zip(alone, sources, strict=True):
         low_level.update_from(batches_, MOST_AT_ONCE + 4, weight)
         expected.append(low_level.take_metrics())
-    seeds.learn(Stacked([source(seed) for seed in range(SEEDS)]), MOST_AT_ONCE + 4, weight)
+    seeds.learn(_Stacked([source(seed) for seed in range(SEEDS)]), MOST_AT_ONCE + 4, weight)
     for mine, theirs in zip(seeds.take_metrics(), expected, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-5)
     (batch,) = batches(1)
@@ -95,7 +81,7 @@ def test_each_learns_what_it_learns_alone(name: str, weight: float) -> None:
 
 def test_what_is_recorded_obeys_the_rules_of_cuda_graphs() -> None:
     seeds = SideBySide([make("categorical", seed) for seed in range(SEEDS)])
-    seeds.learn(Stacked([source(seed) for seed in range(SEEDS)]), 1)
+    seeds.learn(_Stacked([source(seed) for seed in range(SEEDS)]), 1)
     (work,) = seeds._learner._graphs.values()
     with GraphRules() as rules:
         work()
