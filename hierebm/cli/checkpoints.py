@@ -161,8 +161,8 @@ def _made(
         env_id = trained_in["id"]
         raise CheckpointError(
             f"the agent of {path} was trained in {env_id}, which cannot be made here "
-            f"({error.__cause__ or error}): name the module that registers it, such as --env "
-            f"gymnasium_robotics:{env_id}, or another env"
+            f"({error.__cause__ or error}): name the module that registers it, such as "
+            f"gymnasium_robotics, with --env MODULE:{env_id}, or another env"
         ) from error
     except Exception as error:
         if isinstance(error, ImportError) or not trained_in.get("kwargs"):
