@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.installed import installed
 from hierebm.control import DDPGConfig
 from hierebm.control.ddpg import FOURIER_OCTAVES, PREACTIVATION_PENALTY
 from hierebm.control.features import GoalFeatures
@@ -22,7 +22,7 @@ ENV = "PointMassGoal-v0"
 
 def has_sb3() -> bool:
     """Whether Stable-Baselines3 is installed; says so where it is not."""
-    if importlib.util.find_spec("stable_baselines3") is None:
+    if not installed("stable_baselines3"):
         print("stable_baselines3 is not installed: its rows are left out (pip install '.[bench]')")
         return False
     return True
@@ -30,7 +30,7 @@ def has_sb3() -> bool:
 
 def has_sbx() -> bool:
     """Whether SBX (Stable-Baselines3's algorithms in JAX) is installed; says so where it is not."""
-    if importlib.util.find_spec("sbx") is None:
+    if not installed("sbx"):
         print("sbx is not installed: its row is left out (pip install sbx-rl)")
         return False
     return True
