@@ -21,7 +21,7 @@ class PlannerConfig(GraphConfig):
     )
     redraws: int = setting(
         2,
-        "Times that other nodes are drawn, in predict, where those drawn give no verified path.",
+        "Times that other nodes are laid out, in predict, where those drawn give no verified path.",
         low=0,
         high=100,
     )

@@ -40,9 +40,10 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
         pool = self.context.experienced
         gate = self._gate(achieved_goal, goal, failed)
         target = goal if gate is None else gate.point
+        draw = self.sampler.sample
         # While learning, an unknown way is explored; otherwise other nodes may know one.
         for redraws in reversed(range(1 if learning else 1 + c.redraws)):
-            nodes = self.sampler.sample(achieved_goal, target, c.n_subgoals, pool, rng, edges)
+            nodes = draw(achieved_goal, target, c.n_subgoals, pool, rng, edges)
             if not isinstance(nodes, Nodes) or not len(nodes):
                 raise ValueError(
                     f"{type(self.sampler).__name__}.sample must return at least one node: make "
@@ -53,11 +54,15 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
             plan = GraphPlan(goal, rng, learning, graph=graph, gate=gate, last=achieved_goal)
             hopeless = redraws > 0 and not graph.may_be_verified()
             doubtful = hopeless or nodes.in_order > 0
-            last = not redraws or (doubtful and not edges.may_lead(achieved_goal, target))
-            if last or not hopeless:
+            leads = not redraws or not doubtful or edges.may_lead(achieved_goal, target)
+            if not (hopeless and leads):
                 self.find_path(plan, achieved_goal)
-            if last or plan.is_verified or plan.arrived or plan.jumping:
+            if not redraws or plan.is_verified or plan.arrived or plan.jumping:
                 break
+            if not leads and (plan.path or nodes.in_order):
+                # No nodes know a verified way, and these know a beginning.
+                break
+            draw = self.sampler.lay_out
         if failed and not (plan.path or plan.exploring or plan.jumping):
             graph.unblock()
             self.find_path(plan, achieved_goal)

@@ -198,6 +198,30 @@ def test_predicting_does_not_explore_but_draws_other_nodes() -> None:
     assert len(drawn) == 1
 
 
+class InOrderOnDemand(SubgoalSampler):
+    """Nodes that join nothing, until a way is to be laid out."""
+
+    def sample(self, start, goal, n, pool, rng, edges=None):  # type: ignore
+        return pool.nodes_at(np.array([[0.1, 3.9]], np.float32))
+
+    def lay_out(self, start, goal, n, pool, rng, edges):  # type: ignore
+        return pool.nodes_at(np.linspace(start, goal, 5)[1:-1], in_order=3)
+
+
+def test_where_nodes_do_not_join_the_way_is_laid_out() -> None:
+    planner = _half_known(sampler=InOrderOnDemand(), redraws=1, max_edge=6.0)
+    zeros = np.zeros(4, np.float32)
+    start, goal = np.array([[0.5, 0.5], [1.5, 3.5]], np.float32)
+    plan = planner.begin(zeros, start, goal, np.random.default_rng(0))
+    assert plan.is_verified and plan.path == [1, 2, 3, 4]
+    unknown = np.array([3.9, 3.5], np.float32)
+    plan = planner.begin(zeros, start, unknown, np.random.default_rng(0))
+    assert plan.path, "nothing verifies all of it, and it is laid out as far as it goes"
+    planner.context.config.explore_share = 0.0
+    plan = planner.begin(zeros, start, goal, np.random.default_rng(0), learning=True)
+    assert plan.path == [], "while learning, no other nodes are drawn"
+
+
 def test_a_planner_joins_nodes_by_the_current_settings_and_tells_its_sampler() -> None:
     planner, told = make_planner(), []
     sample = planner.sampler.sample
@@ -225,6 +249,19 @@ def _arrived(planner: GraphPlanner, *, learning: bool = False) -> GraphPlan:
     while not np.array_equal(plan.subgoal, GOAL):
         plan = planner.step(plan, zeros, plan.subgoal)
     return planner.step(plan, zeros, GOAL)
+
+
+def test_an_episode_that_starts_at_its_goal_is_no_try_and_needs_no_way() -> None:
+    planner = make_planner(redraws=0)
+    # Everything looks too far for an edge, the goal itself included.
+    planner.context.model.distance = lambda o, s, g: np.full(len(g), 25.0, np.float32)
+    zeros = np.zeros(4, np.float32)
+    plan = first = planner.begin(zeros, GOAL, GOAL, np.random.default_rng(0))
+    assert plan.arrived
+    for _ in range(60):
+        plan = planner.step(plan, zeros, GOAL)
+        assert plan is first and np.array_equal(plan.subgoal, GOAL)
+    assert "subgoal/reached_rate" not in planner.stats_of_predict.sums, "nothing was tried"
 
 
 @pytest.mark.parametrize("learning", [False, True])

@@ -68,6 +68,18 @@ class SubgoalSampler(ABC):
                 ask for no distances ignore it.
         """
 
+    def lay_out(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: NodePool,
+        rng: np.random.Generator,
+        edges: EdgeRules,
+    ) -> Nodes:
+        """Other nodes where those of :meth:`sample` join nothing, in order if that can be."""
+        return self.sample(start, goal, n, pool, rng, edges)
+
 
 class LearnedSampler(SubgoalSampler):
     """A sampler with a model that is trained while the agent explores."""

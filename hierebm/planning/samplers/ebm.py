@@ -72,10 +72,34 @@ class EBMSampler(LearnedSampler):
         edges: EdgeRules | None = None,
     ) -> Nodes:
         """See :class:`SubgoalSampler`; without ``edges`` there is no bisection."""
+        return self._sample(start, goal, n, pool, rng, edges if self.config.bisection else None)
+
+    def lay_out(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: NodePool,
+        rng: np.random.Generator,
+        edges: EdgeRules,
+    ) -> Nodes:
+        """See :class:`SubgoalSampler`: by bisection, set or not."""
+        return self._sample(start, goal, n, pool, rng, edges)
+
+    def _sample(
+        self,
+        start: FloatArray,
+        goal: FloatArray,
+        n: int,
+        pool: NodePool,
+        rng: np.random.Generator,
+        edges: EdgeRules | None,
+    ) -> Nodes:
+        """Nodes laid out by bisection, but without ``edges``, and others."""
         m = min(len(pool), CANDIDATES)
         n = min(n, m)
         candidates = pool.achieved_goal[rng.choice(len(pool), size=m, replace=False)]
-        if edges is not None and self.config.bisection:
+        if edges is not None:
             chain = self._bisect(start, goal, n, candidates, pool, edges, rng)
         else:
             chain = candidates[:0]

@@ -98,14 +98,16 @@ class _KnownGround:
 
 def test_a_bisected_way_from_unknown_ground_begins_at_the_nearest_known_state() -> None:
     pool = make_pool()
-    sampler = _trained(pool, bisection=True)
+    sampler = _trained(pool)
     rules = replace(RULES, config=GraphConfig(safe_edge=4.0), verifier=_KnownGround(pool))
     start, goal = np.array([[-0.6, -0.6], [4.6, -0.6]], np.float32)
     for n in (1, 2, 16):
-        nodes = sampler.sample(start, goal, n, pool, np.random.default_rng(0), rules)
+        nodes = sampler.lay_out(start, goal, n, pool, np.random.default_rng(0), rules)
         way, near = nodes.achieved_goal[: nodes.in_order], pool.nearest(np.stack([start, goal]), 1)
         assert len(nodes) == n and (way[0] == near[0, 0]).all()
         assert n == 1 or (way[-1] == near[1, 0]).all()
+    drawn = sampler.sample(start, goal, 16, pool, np.random.default_rng(0), rules)
+    assert drawn.in_order == 0, "by the setting, it is laid out on demand only"
     # No nodes are spent on the segments between known and unknown ground.
     assert nodes.in_order < 16
     hops = steps_between(way[:-1], way[1:])
