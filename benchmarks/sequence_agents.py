@@ -146,8 +146,3 @@ def _tries(agent: Any, env: gym.Env) -> dict[str, Any]:
     from hierebm.evaluation import evaluate
 
     return _told(evaluate(agent, env, DOOR_EPISODES, seed=3))
-
-
-def name_of(layout: AnyLayout) -> str:
-    """What a layout is called."""
-    return layout if isinstance(layout, str) else "custom"

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.sequence_agents import AnyLayout, follow, measure_success, name_of
+from benchmarks.sequence_agents import AnyLayout, follow, measure_success
 from hierebm.data import OfflineDataset
 from hierebm.envs.layouts import get_layout
 from hierebm.planning.sequence import SequenceOptimizer
@@ -33,6 +33,9 @@ ENERGY_UPDATES, IMAGINED_EVERY, IMAGINED = 600, 20, 8
 TASKS = 100
 # Of agents, instead of the defaults.
 SETTINGS: dict[str, Any] = {}
+Start = tuple[float, float] | None
+# Actions that planned exploration begins with are drawn at random.
+LEARNING_STARTS = 200
 # Half the length of a world of Du et al. here, where a step is as long as theirs is there.
 HALF = 4.0
 
@@ -60,24 +63,36 @@ PARTS: dict[str, dict[str, Any]] = {
 """What differs, by the settings that make it so."""
 
 
-def random_transitions(layout: AnyLayout, env_steps: int, seed: int) -> OfflineDataset:
-    """Episodes of independent uniform actions, from random starts."""
+def random_transitions(
+    layout: AnyLayout, env_steps: int, seed: int, start: Start = None
+) -> OfflineDataset:
+    """Episodes of independent uniform actions, from random starts or from one.
+
+    Args:
+        env_steps: rounded to whole episodes.
+    """
+    episodes = max(1, round(env_steps / EPISODE))
+    lanes = max(n for n in range(1, LANES + 1) if episodes % n == 0)
     env = gym.make_vec(
-        "PointMassGoal-v0", num_envs=LANES, layout=layout, continuing_task=True, time_limit=EPISODE
+        "PointMassGoal-v0",
+        num_envs=lanes,
+        layout=layout,
+        continuing_task=True,
+        time_limit=EPISODE,
+        start=start,
     )
     rng, observations, actions = np.random.default_rng(seed), [], []
-    n = max(1, round(env_steps / (LANES * EPISODE)))
-    for episode in range(n):
+    for episode in range(episodes // lanes):
         state = env.reset(seed=seed if episode == 0 else None)[0]["observation"]
         for _ in range(EPISODE):
             observations.append(state.copy())
-            actions.append(rng.uniform(-1, 1, (LANES, 2)).astype(np.float32))
+            actions.append(rng.uniform(-1, 1, (lanes, 2)).astype(np.float32))
             state = env.step(actions[-1])[0]["observation"]
         # What comes last in an episode are a state and an action that is not looked at.
         observations.append(state.copy())
-        actions.append(np.zeros((LANES, 2), np.float32))
+        actions.append(np.zeros((lanes, 2), np.float32))
     env.close()
-    ends = np.zeros((LANES, n, EPISODE + 1))
+    ends = np.zeros((lanes, episodes // lanes, EPISODE + 1))
     ends[:, :, -1] = 1
     observation, action = (
         np.stack(rows, axis=1).reshape(-1, rows[0].shape[1]) for rows in (observations, actions)
@@ -85,20 +100,26 @@ def random_transitions(layout: AnyLayout, env_steps: int, seed: int) -> OfflineD
     return OfflineDataset.from_arrays(observation, action, ends.reshape(-1), goal=[0, 1])
 
 
-def make_agent(layout: AnyLayout, seed: int) -> Any:
+def make_agent(layout: AnyLayout, seed: int, **env: Any) -> Any:
     """An agent that plans sequences and acts by the inverse model."""
     import hierebm
 
     agent = hierebm.HierarchicalEBMAgent(
-        planner="sequence", low_level="inverse", seed=seed, **SETTINGS
+        planner="sequence",
+        low_level="inverse",
+        learning_starts=LEARNING_STARTS,
+        seed=seed,
+        **SETTINGS,
     )
-    agent.set_env(gym.make("PointMassGoal-v0", layout=layout))
+    agent.set_env(gym.make("PointMassGoal-v0", layout=layout, **env))
     return agent
 
 
-def learn_random(layout: AnyLayout, env_steps: int, seed: int) -> tuple[Any, float]:
+def learn_random(
+    layout: AnyLayout, env_steps: int, seed: int, start: Start = None
+) -> tuple[Any, float]:
     """An agent that learned from so many random transitions; seconds that it took."""
-    data, started = random_transitions(layout, env_steps, seed), time.process_time()
+    data, started = random_transitions(layout, env_steps, seed, start), time.process_time()
     agent = make_agent(layout, seed)
     agent.learn_offline(data, UPDATES, log_interval=None)
     return agent, round(time.process_time() - started, 1)
@@ -181,19 +202,35 @@ def world(name: str, seed: int) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------- active
 
 
-def active(layout: str, planned: tuple[int, ...], seed: int) -> list[dict[str, Any]]:
-    """Success after so many steps of planned exploration, and after as many and twice as many
-    random transitions."""
-    rows = []
+def active(
+    layout: str, planned: tuple[int, ...], seed: int, one_start: bool = True
+) -> list[dict[str, Any]]:
+    """Success after so many steps of planned exploration, and after as many, twice and four times
+    as many random transitions.
+
+    Args:
+        one_start: all episodes of learning begin in the same corner, as those of Du et al.; False:
+            anywhere, so that starts alone cover the ground.
+    """
+    rows, start = [], corner_of(layout) if one_start else None
 
     def add(way: str, env_steps: int, agent: Any) -> None:
-        what = {"kind": "active", "layout": name_of(layout), "way": way, "env_steps": env_steps}
-        rows.append({**what, "seed": seed, **measure_success(agent, layout, TASKS)})
+        what = {"kind": "active", "layout": layout, "one_start": one_start, "way": way}
+        what |= {"env_steps": env_steps, "seed": seed}
+        rows.append({**what, **measure_success(agent, layout, TASKS)})
 
-    agent = make_agent(layout, seed)
+    agent = make_agent(layout, seed, start=start, time_limit=EPISODE)
     for steps in planned:
         agent.learn(None, steps - agent.num_timesteps, reset_num_timesteps=False)
         add("planned", steps, agent)
-    for n in sorted({n for steps in planned for n in (steps, 2 * steps)}):
-        add("random", n, learn_random(layout, n, seed)[0])
+    for n in sorted({times * steps for steps in planned for times in (1, 2, 4)}):
+        add("random", n, learn_random(layout, n, seed, start)[0])
     return rows
+
+
+def corner_of(layout: str) -> tuple[float, float]:
+    """The middle of the free cell that is farthest to the left and below."""
+    world = get_layout(layout)
+    low = world.free_cell_low[world.free_cell_low.sum(1).argmin()]
+    x, y = (low + 0.5 * world.cell_size).tolist()
+    return x, y

@@ -91,12 +91,13 @@ def _parts(rows: list[Row]) -> str:
 
 def _active(rows: list[Row]) -> str:
     lines = [
-        [layout, way, f"{steps:,}", each(group, "success", 2), interval(group)]
-        for (layout, way, steps), group in grouped(
-            rows, "layout", "way", "env_steps", keep_order=True
+        [layout, "one" if one else "any", way, f"{steps:,}", each(group, "success", 2),
+         interval(group)]
+        for (layout, one, way, steps), group in grouped(
+            rows, "layout", "one_start", "way", "env_steps", keep_order=True
         )
-    ]
-    return table("layout|exploration|env steps|success|95%", lines)
+    ]  # fmt: skip
+    return table("layout|start|exploration|env steps|success|95%", lines)
 
 
 def _worlds(rows: list[Row]) -> str:

@@ -19,6 +19,7 @@ from hierebm.planning.graph.subgoal_graph import ALIKE
 from hierebm.planning.planner import Log
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequenceOptimizer
+from hierebm.planning.sequence.landmark_ways import LandmarkWays, Way
 from hierebm.planning.sequence_plan import SequencePlanState
 from hierebm.replay import EpisodeReplay, sample_pairs
 from hierebm.types import BoolArray, FloatArray
@@ -27,6 +28,9 @@ Self = TypeVar("Self", bound="SequenceSubgoalPlanner")
 
 # The planned states, from the next on, among which the subgoal is chosen.
 AHEAD = 12
+# Ways over landmarks that chains begin along, and plans of which the cheapest one is taken that
+# experience verifies.
+WAYS, PLANS = 3, 2
 
 
 class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
@@ -50,6 +54,8 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         self.sequences = sequences
         # States of every sequence; None: as many as the way takes.
         self.n_states: int | None = None
+        # By what is known since the last round; made when first asked for.
+        self._landmark_ways: LandmarkWays | None = None
 
     @classmethod
     def build(
@@ -87,16 +93,15 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             at=achieved_goal,
             failed=failed,
         )
-        known = self.context.transition_map
-        way = None if known is None else known.way(achieved_goal, target)
-        known_way = known is None or way is not None
+        ways = self._ways(achieved_goal, target, failed, rng)
+        known_way = ways is None or ways[0].is_verified
         if not learning and self._is_reached(achieved_goal, goal):
             plan.path = [plan.goal_node]
             plan.stay()
         elif gate is not None and self._is_reached(achieved_goal, gate.point):
             self._try_to_jump(plan, gate)
         elif not self._explores(plan, achieved_goal, to_the_goal=known_way):
-            self._find_path(plan, achieved_goal, way, before)
+            self._find_path(plan, achieved_goal, ways, before)
             if learning and not plan.is_verified:
                 self._explore_at(plan, int(plan.verified.argmin()), achieved_goal)
             else:
@@ -112,37 +117,68 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         )
         return plan
 
+    def _ways(
+        self,
+        achieved_goal: FloatArray,
+        target: FloatArray,
+        failed: Failed,
+        rng: np.random.Generator,
+    ) -> list[Way] | None:
+        """Ways (m, goal_dim) over landmarks, those that experience leads along if there are any;
+        None without landmarks."""
+        known = self.context.transition_map
+        if known is None or not len(known.hops()[0]):
+            return None
+        if self._landmark_ways is None:
+            self._landmark_ways = LandmarkWays(*known.hops(), known.spacing, self._price)
+        missed = [point for _, point in failed]
+        margin = ALIKE * self.context.step_scale
+        ways = self._landmark_ways.find(achieved_goal, target, missed, margin, WAYS, rng)
+        return [way for way in ways if way.is_verified] or ways
+
+    def _price(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        """(n,) what hops (n, goal_dim), (n, goal_dim) count as that no trajectory took: steps at
+        full speed and nats of the energy, times ``unverified_cost``."""
+        steps = np.abs((target - source) / self.context.step_scale).max(-1)
+        nats = self.sequences.costs(torch.from_numpy(source), torch.from_numpy(target)).numpy()
+        price: FloatArray = self.context.config.unverified_cost * (steps + nats)
+        return price
+
     def _find_path(
         self,
         plan: SequencePlanState,
         achieved_goal: FloatArray,
-        way: FloatArray | None,
+        ways: list[Way] | None,
         before: SequencePlanState | None,
     ) -> None:
         """Give the plan a sequence of little energy, and what experience says of it.
 
         Args:
-            way: (m, goal_dim) where experience leads to the end of it; None: nowhere.
-            before: the plan that this one replaces; its rest is where one chain begins.
+            ways: where its chains begin; None: over replayed states.
+            before: the plan that this one replaces; its rest is where one chain begins, unless
+                something failed there.
         """
         rest = None
-        if before is not None and before.path:
+        if before is not None and before.path and not plan.failed:
             rest = np.concatenate([achieved_goal[None], before.states[before.path]])
+        starts = ways and [[torch.from_numpy(way.points) for way in ways]]
         planned = self.sequences.plan(
             _batch(achieved_goal),
             _batch(plan.states[-1]),
             self.n_states,
             generator=torch.Generator().manual_seed(int(plan.rng.integers(2**62))),
             warm_start=None if rest is None else _batch(rest),
-            way=None if way is None else _batch(way),
+            ways=starts,
+            n_plans=min(PLANS, self.sequences.config.chains),
         )
-        plan.states, plan.energies = planned.states[0].numpy(), planned.energies[0].numpy()
-        plan.verified = self._verify(plan.states)
-        if way is not None and not plan.verified.all():
+        sequences = [s[:n].numpy() for s, n in zip(planned.states, planned.n_states, strict=True)]
+        if ways is not None and ways[0].is_verified:
             # What experience knows, and nothing else.
-            plan.states = way
-            plan.energies = self.sequences.energies(torch.from_numpy(way)).numpy()
-            plan.verified = self._verify(way)
+            sequences.append(ways[0].points)
+        verified = [self._verify(states) for states in sequences]
+        chosen = next((i for i, known in enumerate(verified) if known.all()), 0)
+        plan.states, plan.verified = sequences[chosen], verified[chosen]
+        plan.energies = self.sequences.energies(torch.from_numpy(plan.states)).numpy()
         plan.path = list(range(1, len(plan.states)))
 
     def _verify(self, states: FloatArray) -> BoolArray:
@@ -176,9 +212,12 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         here = np.repeat(achieved_goal[None], len(ahead), 0)
         predicted = context.edges.predict(np.repeat(observation[None], len(ahead), 0), here, points)
         steps, is_verified = context.edges.verify(here, points, predicted)
-        safe = is_verified & (steps <= context.safe_edge)
-        safe &= ~self._has_failed(plan, achieved_goal, points)
-        chosen = int(np.flatnonzero(safe).max(initial=0))
+        untried = ~self._has_failed(plan, achieved_goal, points)
+        safe = is_verified & (steps <= context.safe_edge) & untried
+        if safe.any():
+            chosen = int(np.flatnonzero(safe)[-1])
+        else:
+            chosen = int(np.where(untried, steps, np.inf).argmin())
         plan.path, plan.at = plan.path[chosen:], achieved_goal
         plan.chased_verified = bool(is_verified[chosen])
         plan.told = self._told(plan, observation, achieved_goal, points[chosen])
@@ -274,7 +313,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
 
     def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:
         """Fit E(s_t, s_t+1) to transitions of the replay and to planned ones that were missed."""
-        c = self.context.config
+        c, self._landmark_ways = self.context.config, None
         for _ in range(c.energy_gradient_steps * self.context.effort):
             pairs = sample_pairs(
                 replay, c.energy_batch_size, rng, max_steps=c.sequence.transition_steps
@@ -288,6 +327,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See :class:`Planner`."""
         self.sequences.load_state_dict(dict(state))
+        self._landmark_ways = None
 
 
 def _batch(rows: FloatArray) -> torch.Tensor:

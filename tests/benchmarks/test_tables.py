@@ -104,7 +104,7 @@ def test_what_a_sequence_is_measured_by_has_a_table_each(tmp_path: Path) -> None
     for with_map, success in ((True, 0.5), (False, 0.25)):
         row = {"kind": "parts", **tried, "changed": "squared loss", "map": with_map}
         rows.append({**row, "success": success})
-    rows.append({"kind": "active", **tried, "way": "planned"})
+    rows.append({"kind": "active", **tried, "one_start": True, "way": "planned"})
     world = {"kind": "worlds", "world": "Maze", "env_steps": 60, "steps": 200, "walked": 7.25}
     for seed, arrived in enumerate((True, False)):
         rows.append({**world, "seed": seed, "arrived": arrived, "shortest": 6.5})
@@ -121,5 +121,5 @@ def test_what_a_sequence_is_measured_by_has_a_table_each(tmp_path: Path) -> None
     assert "| u | sequence, 5 states | 10 | 0.875 | 0.80 to 0.90 | 30 |  |  |  |" in agents
     assert "| u | graph | at once | 0.88 |" in door
     assert "squared loss | 0.50 | 0.80 to 0.90 | 0.25 | 0.80 to 0.90 |" in parts
-    assert "| u | planned | 10 | 0.88 |" in active
+    assert "| u | one | planned | 10 | 0.88 |" in active
     assert "| Maze | 60 | 200 / missed | 7.25 / 7.25 | 6.5 |" in worlds

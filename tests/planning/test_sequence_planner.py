@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from hierebm.agents.config import HierarchicalEBMConfig
 from hierebm.planning.closed_loop import RANDOM_WALK_STEPS
@@ -142,10 +143,12 @@ class Known:
     def expected(self, source: FloatArray, target: FloatArray) -> FloatArray:
         return np.ones(len(source), np.float32)
 
-    def way(self, source: FloatArray, target: FloatArray) -> FloatArray | None:
-        if target[0] >= 3:
-            return None
-        return np.stack([source, np.array([1.0, 0.6], np.float32), target])
+    spacing = np.array([1.2, 1.2], np.float32)
+
+    def hops(self) -> tuple[FloatArray, csr_array]:
+        points = np.array([[0.0, 0.0], [1.0, 0.6], [2.0, 0.0]], np.float32)
+        steps = np.array([[0, 11, 0], [11, 0, 11], [0, 11, 0]], np.float32)
+        return points, csr_array(steps)
 
     def frontier(
         self, point: FloatArray, max_hop: float, rng: np.random.Generator
@@ -205,6 +208,26 @@ def test_where_experience_leads_the_plan_is_verified_even_if_relaxing_broke_it()
     plan = planner.begin(START, START, goal, rng, learning=True)
     np.testing.assert_allclose(plan.states, [[0, 0], [1, 0.6], [2, 0]], atol=1e-6)
     assert plan.is_verified and np.isfinite(plan.energies).all()
+
+
+def test_ways_keep_clear_of_what_failed_and_then_of_what_failed_less() -> None:
+    planner, goal = half_known(), np.array([2.0, 0.0], np.float32)
+    over, rng = np.array([1.0, 0.6], np.float32), np.random.default_rng(0)
+    assert planner._ways(START, goal, [], rng)[0].is_verified  # type: ignore[index]
+    # The only way that experience leads along is given up after many tries.
+    failed = [(START, over)] * 200
+    assert not planner._ways(START, goal, failed, rng)[0].is_verified  # type: ignore[index]
+
+
+def test_what_failed_from_here_is_not_chased_again() -> None:
+    planner = half_known()
+    plan = planner.begin(START, START, GOAL, np.random.default_rng(0))
+    tried: list[FloatArray] = []
+    for _ in range(3):
+        assert not any(np.abs(plan.subgoal - point).max() < 0.2 for point in tried)
+        tried.append(plan.subgoal)
+        planner._block(plan, START, plan.subgoal)
+        plan = planner.replan(plan, START, START)
 
 
 def test_it_learns_from_the_replay_and_is_restored_bit_for_bit() -> None:

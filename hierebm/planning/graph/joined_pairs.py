@@ -130,7 +130,7 @@ class StepsBetween:
     """
 
     def __init__(self, graph: csr_array, limit: float) -> None:
-        self._graph, self._limit = graph, limit
+        self.graph, self._limit = graph, limit
         n = graph.shape[0]
         self.most_rows = min(n, max(KEPT_STEPS // max(n, 1), FEWEST_ROWS))
         # What was searched for: the row of a landmark in the table, or -1.
@@ -158,20 +158,8 @@ class StepsBetween:
 
     def leads(self, source: int, target: int) -> bool:
         """Whether there is a way, of however many steps."""
-        found = breadth_first_order(self._graph, source, return_predecessors=False)
+        found = breadth_first_order(self.graph, source, return_predecessors=False)
         return bool((found == target).any())
-
-    def way(self, source: int, target: int) -> IntArray | None:
-        """(m,) landmarks on the way of fewest steps, however many, with both ends; None for no
-        way."""
-        steps, before = dijkstra(self._graph, indices=source, return_predecessors=True)
-        if not np.isfinite(steps[target]):
-            return None
-        way = [target]
-        while way[-1] != source:
-            way.append(int(before[way[-1]]))
-        way.reverse()
-        return np.array(way, np.int64)
 
     def _searched(self, source: IntArray) -> Iterator[IntArray]:
         """Indices of the sources, part after part, each with all its rows in the table."""
@@ -191,7 +179,7 @@ class StepsBetween:
         for first in range(0, len(missing), at_once):
             part = missing[first : first + at_once]
             rows = np.arange(self._n_rows, self._n_rows + len(part))
-            self._table[rows] = dijkstra(self._graph, indices=part, limit=self._limit)
+            self._table[rows] = dijkstra(self.graph, indices=part, limit=self._limit)
             # In this order: an interrupt in between costs these rows of the table, no more.
             self._n_rows += len(part)
             self._row[part] = rows

@@ -245,16 +245,10 @@ class TransitionMap:
         (i, j), known = self._find(np.stack([source, target]))
         return bool(known.all()) and self._between.leads(i, j)
 
-    def way(self, source: FloatArray, target: FloatArray) -> FloatArray | None:
-        """(m, goal_dim) points from source (goal_dim,) to target, the landmarks between them on the
-        way of fewest experienced steps; None where no experience leads there."""
-        (i, j), known = self._find(np.stack([source, target]))
-        found = self._between.way(int(i), int(j)) if known.all() else None
-        if found is None:
-            return None
-        inner = self.landmarks[found[1:-1]] * self.spacing
-        result: FloatArray = np.concatenate([source[None], inner, target[None]])
-        return result
+    def hops(self) -> tuple[FloatArray, csr_array]:
+        """Landmarks (n, goal_dim) as of the last search, in units of goal space, and the fewest
+        steps that trajectories took from one to another (n, n), without those that others imply."""
+        return self.landmarks[: self._landmarks.n_settled] * self.spacing, self._between.graph
 
     def knows(self, points: FloatArray) -> BoolArray:
         """(n, goal_dim) -> (n,) whether a landmark lies within the spacing of each point."""

@@ -79,14 +79,18 @@ class Ground:
             (n,) flags, and (n, D) the point of each piece that is farthest from all inner states.
         """
         a, b = a / self.unit, b / self.unit
-        longest = float(np.linalg.norm(b - a, axis=-1).max(initial=0.0))
-        share = np.linspace(0.0, 1.0, max(3, int(longest / (ALONG * MARGIN)) + 2))[1:-1]
-        points = a[:, None] + share[:, None] * (b - a)[:, None]
+        lengths = np.linalg.norm(b - a, axis=-1)
+        parts = np.maximum(1, (lengths / (ALONG * MARGIN)).astype(np.int64)) + 1
+        # The points of one piece after those of another.
+        first = np.concatenate([[0], (parts - 1).cumsum()[:-1]])
+        piece = np.repeat(np.arange(len(a)), parts - 1)
+        share = (np.arange(len(piece)) - first[piece] + 1) / parts[piece]
+        points = a[piece] + share[:, None] * (b - a)[piece]
         gap, _ = self._inner_tree.query(points)
-        worst = gap.argmax(1)
-        rows = np.arange(len(a))
-        farthest = points[rows, worst] * self.unit
-        return gap[rows, worst] <= ALONG * MARGIN, farthest.astype(np.float32)
+        worst = np.maximum.reduceat(gap, first)
+        is_worst = np.flatnonzero(gap == worst[piece])
+        farthest = points[is_worst[np.searchsorted(piece[is_worst], np.arange(len(a)))]]
+        return worst <= ALONG * MARGIN, (farthest * self.unit).astype(np.float32)
 
     def cleared(self, states: FloatArray) -> FloatArray:
         """A plan (T, D) with states inserted where straight pieces leave the inner states.

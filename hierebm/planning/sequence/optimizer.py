@@ -18,7 +18,7 @@ there to make long plans work.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +142,8 @@ class SequenceOptimizer:
         n_states: int | None = None,
         generator: torch.Generator | None = None,
         warm_start: Tensor | None = None,
-        way: Tensor | None = None,
+        ways: Sequence[Sequence[Tensor]] | None = None,
+        n_plans: int = 1,
         watch: Watch | None = None,
     ) -> SequencePlan:
         """Plan from ``start`` (B, D) to ``goal`` (B, D), world units.
@@ -152,11 +153,17 @@ class SequenceOptimizer:
                 ``state_cost`` asks for.
             generator: source of random numbers; the optimiser's own by default.
             warm_start: (B, T', D) a previous plan (what is left of it) to start one chain from.
-            way: (B, T', D) a way that experience leads along, to start all other chains from.
+            ways: for each query, ways (m, D) from start to goal that all other chains start
+                along, in turn; by default over replayed states.
+            n_plans: plans for each query, the cheapest first.
             watch: told of all chains before every Langevin step, and of the plans.
 
+        Returns:
+            B * n_plans plans, query by query.
+
         Raises:
-            ValueError: if the shapes do not fit, or ``n_states`` is less than 2.
+            ValueError: if the shapes do not fit, ``n_states`` is less than 2, or there are fewer
+                chains than plans.
         """
         if start.shape != goal.shape or start.dim() != 2 or start.shape[1] != self.state_dim:
             raise ValueError(
@@ -165,11 +172,14 @@ class SequenceOptimizer:
             )
         if n_states is not None and n_states < 2:
             raise ValueError(f"n_states counts both ends and must be >= 2, got {n_states}")
+        if not 1 <= n_plans <= self.config.chains:
+            raise ValueError(
+                f"n_plans must be from 1 to {self.config.chains}, the number of chains, "
+                f"got {n_plans}"
+            )
         c, g, batch = self.config, generator or self.generator, len(start)
-        if way is None:
+        if ways is None:
             ways = self._ways(start, goal, g)
-        else:
-            ways = [[points] for points in way]
         if warm_start is not None:
             # As in the paper's code, which begins with its last plan.
             again = torch.cat([start.unsqueeze(1), warm_start[:, 1:-1], goal.unsqueeze(1)], 1)
@@ -178,21 +188,22 @@ class SequenceOptimizer:
         # Coarse to fine is ours.
         for level in range(c.levels):
             if level > 0:
-                x, length = self._cheapest(x, length, level - 1, batch, c.chains // KEPT**level)
+                kept = max(n_plans, c.chains // KEPT**level)
+                x, length = self._cheapest(x, length, level - 1, batch, kept)
                 finer = 2 * length
                 if n_states is not None and level == c.levels - 1:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
             x = self._langevin(x, length, level, g, watch)
-        # One chain is taken: MPPI's average of candidates would mix both sides of a wall.
-        x, length = self._cheapest(x, length, c.levels - 1, batch, 1)
+        # Chains are taken: MPPI's average of candidates would mix both sides of a wall.
+        x, length = self._cheapest(x, length, c.levels - 1, batch, n_plans)
         if c.snap and self._ground is not None:
             x, length = self._on_ground(x, length, insert=n_states is None)
         if watch is not None:
             watch(x, length, self._chain_costs(x, length, c.levels - 1))
         longest = int(length.max())
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
-        energies = torch.zeros(batch, longest)
+        energies = torch.zeros(len(x), longest)
         energies[row, t] = self.model.energy(x[row, t], x[row, t + 1])
         states = x[:, : longest + 1]
         return SequencePlan(states, energies, energies.sum(1), length + 1)
@@ -203,7 +214,12 @@ class SequenceOptimizer:
             energies: Tensor = self.model.energy(states[:-1], states[1:])
         return energies
 
-    def _ways(self, start: Tensor, goal: Tensor, g: torch.Generator) -> list[list[Tensor]]:
+    @torch.no_grad()
+    def costs(self, s: Tensor, s_next: Tensor) -> Tensor:
+        """(N, D), (N, D) -> (N,) what transitions cost in a plan, nats."""
+        return self.model.cost_and_grad(s, s_next)[0]
+
+    def _ways(self, start: Tensor, goal: Tensor, g: torch.Generator) -> Sequence[list[Tensor]]:
         """Ways (m, D) from each start to its goal: over the lattice, where there is one, and the
         straight line."""
         c = self.config
@@ -221,7 +237,7 @@ class SequenceOptimizer:
         return ways
 
     def _chains_along(
-        self, ways: list[list[Tensor]], n_states: int | None, g: torch.Generator
+        self, ways: Sequence[Sequence[Tensor]], n_states: int | None, g: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Chains (B * chains, S, D), query by query, and their transitions (B * chains,).
 

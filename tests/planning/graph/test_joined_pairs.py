@@ -56,19 +56,6 @@ def test_pieces_keep_the_fewest_steps_of_each_pair(pieces: list[Joined]) -> None
 
 
 @settings(deadline=None)
-@given(joins, st.integers(0, N - 1), st.integers(0, N - 1))
-def test_a_way_takes_the_fewest_steps(joined: Joined, source: int, target: int) -> None:
-    weight = weights(joined)
-    fewest = dense(weight, np.inf)[source, target]
-    way = StepsBetween(of(joined).graph(N), limit=1.0).way(source, target)
-    if way is None:
-        assert np.isinf(fewest)
-        return
-    assert way[0] == source and way[-1] == target
-    assert weight[way[:-1], way[1:]].sum() == fewest, "whatever the limit"
-
-
-@settings(deadline=None)
 @given(joins, st.integers(0, 30), st.integers(1, N), st.randoms(use_true_random=False))
 def test_steps_from_a_few_sources_are_those_between_all(
     joined: Joined, limit: int, most_rows: int, random: object

@@ -7,7 +7,9 @@ import pytest
 from scipy.sparse.csgraph import floyd_warshall
 
 from hierebm.planning.graph.transition_map import TransitionMap
+from hierebm.planning.sequence.landmark_ways import LandmarkWays
 from hierebm.replay import EpisodeReplay
+from hierebm.types import FloatArray
 
 STEP = np.array([0.2, 0.2], np.float32)
 
@@ -57,23 +59,29 @@ def test_experience_verifies_what_is_true_and_nothing_through_the_wall() -> None
     assert world.verify(a, b, straight)[1][through].mean() == 0.0
 
 
-def test_a_way_leads_round_the_wall_over_pieces_that_are_verified() -> None:
+def test_ways_over_hops_lead_round_the_wall_and_are_verified() -> None:
     replay = _walks()
     world = TransitionMap(STEP)
     world.add(replay, replay.newest_rows(replay.capacity))
     start, goal = np.array([[1.0, 0.5], [3.0, 0.5]], np.float32)
-    assert world.way(start, goal) is None, "nothing is known before a search"
+    assert not len(world.hops()[0]), "nothing is known before a search"
     world.search()
-    way = world.way(start, goal)
-    assert way is not None
+
+    def dear(source: FloatArray, target: FloatArray) -> FloatArray:
+        return 50.0 * np.abs((target - source) / STEP).max(-1)
+
+    ways = LandmarkWays(*world.hops(), world.spacing, dear)
+    first, *others = ways.find(start, goal, [], STEP, 3, np.random.default_rng(0))
+    way = first.points
     np.testing.assert_array_equal(way[[0, -1]], np.stack([start, goal]))
-    assert way[:, 1].max() > 2.8 and len(way) > 5
+    assert first.is_verified and way[:, 1].max() > 2.8 and len(way) > 5
     true = _true_steps(way[:-1], way[1:])
     assert world.verify(way[:-1], way[1:], true)[1].all()
-    assert np.linalg.norm(np.diff(way, axis=0), axis=1).sum() < 0.2 * 1.4 * _true_steps(
-        start[None], goal[None]
-    )
-    assert world.way(start, goal + 10.0) is None
+    shortest = 0.2 * _true_steps(start[None], goal[None])
+    assert np.linalg.norm(np.diff(way, axis=0), axis=1).sum() < 1.4 * shortest
+    assert all(other.is_verified for other in others)
+    beyond = ways.find(start, goal + 10.0, [], STEP, 1, np.random.default_rng(0))[0]
+    assert not beyond.is_verified and np.array_equal(beyond.points[-1], goal + 10.0)
 
 
 def test_what_is_known_before_a_prediction_bounds_what_is_verified_after_it() -> None:

@@ -129,14 +129,23 @@ def test_an_untrained_optimizer_plans_straight_lines() -> None:
 
 def test_a_given_way_is_kept_to(wall_optimizer: SequenceOptimizer) -> None:
     start, goal = torch.tensor([[-1.2, -1.2]]), torch.tensor([[1.2, -1.2]])
-    over = torch.tensor(
-        [[[-1.2, -1.2], [-0.5, WALL_TOP + 0.3], [0.5, WALL_TOP + 0.3], [1.2, -1.2]]]
-    )
-    plan = wall_optimizer.plan(start, goal, generator=seeded(), way=over)
+    over = torch.tensor([[-1.2, -1.2], [-0.5, WALL_TOP + 0.3], [0.5, WALL_TOP + 0.3], [1.2, -1.2]])
+    plan = wall_optimizer.plan(start, goal, generator=seeded(), ways=[[over]])
     assert float(plan.states[..., 1].max()) > WALL_TOP - 0.15
     travelled = plan.states.diff(dim=1).norm(dim=-1).sum()
-    assert float(travelled) < float(over.diff(dim=1).norm(dim=-1).sum())
+    assert float(travelled) < float(over.diff(dim=0).norm(dim=-1).sum())
     assert torch.equal(plan.states[0, 0], start[0]) and torch.equal(plan.states[0, -1], goal[0])
+
+
+def test_several_plans_come_the_cheapest_first(wall_optimizer: SequenceOptimizer) -> None:
+    start, goal = torch.tensor([[-1.2, -1.2], [0.0, 1.5]]), torch.tensor([[1.2, -1.2], [1.0, 1.5]])
+    several = wall_optimizer.plan(start, goal, 12, generator=seeded(), n_plans=3)
+    assert several.states.shape == (6, 12, 2)
+    for plans, a, b in zip(several.states.split(3), start, goal, strict=True):
+        assert (plans[:, 0] == a).all() and (plans[:, -1] == b).all()
+        assert not torch.equal(plans[0], plans[1])
+    with pytest.raises(ValueError, match="n_plans"):
+        wall_optimizer.plan(start, goal, n_plans=wall_optimizer.config.chains + 1)
 
 
 def test_bad_input_is_named(open_optimizer: SequenceOptimizer) -> None:
