@@ -161,7 +161,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         rest = None
         if before is not None and before.path and not plan.failed:
             rest = np.concatenate([achieved_goal[None], before.states[before.path]])
-        starts = ways and [[torch.from_numpy(way.points) for way in ways]]
+        starts = None if ways is None else [[torch.from_numpy(way.points) for way in ways]]
         planned = self.sequences.plan(
             _batch(achieved_goal),
             _batch(plan.states[-1]),

@@ -104,7 +104,7 @@ class LandmarkWays:
         if failed:
             everything = np.concatenate([self.points, both])
             for point in failed:
-                alike = (np.abs(everything - point) <= margin).all(-1)
+                alike: BoolArray = np.less_equal(np.abs(everything - point), margin).all(axis=1)
                 alike[m:] = False
                 costs = costs + FAILED_COST * alike[column]
         ways = []
