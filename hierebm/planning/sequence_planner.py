@@ -31,6 +31,9 @@ AHEAD = 12
 # Ways over landmarks that chains begin along, and plans of which the cheapest one is taken that
 # experience verifies.
 WAYS, PLANS = 3, 2
+# A plan goes the way of a failed try again if it gets there over at most that many times the
+# straight line.
+DETOUR = 1.5
 
 
 class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
@@ -131,9 +134,8 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             return None
         if self._landmark_ways is None:
             self._landmark_ways = LandmarkWays(*known.hops(), known.spacing, self._price)
-        missed = [point for _, point in failed]
         margin = ALIKE * self.context.step_scale
-        ways = self._landmark_ways.find(achieved_goal, target, missed, margin, WAYS, rng)
+        ways = self._landmark_ways.find(achieved_goal, target, failed, margin, WAYS, rng)
         return [way for way in ways if way.is_verified] or ways
 
     def _price(self, source: FloatArray, target: FloatArray) -> FloatArray:
@@ -176,10 +178,35 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             # What experience knows, and nothing else.
             sequences.append(ways[0].points)
         verified = [self._verify(states) for states in sequences]
-        chosen = next((i for i, known in enumerate(verified) if known.all()), 0)
+        good = [
+            known.all() and not self._goes_again(states, plan.failed)
+            for states, known in zip(sequences, verified, strict=True)
+        ]
+        chosen = good.index(True) if any(good) else 0
         plan.states, plan.verified = sequences[chosen], verified[chosen]
         plan.energies = self.sequences.energies(torch.from_numpy(plan.states)).numpy()
         plan.path = list(range(1, len(plan.states)))
+
+    def _goes_again(self, states: FloatArray, failed: Failed) -> bool:
+        """Whether states (T, goal_dim) lead straight from where a try failed to what it missed."""
+        scale = self.context.step_scale
+        scaled = states / scale
+        pieces = np.linalg.norm(np.diff(scaled, axis=0), axis=1)
+        travelled = np.concatenate([np.zeros(1), pieces.cumsum()])
+        for source, missed in failed:
+            at, to = (
+                np.flatnonzero((np.abs(scaled - point / scale) <= ALIKE).all(1))
+                for point in (source, missed)
+            )
+            straight = (missed - source) / scale
+            length = float(np.linalg.norm(straight))
+            way = travelled[to] - travelled[at][:, None]
+            along = (scaled[to] - scaled[at][:, None]) @ straight
+            # Half of it at least: near ends have states in common.
+            again = (way > 0.0) & (way <= DETOUR * length) & (along >= 0.5 * length**2)
+            if again.any():
+                return True
+        return False
 
     def _verify(self, states: FloatArray) -> BoolArray:
         """(T, goal_dim) -> (T - 1,) whether experience leads over each transition."""

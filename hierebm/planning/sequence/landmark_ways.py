@@ -21,7 +21,7 @@ from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Landmarks near each, to which hops that no trajectory took are thought of.
 NEIGHBOURS = 16
-# Steps that a hop to where a try failed costs more, for each of the tries.
+# Steps that a hop costs more that goes where a try failed, for each of the tries.
 FAILED_COST = 40.0
 # Of several ways, all but the first are the shortest after all hops became longer by up to this
 # share (perturb and MAP, Papandreou & Yuille 2011).
@@ -73,7 +73,7 @@ class LandmarkWays:
         self,
         start: FloatArray,
         end: FloatArray,
-        failed: Sequence[FloatArray],
+        failed: Sequence[tuple[FloatArray, FloatArray]],
         margin: FloatArray,
         n: int,
         rng: np.random.Generator,
@@ -81,8 +81,9 @@ class LandmarkWays:
         """The shortest way from start (D,) to end (D,), and n - 1 others that are nearly as short.
 
         Args:
-            failed: points (D,) that were missed: hops to landmarks there count as longer.
-            margin: (D,) how near that is.
+            failed: (from, to) of points (D,) that were missed: hops to there in the same direction
+                count as longer.
+            margin: (D,) how near a hop has to end.
             n: some of the ways may be the same.
             rng: source of the perturbations.
         """
@@ -101,12 +102,14 @@ class LandmarkWays:
         column = np.concatenate([self._column, np.where(is_start, near, m + 1), [m + 1]])
         straight = self._price(start[None], end[None])
         costs = np.concatenate([self._cost, cost, straight]) + 1e-6
-        if failed:
-            everything = np.concatenate([self.points, both])
-            for point in failed:
-                alike: BoolArray = np.less_equal(np.abs(everything - point), margin).all(axis=1)
-                alike[m:] = False
-                costs = costs + FAILED_COST * alike[column]
+        everything = np.concatenate([self.points, both]) / self._spacing
+        for source, missed in failed:
+            alike = (np.abs(everything * self._spacing - missed) <= margin).all(axis=1)
+            hops = np.flatnonzero(alike[column])
+            moves = everything[column[hops]] - everything[row[hops]]
+            # From elsewhere the same point may well be reached.
+            again = hops[moves @ ((missed - source) / self._spacing) >= 0.0]
+            costs[again] += FAILED_COST
         ways = []
         for i in range(n):
             factor = 1.0 if i == 0 else 1.0 + PERTURBED * rng.random(len(costs))
