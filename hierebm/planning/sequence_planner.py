@@ -19,6 +19,7 @@ from hierebm.planning.graph.subgoal_graph import ALIKE
 from hierebm.planning.planner import Log
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequenceOptimizer
+from hierebm.planning.sequence.failures import goes_again, has_failed
 from hierebm.planning.sequence.landmark_ways import LandmarkWays, Way
 from hierebm.planning.sequence_plan import SequencePlanState
 from hierebm.replay import EpisodeReplay, sample_pairs
@@ -31,9 +32,6 @@ AHEAD = 12
 # Ways over landmarks that chains begin along, and plans of which the cheapest one is taken that
 # experience verifies.
 WAYS, PLANS = 3, 2
-# A plan goes the way of a failed try again if it gets there over at most that many times the
-# straight line.
-DETOUR = 1.5
 
 
 class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
@@ -179,34 +177,13 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             sequences.append(ways[0].points)
         verified = [self._verify(states) for states in sequences]
         good = [
-            known.all() and not self._goes_again(states, plan.failed)
+            known.all() and not goes_again(states, plan.failed, self.context.step_scale)
             for states, known in zip(sequences, verified, strict=True)
         ]
         chosen = good.index(True) if any(good) else 0
         plan.states, plan.verified = sequences[chosen], verified[chosen]
         plan.energies = self.sequences.energies(torch.from_numpy(plan.states)).numpy()
         plan.path = list(range(1, len(plan.states)))
-
-    def _goes_again(self, states: FloatArray, failed: Failed) -> bool:
-        """Whether states (T, goal_dim) lead straight from where a try failed to what it missed."""
-        scale = self.context.step_scale
-        scaled = states / scale
-        pieces = np.linalg.norm(np.diff(scaled, axis=0), axis=1)
-        travelled = np.concatenate([np.zeros(1), pieces.cumsum()])
-        for source, missed in failed:
-            at, to = (
-                np.flatnonzero((np.abs(scaled - point / scale) <= ALIKE).all(1))
-                for point in (source, missed)
-            )
-            straight = (missed - source) / scale
-            length = float(np.linalg.norm(straight))
-            way = travelled[to] - travelled[at][:, None]
-            along = (scaled[to] - scaled[at][:, None]) @ straight
-            # Half of it at least: near ends have states in common.
-            again = (way > 0.0) & (way <= DETOUR * length) & (along >= 0.5 * length**2)
-            if again.any():
-                return True
-        return False
 
     def _verify(self, states: FloatArray) -> BoolArray:
         """(T, goal_dim) -> (T - 1,) whether experience leads over each transition."""
@@ -239,7 +216,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         here = np.repeat(achieved_goal[None], len(ahead), 0)
         predicted = context.edges.predict(np.repeat(observation[None], len(ahead), 0), here, points)
         steps, is_verified = context.edges.verify(here, points, predicted)
-        untried = ~self._has_failed(plan, achieved_goal, points)
+        untried = ~has_failed(achieved_goal, points, plan.failed, context.step_scale)
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():
             chosen = int(np.flatnonzero(safe)[-1])
@@ -249,16 +226,6 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         plan.chased_verified = bool(is_verified[chosen])
         plan.told = self._told(plan, observation, achieved_goal, points[chosen])
         self._chase(plan, points[chosen], float(steps[chosen]))
-
-    def _has_failed(
-        self, plan: SequencePlanState, achieved_goal: FloatArray, points: FloatArray
-    ) -> BoolArray:
-        """(n,) whether it failed before to go from here to each of the points (n, goal_dim)."""
-        margin, result = ALIKE * self.context.step_scale, np.zeros(len(points), np.bool_)
-        for source, target in plan.failed:
-            if (np.abs(source - achieved_goal) <= margin).all():
-                result |= (np.abs(points - target) <= margin).all(-1)
-        return result
 
     # ------------------------------------------------------------------ following
 

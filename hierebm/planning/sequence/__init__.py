@@ -4,8 +4,9 @@ Read ``optimizer`` first: it plans with the energy that ``transition_model`` tra
 ``transition_energy`` defines; ``chains`` has the operations on batches of sequences.
 """
 
+from hierebm.planning.sequence.chains import SequencePlan
 from hierebm.planning.sequence.config import SequenceConfig
-from hierebm.planning.sequence.optimizer import SequenceOptimizer, SequencePlan
+from hierebm.planning.sequence.optimizer import SequenceOptimizer
 from hierebm.planning.sequence.transition_energy import TransitionEnergy
 from hierebm.planning.sequence.transition_model import TransitionModel
 

@@ -6,6 +6,7 @@ the sequence, the rest is padding that repeats the last state.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +14,23 @@ import torch
 from torch import Tensor
 
 from hierebm.types import FloatArray
+
+
+@dataclass
+class SequencePlan:
+    """Planned sequences for B queries; plans shorter than the longest are padded with the goal.
+
+    Attributes:
+        states: (B, T, D), first the start, last the goal; world units.
+        energies: (B, T - 1) energy of each transition, 0 in the padding.
+        total_energy: (B,) their sum.
+        n_states: (B,) number of states of each plan without padding.
+    """
+
+    states: Tensor
+    energies: Tensor
+    total_energy: Tensor
+    n_states: Tensor
 
 
 def valid_transitions(length: Tensor, size: int) -> Tensor:

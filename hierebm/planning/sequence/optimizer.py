@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hierebm.planning.sequence.chains import (
+    SequencePlan,
     along,
     bending,
     resample,
@@ -66,23 +66,6 @@ ACCELERATION_WEIGHT = 1.0
 
 Watch = Callable[[Tensor, Tensor, Tensor], None]
 """Told of chains (N, S, D), their transitions (N,) and their costs (N,), nats."""
-
-
-@dataclass
-class SequencePlan:
-    """Planned sequences for B queries; plans shorter than the longest are padded with the goal.
-
-    Attributes:
-        states: (B, T, D), first the start, last the goal; world units.
-        energies: (B, T - 1) energy of each transition, 0 in the padding.
-        total_energy: (B,) their sum.
-        n_states: (B,) number of states of each plan without padding.
-    """
-
-    states: Tensor
-    energies: Tensor
-    total_energy: Tensor
-    n_states: Tensor
 
 
 class SequenceOptimizer:

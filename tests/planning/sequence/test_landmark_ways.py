@@ -52,9 +52,18 @@ def test_a_point_at_no_landmark_is_joined_at_a_price(ways: LandmarkWays) -> None
 
 
 def test_a_try_that_failed_makes_the_other_way_the_shorter_one(ways: LandmarkWays) -> None:
-    failed = [RING[1] + 0.2]
+    failed = [(RING[0], RING[1] + 0.2)]
     way = ways.find(RING[0], RING[3], failed, 0.5 * ONES, 1, np.random.default_rng(0))[0]
     assert way.is_verified and len(way.points) == 6
+
+
+def test_what_was_missed_from_one_side_may_be_gone_over_from_another(ways: LandmarkWays) -> None:
+    failed = [(RING[0], RING[1] + 0.2)]
+    back = ways.find(RING[3], RING[0], failed, 0.5 * ONES, 1, np.random.default_rng(0))[0]
+    np.testing.assert_array_equal(back.points, RING[3::-1])
+    failed = [(RING[0], RING[0])]
+    gate = ways.find(RING[7], RING[2], failed, 0.5 * ONES, 1, np.random.default_rng(0))[0]
+    assert gate.is_verified and len(gate.points) == 6, "there, whatever the direction"
 
 
 def test_other_ways_are_nearly_as_short_and_drawn(ways: LandmarkWays) -> None:
