@@ -16,6 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from hierebm.plotting.along import plot_energy_along
 from hierebm.plotting.curves import plot_success, read_progress, success_curves
 from hierebm.plotting.drawing import (
     CASING,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "World",
     "plan_figures",
+    "plot_energy_along",
     "plot_energy_valley",
     "plot_plan",
     "plot_rollout",
@@ -228,7 +230,9 @@ def _draw_profile(
 def plan_figures(
     model: Any, observation: Mapping[str, Any], world: World = NOWHERE
 ) -> dict[str, Figure]:
-    """``"path"`` and, where the agent has an energy, ``"energy"``: the plan for one observation.
+    """``"path"`` and, where there is an energy, ``"energy"``: the plan for one observation.
+
+    The energy is that of points between state and goal, or that of the transitions of a sequence.
 
     Args:
         model: an agent with ``plan(observation)``; the energy is read from ``model.energy.energy``.
@@ -253,6 +257,8 @@ def plan_figures(
             path=plan.path_points if len(plan.path) > 2 else None,
             pairs=pairs,
         )
+    elif len(plan.nodes) > 1 and np.isfinite(plan.energies[1:]).all():
+        figures["energy"] = plot_energy_along(plan, world, pairs=pairs)
     return figures
 
 

@@ -295,6 +295,18 @@ def test_plan_figures_ask_the_agent():
     assert set(plan_figures(flat, {})) == {"path"}
 
 
+def test_the_energy_along_a_sequence_is_that_of_each_transition():
+    plan = make_plan()
+    plan.path, plan.edges = [0, 1, 2, 3], np.array([[0, 1], [1, 2], [2, 3]])
+    plan.energies = np.array([np.nan, 0.2, 1.5, 0.4], np.float32)
+    figure = plan_figures(SimpleNamespace(plan=lambda _: plan), {}, WORLD)["energy"]
+    curve = next(ax for ax in figure.axes if "distance" in ax.get_xlabel()).lines[0]
+    np.testing.assert_allclose(curve.get_ydata(), plan.energies[1:])
+    lengths = np.linalg.norm(np.diff(plan.nodes, axis=0), axis=1).cumsum()
+    np.testing.assert_allclose(curve.get_xdata(), lengths)
+    assert png(figure)
+
+
 def test_read_progress(tmp_path):
     (tmp_path / "progress.jsonl").write_text(
         '{"step": 1, "a": 0.5}\n{"step": 2, "b": 1}\n{"step": 3, "a": null}\n{"step": 4, "a": 1}\n'
