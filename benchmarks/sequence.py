@@ -98,6 +98,9 @@ def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
     rows = [row for measured in done.values() for row in measured]
     draw([row for row in rows if row.get("shown")], out / "sequence.png")
     relax(CASES[-2], out / "sequence.gif")
+    if not quick:
+        layout, steps = ACTIVE[0]
+        sequence_random.draw_coverage(layout, steps[0], out / "sequence_coverage.png")
     return [{key: value for key, value in row.items() if key != "shown"} for row in rows]
 
 

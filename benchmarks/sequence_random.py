@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,6 +23,7 @@ from hierebm.data import OfflineDataset
 from hierebm.envs.layouts import get_layout
 from hierebm.planning.sequence import SequenceOptimizer
 from hierebm.replay import sample_pairs
+from hierebm.types import FloatArray
 
 # Environments side by side, and steps of an episode, of random actions.
 LANES, EPISODE = 20, 100
@@ -234,3 +236,34 @@ def corner_of(layout: str) -> tuple[float, float]:
     low = world.free_cell_low[world.free_cell_low.sum(1).argmin()]
     x, y = (low + 0.5 * world.cell_size).tolist()
     return x, y
+
+
+def draw_coverage(layout: str, env_steps: int, path: Path, seed: int = 0) -> dict[str, float]:
+    """Draw where as many steps of planned exploration and of random actions led from one corner.
+
+    Returns:
+        The share of the free cells, each split in four, that either visited.
+    """
+    from matplotlib.figure import Figure
+
+    from hierebm.plotting.drawing import Walls, draw_walls, frame
+
+    world, start = get_layout(layout), corner_of(layout)
+    agent = make_agent(layout, seed, start=start, time_limit=EPISODE)
+    agent.learn(None, env_steps)
+    replay = agent.replay
+    visited: dict[str, FloatArray] = {
+        "planned": replay.achieved_goal[replay.newest_rows(env_steps)],
+        "random": random_transitions(layout, env_steps, seed, start).achieved_goal,
+    }
+    shares, walls = {}, Walls(world.walls, world.extent)
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    for ax, (way, points) in zip(figure.subplots(1, 2), visited.items(), strict=True):
+        cells = np.unique(np.floor((points - world.low) / (0.5 * world.cell_size)), axis=0)
+        shares[way] = min(1.0, len(cells) / (4 * len(world.free_cell_low)))
+        draw_walls(ax, walls)
+        frame(ax, world.extent, enclosed=True)
+        ax.plot(*points.T, ".", color="#1f6feb", markersize=1.5, alpha=0.5, zorder=3)
+        ax.set_title(f"{way}, {env_steps:,} steps: {shares[way]:.0%} of the ground")
+    figure.savefig(path, dpi=130)
+    return shares

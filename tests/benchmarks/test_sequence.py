@@ -199,3 +199,14 @@ def test_the_same_seed_measures_the_same() -> None:
     for one, two in zip(first[1], again[1], strict=True):
         np.testing.assert_array_equal(one, two)
     assert first[0]["ratio"] == again[0]["ratio"] != other[0]["ratio"]
+
+
+def test_coverage_is_drawn_of_planned_and_of_random_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = {"batch_size": 16, "energy_gradient_steps": 2, "energy_batch_size": 16}
+    monkeypatch.setattr(sequence_random, "SETTINGS", small)
+    shares = sequence_random.draw_coverage("u", 400, tmp_path / "coverage.png")
+    assert shares.keys() == {"planned", "random"}
+    assert all(0.0 < share < 1.0 for share in shares.values())
+    assert (tmp_path / "coverage.png").read_bytes().startswith(b"\x89PNG")
