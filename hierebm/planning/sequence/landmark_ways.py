@@ -104,7 +104,8 @@ class LandmarkWays:
         costs = np.concatenate([self._cost, cost, straight]) + 1e-6
         everything = np.concatenate([self.points, both]) / self._spacing
         for source, missed in failed:
-            alike = (np.abs(everything * self._spacing - missed) <= margin).all(axis=1)
+            near = np.abs(everything * self._spacing - missed) <= margin
+            alike: BoolArray = near.all(axis=1)
             hops = np.flatnonzero(alike[column])
             moves = everything[column[hops]] - everything[row[hops]]
             # From elsewhere the same point may well be reached.
