@@ -104,9 +104,9 @@ class LandmarkWays:
         costs = np.concatenate([self._cost, cost, straight]) + 1e-6
         everything = np.concatenate([self.points, both]) / self._spacing
         for source, missed in failed:
-            near = np.abs(everything * self._spacing - missed) <= margin
-            alike: BoolArray = near.all(axis=1)
-            hops = np.flatnonzero(alike[column])
+            gaps = np.abs(everything * self._spacing - missed)
+            alike = np.flatnonzero((gaps <= margin).all(axis=1))
+            hops = np.flatnonzero(np.isin(column, alike))
             moves = everything[column[hops]] - everything[row[hops]]
             # From elsewhere the same point may well be reached.
             again = hops[moves @ ((missed - source) / self._spacing) >= 0.0]
