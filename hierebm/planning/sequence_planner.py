@@ -14,12 +14,12 @@ from hierebm.checkpoint.arrays import checked
 from hierebm.planning.closed_loop import ClosedLoopPlanner
 from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
+from hierebm.planning.failures import goes_again, has_failed
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.graph.subgoal_graph import ALIKE
 from hierebm.planning.planner import Log
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequenceOptimizer
-from hierebm.planning.sequence.failures import goes_again, has_failed
 from hierebm.planning.sequence.landmark_ways import LandmarkWays, Way
 from hierebm.planning.sequence_plan import SequencePlanState
 from hierebm.replay import EpisodeReplay, sample_pairs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hierebm.planning.sequence.failures import goes_again, has_failed
+from hierebm.planning.failures import goes_again, has_failed
 
 STEP = np.array([0.1, 0.1], np.float32)
 LINE = np.stack([np.linspace(0, 2, 9), np.zeros(9)], 1).astype(np.float32)
