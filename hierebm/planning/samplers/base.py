@@ -75,7 +75,7 @@ class SubgoalSampler(ABC):
         n: int,
         pool: NodePool,
         rng: np.random.Generator,
-        edges: EdgeRules,
+        edges: EdgeRules | None = None,
     ) -> Nodes:
         """Other nodes where those of :meth:`sample` join nothing, in order if that can be."""
         return self.sample(start, goal, n, pool, rng, edges)

@@ -81,7 +81,7 @@ class EBMSampler(LearnedSampler):
         n: int,
         pool: NodePool,
         rng: np.random.Generator,
-        edges: EdgeRules,
+        edges: EdgeRules | None = None,
     ) -> Nodes:
         """See :class:`SubgoalSampler`: by bisection, set or not."""
         return self._sample(start, goal, n, pool, rng, edges)
