@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hierebm.agents.learning import LearningAgent
@@ -22,7 +23,7 @@ def learn_together(
     learn one after the other, and processes are faster (``hierebm train --seeds``).
 
     Args:
-        agents: of one class and settings, all of them new, or all with as many updates.
+        agents: of one class and settings; those with as many updates behind them go together.
         envs: one for each, as for ``learn``; those of different agents must not be the same object.
         learn: keyword arguments of ``learn``, for every agent.
 
@@ -40,14 +41,11 @@ def learn_together(
             agent.learn(**learn)
         return
     rendezvous = Rendezvous(low_levels)
-    errors: list[BaseException] = []
 
     def work(i: int) -> None:
-        try:
-            with rendezvous.member(i):
-                agents[i].learn(**learn)
-        except BaseException as error:
-            errors.append(error)
+        # What goes wrong is told below, once: the first error ends all.
+        with suppress(BaseException), rendezvous.member(i):
+            agents[i].learn(**learn)
 
     threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(len(agents))]
     for thread in threads:
@@ -61,8 +59,8 @@ def learn_together(
         for thread in threads:
             thread.join()
         raise
-    if errors:
-        raise errors[0]
+    if rendezvous.error is not None:
+        raise rendezvous.error
 
 
 def _check(agents: Sequence[LearningAgent], envs: Sequence[EnvLike | None]) -> None:

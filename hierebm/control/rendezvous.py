@@ -36,7 +36,8 @@ class Rendezvous:
         self._turn = threading.Condition()
         self._present = set(range(len(self._low_levels)))
         self._orders: dict[int, _Order] = {}
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
+        """The first that ended a block; it ends all others."""
         # Updates that each has made: those with as many go together.
         self._n_made = [_n_updates(low_level) for low_level in self._low_levels]
         self._groups: dict[tuple[int, ...], _Group] = {}
@@ -57,7 +58,7 @@ class Rendezvous:
             try:
                 yield
             except BaseException as error:
-                self._error = self._error or error
+                self.error = self.error or error
                 raise
             finally:
                 low_level._learner = alone
@@ -70,7 +71,7 @@ class Rendezvous:
     def stop(self, error: BaseException) -> None:
         """Let all blocks end with this error, as soon as they have updates to make."""
         with self._turn:
-            self._error = self._error or error
+            self.error = self.error or error
             self._turn.notify_all()
 
     # ------------------------------------------------------- what members ask, in their turn
@@ -80,10 +81,8 @@ class Rendezvous:
         self._orders[i] = order
         try:
             while order.n > 0:
-                if self._error is not None:
-                    raise RuntimeError(
-                        f"learning side by side ended: {self._error}"
-                    ) from self._error
+                if self.error is not None:
+                    raise RuntimeError(f"learning side by side ended: {self.error}") from self.error
                 if self._orders.keys() >= self._present:
                     self._work()
                 else:
@@ -95,9 +94,10 @@ class Rendezvous:
     def _work(self) -> None:
         """As many updates of all as each has to make."""
         n = min(order.n for order in self._orders.values())
-        together: dict[int, list[int]] = {}
+        together: dict[tuple[int, float], list[int]] = {}
         for i in sorted(self._orders):
-            together.setdefault(self._n_made[i], []).append(i)
+            alike = self._n_made[i], self._orders[i].behavior_weight
+            together.setdefault(alike, []).append(i)
         for members in map(tuple, together.values()):
             if members not in self._groups:
                 self._groups[members] = _Group([self._low_levels[i] for i in members])
