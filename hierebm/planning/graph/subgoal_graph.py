@@ -325,8 +325,10 @@ def _search(costs: FloatArray, source: int) -> tuple[FloatArray, IntArray]:
     """(k,) lengths of the shortest paths from a node over edges of these costs (k, k), and (k,) the
     nodes before the last."""
     i, j = np.nonzero(np.isfinite(costs))
-    begin = np.searchsorted(i, np.arange(len(costs) + 1))
-    matrix = csr_array((costs[i, j], j, begin), shape=costs.shape)
+    begin = np.searchsorted(i, np.arange(len(costs) + 1)).astype(np.int32)
+    # The types that the search works with: of others it makes copies, in twice its own time.
+    parts = costs[i, j].astype(np.float64), j.astype(np.int32), begin
+    matrix = csr_array(parts, shape=costs.shape)
     length, before = dijkstra(matrix, indices=source, return_predecessors=True)
     return length, before
 
