@@ -23,15 +23,14 @@ from benchmarks.speed import giant
 from benchmarks.speed.loop import EPISODE, fill
 from benchmarks.speed.measure import Row, Times, compare, interleave, limit, row, update_flops
 from benchmarks.speed.peer import ENV, fill_sb3, sb3_ddpg, sbx_ddpg
-from benchmarks.speed.update import ACTION_DIM, GOAL_DIM, HIDDEN, OBS_DIM
+from benchmarks.speed.update import ACTION_DIM, GOAL_DIM, HIDDEN, OBS_DIM, energy_works
 from hierebm.control import DDPGConfig
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.side_by_side import SideBySide
 from hierebm.nn.capture import Captured
-from hierebm.planning.samplers import EnergyConfig
 from hierebm.planning.samplers.between_captured import CapturedBetweenEnergy
 from hierebm.planning.samplers.between_energy import BetweenEnergy
-from hierebm.replay import BetweenTriplets, EpisodeReplay
+from hierebm.replay import EpisodeReplay
 from hierebm.replay.device_batches import HindsightBatches
 from hierebm.replay.device_replay import DeviceReplay
 
@@ -313,22 +312,7 @@ def _against_one(what: str, times: Times, unit: str) -> Row:
 
 
 def _energy(sizes: Sizes, device: str) -> Row:
-    config, rng = EnergyConfig(), np.random.default_rng(0)
-    n, k = config.energy_batch_size, config.energy_negatives
-    start, goal, between = rng.normal(size=(3, n, GOAL_DIM)).astype(np.float32)
-    triplets = BetweenTriplets(start, goal, between, rng.random(n) < 0.5)
-    negatives = rng.normal(size=(n, k, GOAL_DIM)).astype(np.float32)
-    ways = [
-        kind(GOAL_DIM, config, torch.Generator().manual_seed(0), device)
-        for kind in (CapturedBetweenEnergy, BetweenEnergy)
-    ]
-
-    def steps(energy: BetweenEnergy) -> Callable[[], None]:
-        def work() -> None:
-            for _ in range(sizes.peer_updates):
-                energy.update(triplets, negatives)
-
-        return work
-
-    times = in_turns([steps(way) for way in ways], [sizes.peer_updates] * 2, sizes.blocks, device)
+    steps = sizes.peer_updates
+    works = energy_works((CapturedBetweenEnergy, BetweenEnergy), device, steps)
+    times = in_turns(works, [steps] * 2, sizes.blocks, device)
     return compare("gradient step of the energy", "one operation after the other", times, unit="ms")

@@ -23,7 +23,10 @@ from benchmarks.speed.measure import (
 )
 from benchmarks.speed.peer import ENV, PlainDDPG, sb3_ddpg, sbx_ddpg
 from hierebm.control import DDPGConfig, DistanceDDPG, FastDistanceDDPG
-from hierebm.replay import TransitionBatch, sample_transitions
+from hierebm.planning.samplers import BetweenEnergy, EnergyConfig
+from hierebm.planning.samplers.between_kernels import FastBetweenEnergy
+from hierebm.replay import BetweenTriplets, TransitionBatch, sample_transitions
+from hierebm.types import FloatArray
 
 HIDDEN, BATCH = (256, 256), 256
 OBS_DIM, GOAL_DIM, ACTION_DIM = 4, 2, 2
@@ -46,6 +49,7 @@ def rows(quick: bool, sb3: bool, sbx: bool) -> Iterator[Row]:
     if sb3:
         yield from _against_sb3(quick, sbx)
     yield from _ensemble(quick)
+    yield _energy(quick)
 
 
 def _against_sb3(quick: bool, sbx: bool) -> Iterator[Row]:
@@ -112,6 +116,38 @@ def update_of(agent: hierebm.DDPGHERAgent) -> None:
     )
     for key, value in agent.low_level.update(batch).items():
         agent.logger.record_mean(key, value)
+
+
+def _energy(quick: bool) -> Row:
+    """The gradient step of the energy, by hand and by autograd."""
+    steps, blocks = (3, 7) if quick else (10, 21)
+    works = energy_works((FastBetweenEnergy, BetweenEnergy), "cpu", steps)
+    times = interleave(works, [steps] * 2, blocks)
+    return compare("gradient step of the energy", "our autograd reference", times, unit="ms")
+
+
+def energy_works(
+    kinds: tuple[type[BetweenEnergy], ...], device: str, steps: int
+) -> list[Callable[[], object]]:
+    """For each kind of energy, so many gradient steps on batches of the default size."""
+    config, rng = EnergyConfig(), np.random.default_rng(0)
+    # On one batch alone, the losses would vanish, and take their time with tiny numbers.
+    batches = [_energy_batch(rng, config) for _ in range(20)]
+    ways = [kind(GOAL_DIM, config, torch.Generator().manual_seed(0), device) for kind in kinds]
+    turns = [cycle(batches) for _ in kinds]
+    return [
+        lambda way=way, turn=turn: repeat(steps, lambda: way.update(*next(turn)))  # type: ignore[misc]
+        for way, turn in zip(ways, turns, strict=True)
+    ]
+
+
+def _energy_batch(
+    rng: np.random.Generator, config: EnergyConfig
+) -> tuple[BetweenTriplets, FloatArray]:
+    n, k = config.energy_batch_size, config.energy_negatives
+    start, goal, between = rng.normal(size=(3, n, GOAL_DIM)).astype(np.float32)
+    negatives = rng.normal(size=(n, k, GOAL_DIM)).astype(np.float32)
+    return BetweenTriplets(start, goal, between, rng.random(n) < 0.5), negatives
 
 
 def _ensemble(quick: bool) -> Iterator[Row]:

@@ -19,6 +19,7 @@ from hierebm.planning.samplers.base import (
 )
 from hierebm.planning.samplers.between_captured import CapturedBetweenEnergy
 from hierebm.planning.samplers.between_energy import BetweenEnergy
+from hierebm.planning.samplers.between_kernels import FastBetweenEnergy
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.samplers.recursive_bisection import recursive_bisection
 from hierebm.planning.samplers.training_data import TrainingData
@@ -58,8 +59,9 @@ class EBMSampler(LearnedSampler):
     ) -> None:
         self.config = config
         energy_class = self.energy_class
-        if energy_class is BetweenEnergy and torch.device(device).type == "cuda":
-            energy_class = CapturedBetweenEnergy
+        if energy_class is BetweenEnergy:
+            kinds = {"cpu": FastBetweenEnergy, "cuda": CapturedBetweenEnergy}
+            energy_class = kinds.get(torch.device(device).type, BetweenEnergy)
         self.energy = energy_class(goal_dim, config, generator, device)
 
     def sample(
