@@ -1,4 +1,4 @@
-"""A goal environment in which the achieved goal is a block's place: it moves when it is touched."""
+"""Goal environments in which a block, which moves when it is touched, has its place to reach."""
 
 from __future__ import annotations
 
@@ -52,3 +52,44 @@ class PushedBlock(gym.Env[dict[str, Any], np.ndarray]):
     def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
         apart = np.linalg.norm(np.asarray(achieved) - np.asarray(desired), axis=-1)
         return -(apart > TOLERANCE).astype(np.float64)
+
+
+class SeveralObjects(gym.Wrapper[Any, Any, Any, Any]):
+    """The achieved goal is where the hand is, the block that it pushes, and a post that never
+    moves: two axes each. The post trembles, as what lies in a simulator does.
+
+    Args:
+        trembling: how far it seems to move in a step.
+    """
+
+    POST = np.array([0.7, -0.7])
+
+    def __init__(self, trembling: float = 0.0) -> None:
+        super().__init__(PushedBlock())
+        self.trembling = trembling
+        box = spaces.Box(-np.inf, np.inf, (6,), np.float32)
+        seen = self.env.observation_space["observation"]  # type: ignore[index]
+        self.observation_space = spaces.Dict(observation=seen, achieved_goal=box, desired_goal=box)
+
+    def seen(self, observation: dict[str, Any]) -> dict[str, Any]:
+        world = self.env.unwrapped
+        post = self.POST + self.trembling * world.np_random.normal(size=2)
+        achieved = np.concatenate([world.hand, world.block, post])  # type: ignore[attr-defined]
+        goal = np.concatenate([self.hand_goal, world.goal, self.POST])  # type: ignore[attr-defined]
+        parts = {"achieved_goal": achieved, "desired_goal": goal}
+        return {**observation, **{key: part.astype(np.float32) for key, part in parts.items()}}
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        self.hand_goal = self.env.unwrapped.np_random.uniform(-0.5, 0.5, 2)
+        return self.seen(observation), info
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, _ = self.env.step(action)
+        observation = self.seen(observation)
+        parts = observation["achieved_goal"], observation["desired_goal"]
+        reward = float(self.compute_reward(*parts, {}))
+        return observation, reward, terminated, truncated, {"is_success": reward == 0.0}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        return self.env.unwrapped.compute_reward(achieved, desired, info)  # type: ignore

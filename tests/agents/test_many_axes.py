@@ -9,6 +9,7 @@ import pytest
 
 from hierebm import HierarchicalEBMAgent
 from tests.many_axes import TOLERANCE, ManyAxes
+from tests.pushing import SeveralObjects
 from tests.toys import SMALL
 
 
@@ -48,3 +49,22 @@ def test_what_the_agent_cannot_move_does_not_set_landmarks_apart() -> None:
         observation, _ = ManyAxes(2, 4).reset(seed=seed)
         nodes = agents[1].plan(observation).nodes
         assert (np.abs(nodes[:, 2:] - observation["achieved_goal"][2:]) < TOLERANCE).all()
+
+
+def test_a_post_that_never_moves_is_told_from_a_hand_and_a_block() -> None:
+    env = SeveralObjects(trembling := 1e-5)
+    agent = HierarchicalEBMAgent(seed=0, **SMALL).learn(env, 900)
+    assert agent.n_updates > 0
+    scales = agent.scales
+    assert scales is not None and scales.at_will.tolist() == [True] * 2 + [False] * 4
+    # Two post axes that trembled by whole steps would set all landmarks apart.
+    assert (scales.step[4:] > 100 * trembling).all()
+    frequencies = agent.low_level.features.fourier.frequencies
+    moved = (frequencies != 0.0).any(1).tolist()
+    assert moved == ([True] * 2 + [False] * 4) * 2, "it stops at no wall"
+    known = agent.high_level.context.transition_map
+    post = known.landmarks[:, 4:] * known.spacing[4:]
+    assert np.abs(post - SeveralObjects.POST).max() < 1e-3
+    for seed in range(3):
+        nodes = agent.plan(env.reset(seed=seed)[0]).nodes
+        assert np.abs(nodes[:, 4:] - SeveralObjects.POST).max() < 1e-3

@@ -106,6 +106,17 @@ def test_episodes_that_start_at_their_goal_are_learned_from(agent: Any, settings
     assert [episode.length for episode in result.episodes] == [1] * 5, "any step stays there"
 
 
+def test_at_its_goal_it_stays_whatever_edges_cost() -> None:
+    """No path leads from the start to a goal that is reached there, but over nodes elsewhere."""
+    agent = HierarchicalEBMAgent(seed=0, **SMALL).learn("PointMassGoal-v0", total_timesteps=600)
+    for place in np.random.default_rng(0).uniform(-1.0, 1.0, (5, 2)).tolist():
+        env = PointMassGoalEnv(start=place, goal=place, continuing_task=True)
+        observation, _ = env.reset(seed=0)
+        _, state = agent.predict(observation)
+        np.testing.assert_array_equal(state[0].subgoal, observation["desired_goal"])
+        assert state[0].arrived
+
+
 class WithConstantGoal(gym.Wrapper[Any, Any, Any, Any]):
     """One more dimension of the goal, the same in every state and every task."""
 
