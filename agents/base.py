@@ -164,7 +164,9 @@ class GoalAgent(NamesOfSB3):
             follower.advance(batch, start)
             goals, state = follower.subgoals(batch), follower.plans
         action = self.low_level.act(batch.observation, batch.achieved_goal, goals)
-        if not deterministic:
+        if deterministic:
+            action = self.low_level.at_full(action)
+        else:
             # Draws nothing ahead: what learning has drawn is left alone.
             c = self.config
             noise = ExplorationNoise(c.action_noise, c.random_actions, self.rng, block=1)

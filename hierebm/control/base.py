@@ -59,6 +59,13 @@ class LowLevel(ABC):
     ) -> FloatArray:
         """(n, action_dim) actions in [-1, 1], without exploration noise."""
 
+    def at_full(self, action: FloatArray) -> FloatArray:
+        """(n, action_dim) what :meth:`act` gave -> the actions that ``predict`` takes.
+
+        For a policy that training keeps away from the bounds of actions; by default the same.
+        """
+        return action
+
     @abstractmethod
     def distance(
         self, observation: FloatArray, achieved_goal: FloatArray, goal: FloatArray

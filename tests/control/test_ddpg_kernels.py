@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.ddpg import FULL_ACTION, DDPGConfig, DistanceDDPG
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
 from hierebm.control.features import WAVE_WEIGHT, FeatureWriter, GoalFeatures
@@ -512,3 +512,14 @@ def test_networks_of_ones_own_keep_their_inputs() -> None:
     before = agent.act(*arrays)
     agent.refit_scale(_scales(shift=0.4, scale=2.5))
     np.testing.assert_array_equal(agent.act(*arrays), before)
+
+
+def test_actions_are_taken_in_full_unless_they_were_held_to_data() -> None:
+    agent = make(CONFIGS["categorical"], kernels=True)
+    action = np.array([[0.0, 0.3, -0.94], [FULL_ACTION, -1.0, -0.1]], np.float32)
+    full = agent.at_full(action)
+    assert full.dtype == np.float32
+    want = [[0.0, 0.3 / FULL_ACTION, -1.0], [1.0, -1.0, -0.1 / FULL_ACTION]]
+    np.testing.assert_allclose(full, want, rtol=1e-6)
+    agent.held_to_data = True
+    assert agent.at_full(action) is action
