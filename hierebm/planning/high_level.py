@@ -15,9 +15,9 @@ from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.diagnostics import edge_calibration, edges_between
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph.edges import DistanceModel
+from hierebm.planning.graph.many_axes import make_transition_map
 from hierebm.planning.graph.nodes import NodePool
 from hierebm.planning.graph.novelty_walk import NoveltyWalk
-from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.planning.graph_planner import GraphPlanner
 from hierebm.planning.planner import Log, Planner
 from hierebm.planning.samplers.base import SubgoalSampler
@@ -94,7 +94,7 @@ class HighLevel:
     def _set_scales(self, scales: InputScales) -> None:
         self.context.scales = scales
         if self.planner.uses_graph and self.context.config.unverified_cost > 1.0:
-            self.context.transition_map = TransitionMap(scales.step)
+            self.context.transition_map = make_transition_map(scales.step)
             known = self.context.transition_map
             self.context.novelty_walk = NoveltyWalk(known, self._action_dim)
 
