@@ -43,6 +43,7 @@ BENCHMARKS = {
         "benchmarks.luck",
         "success and paths where luck decides, against a planner that knows the chances",
     ),
+    "axes": ("benchmarks.axes", "what the transition map is worth where goals have six axes"),
     "energy": ("benchmarks.energy.run", "energies, objectives and samplers on toy densities"),
     "sequence": (
         "benchmarks.sequence",
