@@ -52,10 +52,10 @@ class Corridors(gym.Env[dict[str, Any], np.ndarray]):
 
     def _draw(self, low: float, high: float) -> FloatArray:
         while True:
-            point = self.np_random.uniform(-self.half, self.half)
+            point: FloatArray = self.np_random.uniform(-self.half, self.half).astype(np.float32)
             point[0] = self.np_random.uniform(low, high)
             if not self.in_wall(point):
-                return point.astype(np.float32)
+                return point
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
