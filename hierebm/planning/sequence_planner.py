@@ -16,12 +16,12 @@ from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.failures import goes_again, has_failed
 from hierebm.planning.graph.plan import Plan
-from hierebm.planning.graph.subgoal_graph import ALIKE
 from hierebm.planning.planner import Log
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequenceOptimizer
-from hierebm.planning.sequence.landmark_ways import LandmarkWays, Way
+from hierebm.planning.sequence.landmark_ways import Way
 from hierebm.planning.sequence_plan import SequencePlanState
+from hierebm.planning.sequence_ways import KnownWays
 from hierebm.replay import EpisodeReplay, sample_pairs
 from hierebm.types import BoolArray, FloatArray
 
@@ -29,9 +29,8 @@ Self = TypeVar("Self", bound="SequenceSubgoalPlanner")
 
 # The planned states, from the next on, among which the subgoal is chosen.
 AHEAD = 12
-# Ways over landmarks that chains begin along, and plans of which the cheapest one is taken that
-# experience verifies.
-WAYS, PLANS = 3, 2
+# Relaxed sequences among which the plan is chosen, besides the way itself.
+PLANS = 2
 
 
 class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
@@ -55,8 +54,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         self.sequences = sequences
         # States of every sequence; None: as many as the way takes.
         self.n_states: int | None = None
-        # By what is known since the last round; made when first asked for.
-        self._landmark_ways: LandmarkWays | None = None
+        self._known_ways = KnownWays(context, sequences)
 
     @classmethod
     def build(
@@ -94,7 +92,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             at=achieved_goal,
             failed=failed,
         )
-        ways = self._ways(achieved_goal, target, failed, rng)
+        ways = self._known_ways.find(achieved_goal, target, failed, rng)
         known_way = ways is None or ways[0].is_verified
         if not learning and self._is_reached(achieved_goal, goal):
             plan.path = [plan.goal_node]
@@ -118,32 +116,6 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         )
         return plan
 
-    def _ways(
-        self,
-        achieved_goal: FloatArray,
-        target: FloatArray,
-        failed: Failed,
-        rng: np.random.Generator,
-    ) -> list[Way] | None:
-        """Ways (m, goal_dim) over landmarks, those that experience leads along if there are any;
-        None without landmarks."""
-        known = self.context.transition_map
-        if known is None or not len(known.hops()[0]):
-            return None
-        if self._landmark_ways is None:
-            self._landmark_ways = LandmarkWays(*known.hops(), known.spacing, self._price)
-        margin = ALIKE * self.context.step_scale
-        ways = self._landmark_ways.find(achieved_goal, target, failed, margin, WAYS, rng)
-        return [way for way in ways if way.is_verified] or ways
-
-    def _price(self, source: FloatArray, target: FloatArray) -> FloatArray:
-        """(n,) what hops (n, goal_dim), (n, goal_dim) count as that no trajectory took: steps at
-        full speed and nats of the energy, times ``unverified_cost``."""
-        steps = np.abs((target - source) / self.context.step_scale).max(-1)
-        nats = self.sequences.costs(torch.from_numpy(source), torch.from_numpy(target)).numpy()
-        price: FloatArray = self.context.config.unverified_cost * (steps + nats)
-        return price
-
     def _find_path(
         self,
         plan: SequencePlanState,
@@ -161,7 +133,12 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         rest = None
         if before is not None and before.path and not plan.failed:
             rest = np.concatenate([achieved_goal[None], before.states[before.path]])
-        starts = None if ways is None else [[torch.from_numpy(way.points) for way in ways]]
+        starts, ground = None, self.sequences.ground
+        if ways is not None:
+            points = [way.points for way in ways]
+            if ground is not None:
+                points[0] = ground.led_over(points[0], insert=True)
+            starts = [[torch.from_numpy(way) for way in points]]
         planned = self.sequences.plan(
             _batch(achieved_goal),
             _batch(plan.states[-1]),
@@ -172,26 +149,52 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             n_plans=min(PLANS, self.sequences.config.chains),
         )
         sequences = [s[:n].numpy() for s, n in zip(planned.states, planned.n_states, strict=True)]
+        known: list[BoolArray | None] = [None] * len(sequences)
         if ways is not None and ways[0].is_verified:
             # What experience knows, and nothing else.
-            sequences.append(ways[0].points)
-        verified = [self._verify(states) for states in sequences]
-        good = [
-            known.all() and not goes_again(states, plan.failed, self.context.step_scale)
-            for states, known in zip(sequences, verified, strict=True)
-        ]
-        chosen = good.index(True) if any(good) else 0
-        plan.states, plan.verified = sequences[chosen], verified[chosen]
+            sequences.append(points[0])
+            known.append(np.ones(len(points[0]) - 1, np.bool_))
+        plan.states, plan.verified = self._chosen(sequences, known, plan.failed)
         plan.energies = self.sequences.energies(torch.from_numpy(plan.states)).numpy()
         plan.path = list(range(1, len(plan.states)))
 
+    def _chosen(
+        self, sequences: list[FloatArray], known: list[BoolArray | None], failed: Failed
+    ) -> tuple[FloatArray, BoolArray]:
+        """Of sequences (T, goal_dim), the shortest over ground that was seen that is verified and
+        goes no failed way again; if there is none, the shortest.
+
+        Args:
+            known: (T - 1,) which transitions are verified, where that is known already.
+
+        Returns:
+            the sequence, and which of its transitions are verified.
+        """
+        ground = self.sequences.ground
+        order = list(range(len(sequences)))
+        if ground is not None:
+            order.sort(key=lambda k: float(ground.costs(sequences[k][:-1], sequences[k][1:]).sum()))
+        for k in order:
+            if goes_again(sequences[k], failed, self.context.step_scale):
+                continue
+            verified = known[k] = self._verify(sequences[k]) if known[k] is None else known[k]
+            if verified.all():
+                return sequences[k], verified
+        first = order[0]
+        verified = known[first]
+        return sequences[first], self._verify(sequences[first]) if verified is None else verified
+
     def _verify(self, states: FloatArray) -> BoolArray:
         """(T, goal_dim) -> (T - 1,) whether experience leads over each transition."""
-        nodes = self.context.experienced.nodes_at(states[:-1])
-        steps, is_verified = self.context.edges.evaluate(
-            nodes.observation, nodes.achieved_goal, states[1:]
-        )
-        return is_verified & (steps <= self.context.config.max_edge)
+        seen = self._known_ways.is_seen(states[:-1], states[1:])
+        if not seen.all():
+            rest = np.flatnonzero(~seen)
+            nodes = self.context.experienced.nodes_at(states[rest])
+            steps, is_verified = self.context.edges.evaluate(
+                nodes.observation, nodes.achieved_goal, states[rest + 1]
+            )
+            seen[rest] = is_verified & (steps <= self.context.config.max_edge)
+        return seen
 
     def _explore_at(self, plan: SequencePlanState, state: int, achieved_goal: FloatArray) -> None:
         """Go to the last state that experience leads to, over every other one, and explore there;
@@ -216,6 +219,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         here = np.repeat(achieved_goal[None], len(ahead), 0)
         predicted = context.edges.predict(np.repeat(observation[None], len(ahead), 0), here, points)
         steps, is_verified = context.edges.verify(here, points, predicted)
+        is_verified |= self._known_ways.is_seen(here, points)
         untried = ~has_failed(achieved_goal, points, plan.failed, context.step_scale)
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():
@@ -307,7 +311,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
 
     def learn(self, replay: EpisodeReplay, rng: np.random.Generator, log: Log) -> None:
         """Fit E(s_t, s_t+1) to transitions of the replay and to planned ones that were missed."""
-        c, self._landmark_ways = self.context.config, None
+        c, self._known_ways = self.context.config, KnownWays(self.context, self.sequences)
         for _ in range(c.energy_gradient_steps * self.context.effort):
             pairs = sample_pairs(
                 replay, c.energy_batch_size, rng, max_steps=c.sequence.transition_steps
@@ -321,7 +325,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See :class:`Planner`."""
         self.sequences.load_state_dict(dict(state))
-        self._landmark_ways = None
+        self._known_ways = KnownWays(self.context, self.sequences)
 
 
 def _batch(rows: FloatArray) -> torch.Tensor:

@@ -1,12 +1,16 @@
 """Visited ground: replayed states with visited ground all around them, and ways over those.
 
 A transition of k steps really can go round a corner that the straight line from state to state
-clips. So the states of a finished plan are moved to *inner* states, around which every direction
-was visited up to a margin, and states are inserted until every straight piece runs along inner
-states: then it keeps clear of whatever was never visited. No walls are known, and none asked for.
+clips. So a finished plan is laid out again over visited ground: straight pieces cost their length
+where they run along *inner* states, around which every direction was visited up to a margin, more
+along other replayed states, and far more where nothing was ever visited. The cheapest way over the
+planned states and inner ones near them is short, straight, and keeps clear of whatever was never
+visited. No walls are known, and none asked for.
 """
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,42 +20,60 @@ from hierebm.planning.sequence.chains import evenly
 from hierebm.types import BoolArray, FloatArray
 
 # Lengths are in units: rms transitions along each axis.
-# An inner state has visited ground at this distance all around.
-MARGIN = 0.7
-# Ground is visited up to this share of the margin around a replayed state.
-VISITED = 0.4
-# A straight piece runs along inner states up to this share of the margin away from them. With a
-# margin of .6 and a share of .4, 14% of the plans in four_rooms clipped a door's corner; with .7
-# and .3 none, at 1% more length.
-ALONG = 0.3
-# Directions that are looked in, and states that are looked at.
-DIRECTIONS, LOOKED_AT = 16, 20_000
+# Of states that are nearer to each other than about this, one is kept.
+THINNED = 0.1
+# An inner state has visited ground at this distance all around, up to a gap of AROUND: it is at
+# least the difference away from what cannot be visited.
+MARGIN, AROUND = 1.0, 0.6
+# Ground is seen up to this gap around a replayed state.
+SEEN = 0.4
+# Straight pieces are looked at at points that far apart.
+ALONG = 0.25
+# What a unit of length counts as, besides that of inner ground.
+SEEN_COST, UNSEEN_COST = 4.0, 50.0
+# Directions that are looked in.
+DIRECTIONS = 16
 # A state is moved no farther than this.
 FARTHEST_MOVE = 1.0
-# Times that the pieces of a plan are halved at most.
-HALVINGS = 5
-# States that a straight piece can do without at most, but one.
-SKIPPED = 12
+# Units between the states of a plan while it is laid out, and how many of them a straight piece may
+# do without.
+APART, SKIPPED = 1.2, 8
+# Times that pieces off the inner states are bent to those.
+BENDS = 2
 
 
 class Ground:
     """Where replayed states are, and which of them are inner ones.
 
     Args:
-        states: (M, D) replayed states, world units; the newest last.
+        states: (M, D) replayed states, world units.
         unit: (D,) rms length of a transition along each axis.
     """
 
     def __init__(self, states: FloatArray, unit: FloatArray) -> None:
         self.states, self.unit = states, unit
-        points = np.asarray(states / unit, np.float64)
-        self._tree = cKDTree(points)
-        looked = points[-LOOKED_AT:]
-        around = looked[:, None] + MARGIN * _directions(looked.shape[1])
-        reach = VISITED * MARGIN
-        near, _ = self._tree.query(around.reshape(-1, looked.shape[1]), distance_upper_bound=reach)
-        inner = np.isfinite(near).reshape(len(looked), -1).all(1)
-        self._inner_tree = cKDTree(looked[inner])
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        """Replayed states, thinned out, in units."""
+        points = np.asarray(self.states / self.unit, np.float64)
+        cells = np.floor(points / THINNED).astype(np.int64)
+        _, first = np.unique(cells, axis=0, return_index=True)
+        return cKDTree(points[np.sort(first)])
+
+    @cached_property
+    def _is_inner(self) -> BoolArray:
+        """(n,) which of the states in the tree are inner ones; an entry more for none."""
+        points = self._tree.data
+        around = points[:, None] + MARGIN * _directions(points.shape[1])
+        gap, _ = self._tree.query(
+            around.reshape(-1, points.shape[1]), distance_upper_bound=AROUND
+        )
+        return np.append(np.isfinite(gap).reshape(len(points), -1).all(1), False)
+
+    @cached_property
+    def _inner_tree(self) -> cKDTree:
+        return cKDTree(self._tree.data[self._is_inner[:-1]])
 
     @property
     def inner(self) -> FloatArray:
@@ -59,84 +81,145 @@ class Ground:
         result: FloatArray = (self._inner_tree.data * self.unit).astype(np.float32)
         return result
 
-    def moved(self, points: FloatArray) -> FloatArray:
-        """(n, D) -> (n, D) the same where inner states are near, the nearest inner ones elsewhere;
-        where those are far, the nearest replayed ones, and where no ground is, the same again."""
-        result, scaled = points.copy(), points / self.unit
-        for tree, far in ((self._tree, 0.0), (self._inner_tree, ALONG * MARGIN)):
-            if tree.n:
-                gap, nearest = tree.query(scaled, distance_upper_bound=FARTHEST_MOVE)
-                found = np.isfinite(gap)
-                near = found & (gap <= far)
-                found &= ~near
-                result[near], result[found] = points[near], tree.data[nearest[found]] * self.unit
-        return result
+    # --------------------------------------------------------------------- pieces
 
-    def runs_along(self, a: FloatArray, b: FloatArray) -> tuple[BoolArray, FloatArray]:
-        """Whether straight pieces (n, D) -> (n, D) run along inner states.
+    def rates(self, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What straight pieces (n, D) -> (n, D) cost for each unit of their length.
 
         Returns:
-            (n,) flags, and (n, D) the point of each piece that is farthest from all inner states.
+            (n,) on average, and (n,) at the worst point.
         """
+        _, rate, first, parts = self._looked_at(a, b)
+        return np.add.reduceat(rate, first) / parts, np.maximum.reduceat(rate, first)
+
+    def _looked_at(
+        self, a: FloatArray, b: FloatArray
+    ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+        """Points (m, D) along pieces, in units, the rates (m,) there, and where those of each piece
+        begin and how many there are."""
         a, b = a / self.unit, b / self.unit
         lengths = np.linalg.norm(b - a, axis=-1)
-        parts = np.maximum(1, (lengths / (ALONG * MARGIN)).astype(np.int64)) + 1
-        # The points of one piece after those of another.
-        first = np.concatenate([[0], (parts - 1).cumsum()[:-1]])
-        piece = np.repeat(np.arange(len(a)), parts - 1)
-        share = (np.arange(len(piece)) - first[piece] + 1) / parts[piece]
+        parts = np.maximum(1, np.ceil(lengths / ALONG).astype(np.int64))
+        first = np.concatenate([[0], parts.cumsum()[:-1]])
+        piece = np.repeat(np.arange(len(a)), parts)
+        share = (np.arange(len(piece)) - first[piece] + 0.5) / parts[piece]
         points = a[piece] + share[:, None] * (b - a)[piece]
-        gap, _ = self._inner_tree.query(points)
-        worst = np.maximum.reduceat(gap, first)
-        is_worst = np.flatnonzero(gap == worst[piece])
-        farthest = points[is_worst[np.searchsorted(piece[is_worst], np.arange(len(a)))]]
-        return worst <= ALONG * MARGIN, (farthest * self.unit).astype(np.float32)
+        gap, nearest = self._tree.query(points, distance_upper_bound=SEEN)
+        rate = np.where(self._is_inner[nearest], 1.0, SEEN_COST)
+        return points, np.where(np.isfinite(gap), rate, UNSEEN_COST), first, parts
 
-    def cleared(self, states: FloatArray) -> FloatArray:
-        """A plan (T, D) with states inserted where straight pieces leave the inner states.
+    def costs(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """(n,) lengths of straight pieces (n, D) -> (n, D) in units, times their rates."""
+        lengths = np.linalg.norm((b - a) / self.unit, axis=-1)
+        result: FloatArray = lengths * self.rates(a, b)[0]
+        return result
 
-        Both ends stay; pieces that no inner state can mend stay as they are.
-        """
-        if not self._inner_tree.n:
-            return states
-        for _ in range(HALVINGS):
-            good, farthest = self.runs_along(states[:-1], states[1:])
-            bad = np.flatnonzero(~good)
-            if not bad.size:
-                break
-            between = self.moved(farthest[bad])
-            ends = np.stack([states[bad], states[bad + 1]], axis=1)
-            is_new = (np.abs(ends - between[:, None]) > 1e-3 * self.unit).any(-1).all(-1)
-            if not is_new.any():
-                break
-            states = np.insert(states, bad[is_new] + 1, between[is_new], axis=0)
-        return states
+    def is_seen(self, a: FloatArray, b: FloatArray) -> BoolArray:
+        """(n,) whether straight pieces (n, D) -> (n, D) run along replayed states."""
+        result: BoolArray = self.rates(a, b)[1] < UNSEEN_COST
+        return result
 
-    def pulled(self, states: FloatArray) -> FloatArray:
-        """A plan (T, D) without the states that straight pieces along inner states can do without.
+    # ---------------------------------------------------------------------- plans
 
-        After each state that is kept, the farthest of the next few that it sees is kept.
-        """
-        kept, last = [0], len(states) - 1
-        while kept[-1] < last:
-            ahead = np.arange(kept[-1] + 1, min(kept[-1] + SKIPPED, last) + 1)
-            here = np.repeat(states[kept[-1]][None], len(ahead), 0)
-            seen, _ = self.runs_along(here, states[ahead])
-            seen[0] = True
-            kept.append(int(ahead[np.flatnonzero(seen)[-1]]))
-        return states[kept]
+    def moved(self, points: FloatArray) -> FloatArray:
+        """(n, D) -> (n, D) the same where ground was seen, elsewhere the nearest replayed states;
+        where those are far, the same again."""
+        gap, nearest = self._tree.query(points / self.unit, distance_upper_bound=FARTHEST_MOVE)
+        result, off = points.copy(), np.isfinite(gap) & (gap > SEEN)
+        result[off] = self._tree.data[nearest[off]] * self.unit
+        return result
+
+    def _innermost(self, points: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """The nearest inner states to points (n, D), in units, and whether they are near."""
+        gap, nearest = self._inner_tree.query(points, distance_upper_bound=FARTHEST_MOVE)
+        near = np.isfinite(gap)
+        found: FloatArray = self._inner_tree.data[np.where(near, nearest, 0)]
+        return found, near
+
+    def _bent(self, states: FloatArray) -> FloatArray:
+        """A plan (T, D) with inner states inserted where its pieces are farthest off the ground."""
+        points, rate, first, parts = self._looked_at(states[:-1], states[1:])
+        worst = np.maximum.reduceat(rate, first)
+        # The middle one of the worst points of each piece.
+        middle = np.abs(np.arange(len(rate)) - np.repeat(first + 0.5 * (parts - 1), parts))
+        is_worst = rate == np.repeat(worst, parts)
+        nearness = np.where(is_worst, middle, np.inf)
+        least = np.repeat(np.minimum.reduceat(nearness, first), parts)
+        at = np.flatnonzero(nearness == least)
+        _, one = np.unique(np.repeat(np.arange(len(parts)), parts)[at], return_index=True)
+        at = at[one]
+        inner, near = self._innermost(points[at])
+        ends = np.stack([states[:-1], states[1:]], 1) / self.unit
+        is_new = (np.abs(ends - inner[:, None]) > THINNED).any(-1).all(-1)
+        bad = np.flatnonzero((worst > 1.0) & near & is_new)
+        new = (inner[bad] * self.unit).astype(np.float32)
+        return np.insert(states, bad + 1, new, axis=0)
+
+    def _onto_inner(self, states: FloatArray) -> FloatArray:
+        """A plan (T, D) of which those states are moved to inner ones for which it then costs
+        less."""
+        inner, near = self._innermost(states / self.unit)
+        near[[0, -1]] = False
+        other = np.where(near[:, None], inner * self.unit, states).astype(np.float32)
+        choice = np.stack([states, other])
+        before, after = (np.repeat(c, 2, axis=k) for k, c in ((1, choice[:, None, :-1]),
+                                                              (0, choice[None, :, 1:])))
+        dim = states.shape[1]
+        costs = self.costs(before.reshape(-1, dim), after.reshape(-1, dim))
+        costs = costs.reshape(2, 2, len(states) - 1)
+        best, back = np.zeros(2), []
+        for t in range(len(states) - 1):
+            total = best[:, None] + costs[:, :, t]
+            back.append(total.argmin(0))
+            best = total.min(0)
+        chosen = [int(best.argmin())]
+        for step in back[::-1]:
+            chosen.append(int(step[chosen[-1]]))
+        return choice[chosen[::-1], np.arange(len(states))]
+
+    def _taut(self, states: FloatArray) -> FloatArray:
+        """A plan (T, D) without the states that cheaper straight pieces can do without."""
+        n = len(states)
+        before = np.arange(n)[:, None] + np.zeros(SKIPPED, np.int64)
+        after = before + np.arange(1, SKIPPED + 1)
+        inside = after < n
+        i, j = before[inside], after[inside]
+        table = np.full((n, SKIPPED), np.inf)
+        table[i, j - i - 1] = self.costs(states[i], states[j])
+        best, previous = np.full(n + SKIPPED, np.inf), np.zeros(n + SKIPPED, np.int64)
+        best[0] = 0.0
+        for t in range(n - 1):
+            total = best[t] + table[t]
+            ahead = slice(t + 1, t + 1 + SKIPPED)
+            better = total < best[ahead]
+            best[ahead] = np.where(better, total, best[ahead])
+            previous[ahead] = np.where(better, t, previous[ahead])
+        way = [n - 1]
+        while way[-1]:
+            way.append(int(previous[way[-1]]))
+        return states[way[::-1]]
 
     def led_over(self, states: FloatArray, insert: bool) -> FloatArray:
-        """A plan (T, D) moved over visited ground, both ends kept; with more or fewer states, round
-        corners that it clips, if ``insert``."""
-        plan = states.copy()
-        plan[1:-1] = self.moved(plan[1:-1])
-        if not insert:
+        """A plan (T, D) laid out over visited ground, both ends kept.
+
+        Args:
+            insert: with more or fewer states, as many as its length takes, so that it is led round
+                corners that it clips; otherwise only states off all ground are moved.
+        """
+        if not insert or not self._inner_tree.n:
+            plan = states.copy()
+            plan[1:-1] = self.moved(plan[1:-1])
             return plan
-        # Several may have been moved to one state.
-        moves = np.append((plan[1:-1] != plan[:-2]).any(1), True)
-        plan = self.cleared(plan[np.append(True, moves)])
-        return evenly(self.pulled(plan), self.unit, len(states) - 1)
+        plan = self._onto_inner(self._apart(states))
+        for _ in range(BENDS):
+            plan = self._bent(plan)
+        plan = self._taut(plan)
+        return self._apart(plan)
+
+    def _apart(self, states: FloatArray) -> FloatArray:
+        """A plan with all its corners, and states about APART from each other."""
+        length = np.linalg.norm(np.diff(states, axis=0) / self.unit, axis=1).sum()
+        return evenly(states, self.unit, max(1, round(float(length) / APART)))
 
 
 def _directions(dim: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
@@ -23,17 +23,24 @@ from hierebm.types import BoolArray, FloatArray, IntArray
 NEIGHBOURS = 16
 # Steps that a hop costs more that goes where a try failed, for each of the tries.
 FAILED_COST = 40.0
+# A hop that a trajectory took costs its length in steps, but by rounding to landmarks no more than
+# that many less than the trajectory took, and no more than that many more.
+LESS, MORE = 4.0, 2.0
 # Of several ways, all but the first are the shortest after all hops became longer by up to this
 # share (perturb and MAP, Papandreou & Yuille 2011).
 PERTURBED = 0.3
+# The search takes a cost of 0 for no hop.
+LEAST_COST = 1e-6
 
-Price = Callable[[FloatArray, FloatArray], FloatArray]
-"""(n, D), (n, D) -> (n,) steps that count for hops that no trajectory took."""
+Price = Callable[[FloatArray, FloatArray], tuple[FloatArray, BoolArray]]
+"""(n, D), (n, D) -> (n,) steps that count for hops that no trajectory took, and (n,) whether they
+are known to lead there all the same."""
+Points = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Way:
-    """Points (m, D) from start to end, and whether trajectories led over all of it."""
+    """Points (m, D) from start to end, and whether experience leads along all of it."""
 
     points: FloatArray
     is_verified: bool
@@ -46,22 +53,35 @@ class LandmarkWays:
         points: (n, D) landmarks, world units.
         steps: (n, n) the fewest steps that trajectories took from one to the other, sparse.
         spacing: (D,) a point is at a landmark within this distance, along axes as in a ball.
+        step_scale: (D,) how far one step at full speed goes.
         price: of other hops.
     """
 
     def __init__(
-        self, points: FloatArray, steps: csr_array, spacing: FloatArray, price: Price
+        self,
+        points: FloatArray,
+        steps: csr_array,
+        spacing: FloatArray,
+        step_scale: FloatArray,
+        price: Price,
     ) -> None:
-        self.points, self._steps, self._spacing, self._price = points, steps, spacing, price
+        self.points, self._spacing, self._price = points, spacing, price
         self._tree = cKDTree(points / spacing)
         row, column = steps.nonzero()
+        taken = np.asarray(steps[row, column], np.float64).ravel()
+        lengths = np.linalg.norm((points[column] - points[row]) / step_scale, axis=1)
         i, j = self._near(points)
         other = np.asarray(steps[i, j]).ravel() == 0
         other &= i != j
         i, j = i[other], j[other]
-        self._row, self._column = np.concatenate([row, i]), np.concatenate([column, j])
-        known = np.asarray(steps[row, column], np.float64).ravel()
-        self._cost = np.concatenate([known, price(points[i], points[j])])
+        asked, leads = price(points[i], points[j])
+        row, column = np.concatenate([row, i]), np.concatenate([column, j])
+        order = np.argsort(row, kind="stable")
+        self._row, self._column = row[order], column[order].astype(np.int32)
+        self._begin = np.searchsorted(self._row, np.arange(len(points) + 1)).astype(np.int32)
+        # Roundings to landmarks would make ways zigzag along hops that look fast.
+        self._cost = np.concatenate([np.clip(lengths, taken - LESS, taken + MORE), asked])[order]
+        self._leads = np.concatenate([np.ones(len(taken), np.bool_), leads])[order]
 
     def _near(self, points: FloatArray) -> tuple[IntArray, IntArray]:
         """Pairs of these points (m, D) and landmarks near them, as two lists of indices."""
@@ -97,38 +117,53 @@ class LandmarkWays:
         is_start = which == 0
         before = np.where(is_start[:, None], start, self.points[near])
         after = np.where(is_start[:, None], self.points[near], end)
-        cost = np.where(at_landmark[which], 1e-3, self._price(before, after))
-        row = np.concatenate([self._row, np.where(is_start, m, near), [m]])
-        column = np.concatenate([self._column, np.where(is_start, near, m + 1), [m + 1]])
-        straight = self._price(start[None], end[None])
-        costs = np.concatenate([self._cost, cost, straight]) + 1e-6
-        everything = np.concatenate([self.points, both]) / self._spacing
-        for source, missed in failed:
-            gaps = np.abs(everything * self._spacing - missed)
-            alike = np.flatnonzero((gaps <= margin).all(axis=1))
-            hops = np.flatnonzero(np.isin(column, alike))
-            moves = everything[column[hops]] - everything[row[hops]]
-            # From elsewhere the same point may well be reached.
-            again = hops[moves @ ((missed - source) / self._spacing) >= 0.0]
-            costs[again] += FAILED_COST
+        cost = np.where(at_landmark[which], 1e-3, self._price(before, after)[0])
+        straight = self._price(start[None], end[None])[0]
+        # From landmarks, then from the start, then what leads to the end.
+        column = np.concatenate([self._column, near[is_start].astype(np.int32)])
+        costs = np.concatenate([self._cost, cost[is_start]]) + LEAST_COST
+        begin = np.append(self._begin, np.int32(len(column)))
+        last = np.full(m + 1, np.inf)
+        last[near[~is_start]], last[m] = cost[~is_start], straight[0]
+        if failed:
+            points = np.concatenate([self.points, start[None]])
+            rows = np.repeat(np.arange(m + 1), np.diff(begin))
+            to_end = np.repeat(end[None], m + 1, 0)
+            costs += self._again(points[rows], points[column], failed, margin)
+            last += self._again(points, to_end, failed, margin)
         ways = []
         for i in range(n):
             factor = 1.0 if i == 0 else 1.0 + PERTURBED * rng.random(len(costs))
-            graph = coo_array((costs * factor, (row, column)), shape=(m + 2, m + 2)).tocsr()
-            _, previous = dijkstra(graph, indices=m, return_predecessors=True)
-            ways.append(self._way(both, previous, at_landmark))
+            graph = csr_array((costs * factor, column, begin), shape=(m + 1, m + 1))
+            total, previous = dijkstra(graph, indices=m, return_predecessors=True)
+            at = [int((total + last).argmin())]
+            while at[-1] != m:
+                at.append(int(previous[at[-1]]))
+            ways.append(self._way(both, np.array(at[-2::-1], np.int64), at_landmark))
         return ways
 
-    def _way(self, both: FloatArray, previous: NDArray[np.int32], at_landmark: BoolArray) -> Way:
-        """The way from start to end that predecessors tell."""
-        m = len(self.points)
-        found = [int(previous[m + 1])]
-        while found[-1] != m:
-            found.append(int(previous[found[-1]]))
-        inner = np.array(found[-2::-1], np.int64)
+    def _again(
+        self,
+        before: Points,
+        after: Points,
+        failed: Sequence[tuple[FloatArray, FloatArray]],
+        margin: FloatArray,
+    ) -> NDArray[np.float64]:
+        """(n,) what hops (n, D) -> (n, D) cost more that go again where tries failed."""
+        more = np.zeros(len(before))
+        for source, missed in failed:
+            alike = (np.abs(after - missed) <= margin).all(axis=1)
+            along = (after - before) / self._spacing @ ((missed - source) / self._spacing)
+            # From elsewhere the same point may well be reached.
+            more[alike & (along >= 0.0)] += FAILED_COST
+        return more
+
+    def _way(self, both: FloatArray, inner: IntArray, at_landmark: BoolArray) -> Way:
+        """The way from start to end over these landmarks."""
         verified = bool(len(inner)) and bool(at_landmark.all())
-        if verified and len(inner) > 1:
-            verified = bool((np.asarray(self._steps[inner[:-1], inner[1:]]) > 0).all())
+        for i, j in zip(inner[:-1], inner[1:], strict=True):
+            hops = slice(self._begin[i], self._begin[i + 1])
+            verified = verified and bool(self._leads[hops][self._column[hops] == j].any())
         # What is at a landmark need not go there first.
         between = inner[int(at_landmark[0]) : len(inner) - int(at_landmark[1])]
         points: FloatArray = np.concatenate([both[:1], self.points[between], both[1:]])

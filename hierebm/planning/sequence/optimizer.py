@@ -111,6 +111,11 @@ class SequenceOptimizer:
             self._lattice = Lattice(states, self.model.pair_costs(states, states))
         self._ground = Ground(replayed.numpy(), self.model.unit.numpy())
 
+    @property
+    def ground(self) -> Ground | None:
+        """Where replayed states are; None before the first update."""
+        return self._ground
+
     def add_negatives(self, pairs: Tensor) -> None:
         """Remember executed transitions (N, 2, D) that missed: from where, to where planned."""
         self.model.missed.add(pairs)
