@@ -10,21 +10,29 @@ from hierebm.types import BoolArray, FloatArray
 
 # A plan repeats a failed try if it gets there over at most that many times the straight line.
 DETOUR = 1.5
+# A try repeats another one that began at the same place if the cosine of the angle between both is
+# at least this, and it goes at least this share as far: against a wall, all of them fail.
+SAME_WAY, AS_FAR = 0.9, 0.5
 
 
 def has_failed(
     here: FloatArray, points: FloatArray, failed: Failed, step_scale: FloatArray
 ) -> BoolArray:
-    """(n,) whether going from here (D,) to each of the points (n, D) failed before.
+    """(n,) whether going from here (D,) to each of the points (n, D) repeats what failed before.
 
     Args:
         failed: (from, to) of the tries.
         step_scale: (D,) how far one step at full speed goes.
     """
-    margin, result = ALIKE * step_scale, np.zeros(len(points), np.bool_)
+    result = np.zeros(len(points), np.bool_)
+    way = (points - here) / step_scale
+    length = np.linalg.norm(way, axis=-1)
     for source, missed in failed:
-        if (np.abs(source - here) <= margin).all():
-            result |= (np.abs(points - missed) <= margin).all(-1)
+        tried = (missed - source) / step_scale
+        far = float(np.linalg.norm(tried))
+        again = (way @ tried >= SAME_WAY * length * far) & (length >= AS_FAR * far)
+        again |= (np.abs(points - missed) <= ALIKE * step_scale).all(-1)
+        result |= again & (np.abs(source - here) <= ALIKE * step_scale).all(-1)
     return result
 
 

@@ -134,9 +134,11 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         if before is not None and before.path and not plan.failed:
             rest = np.concatenate([achieved_goal[None], before.states[before.path]])
         starts, ground = None, self.sequences.ground
+        # Ground that was seen is believed in until a try fails.
+        lead = ground is not None and not (plan.failed and ways is not None)
         if ways is not None:
             points = [way.points for way in ways]
-            if ground is not None:
+            if ground is not None and lead:
                 points[0] = ground.led_over(points[0], insert=True)
             starts = [[torch.from_numpy(way) for way in points]]
         planned = self.sequences.plan(
@@ -147,6 +149,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             warm_start=None if rest is None else _batch(rest),
             ways=starts,
             n_plans=min(PLANS, self.sequences.config.chains),
+            snap=lead,
         )
         sequences = [s[:n].numpy() for s, n in zip(planned.states, planned.n_states, strict=True)]
         known: list[BoolArray | None] = [None] * len(sequences)
@@ -177,16 +180,17 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         for k in order:
             if goes_again(sequences[k], failed, self.context.step_scale):
                 continue
-            verified = known[k] = self._verify(sequences[k]) if known[k] is None else known[k]
+            verified = known[k]
+            if verified is None:
+                verified = known[k] = self._verify(sequences[k], failed)
             if verified.all():
                 return sequences[k], verified
-        first = order[0]
-        verified = known[first]
-        return sequences[first], self._verify(sequences[first]) if verified is None else verified
+        states, verified = sequences[order[0]], known[order[0]]
+        return states, self._verify(states, failed) if verified is None else verified
 
-    def _verify(self, states: FloatArray) -> BoolArray:
+    def _verify(self, states: FloatArray, failed: Failed) -> BoolArray:
         """(T, goal_dim) -> (T - 1,) whether experience leads over each transition."""
-        seen = self._known_ways.is_seen(states[:-1], states[1:])
+        seen = self._is_seen(states[:-1], states[1:], failed)
         if not seen.all():
             rest = np.flatnonzero(~seen)
             nodes = self.context.experienced.nodes_at(states[rest])
@@ -195,6 +199,12 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             )
             seen[rest] = is_verified & (steps <= self.context.config.max_edge)
         return seen
+
+    def _is_seen(self, source: FloatArray, target: FloatArray, failed: Failed) -> BoolArray:
+        """(n,) whether ground between points (n, goal_dim) was seen, and no try has failed yet."""
+        if failed:
+            return np.zeros(len(source), np.bool_)
+        return self._known_ways.is_seen(source, target)
 
     def _explore_at(self, plan: SequencePlanState, state: int, achieved_goal: FloatArray) -> None:
         """Go to the last state that experience leads to, over every other one, and explore there;
@@ -219,7 +229,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         here = np.repeat(achieved_goal[None], len(ahead), 0)
         predicted = context.edges.predict(np.repeat(observation[None], len(ahead), 0), here, points)
         steps, is_verified = context.edges.verify(here, points, predicted)
-        is_verified |= self._known_ways.is_seen(here, points)
+        is_verified |= self._is_seen(here, points, plan.failed)
         untried = ~has_failed(achieved_goal, points, plan.failed, context.step_scale)
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():

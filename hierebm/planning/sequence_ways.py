@@ -7,7 +7,6 @@ import torch
 
 from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
-from hierebm.planning.graph.subgoal_graph import ALIKE
 from hierebm.planning.graph.transition_map import SLACK, SLOWNESS
 from hierebm.planning.sequence import SequenceOptimizer
 from hierebm.planning.sequence.landmark_ways import LandmarkWays, Way
@@ -31,7 +30,9 @@ class KnownWays:
 
     def __init__(self, context: PlanningContext, sequences: SequenceOptimizer) -> None:
         self._context, self._sequences = context, sequences
-        self._landmark_ways: LandmarkWays | None = None
+        # Over ground that was seen as well, and only where trajectories went.
+        self._over_seen: LandmarkWays | None = None
+        self._as_taken: LandmarkWays | None = None
 
     def find(
         self,
@@ -41,35 +42,52 @@ class KnownWays:
         rng: np.random.Generator,
     ) -> list[Way] | None:
         """Ways (m, goal_dim) over landmarks, those that experience leads along if there are any;
-        None without landmarks."""
+        None without landmarks.
+
+        Once a try failed, they go where trajectories went, not over ground that was only seen.
+        """
         known, step_scale = self._context.transition_map, self._context.step_scale
         if known is None or not len(known.hops()[0]):
             return None
-        if self._landmark_ways is None:
-            self._landmark_ways = LandmarkWays(
-                *known.hops(), known.spacing, step_scale, self._price
-            )
-        margin = ALIKE * step_scale
-        ways = self._landmark_ways.find(achieved_goal, target, failed, margin, WAYS, rng)
+        if failed:
+            if self._as_taken is None:
+                self._as_taken = LandmarkWays(
+                    *known.hops(), known.spacing, step_scale, self._price_of_unknown
+                )
+            over = self._as_taken
+        else:
+            if self._over_seen is None:
+                self._over_seen = LandmarkWays(
+                    *known.hops(), known.spacing, step_scale, self._price
+                )
+            over = self._over_seen
+        ways = over.find(achieved_goal, target, failed, WAYS, rng)
         return [way for way in ways if way.is_verified] or ways
 
-    def _price(self, source: FloatArray, target: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """What hops (n, goal_dim), (n, goal_dim) count as that no trajectory took.
-
-        Returns:
-            (n,) steps: their length over ground that was seen, elsewhere steps at full speed and
-            nats of the energy, times ``unverified_cost``; (n,) whether it was seen.
-        """
-        context, scaled = self._context, (target - source) / self._context.step_scale
+    def _price_of_unknown(
+        self, source: FloatArray, target: FloatArray
+    ) -> tuple[FloatArray, BoolArray]:
+        """What hops (n, goal_dim), (n, goal_dim) count as that no trajectory took: steps at full
+        speed and nats of the energy, times ``unverified_cost``."""
+        steps = np.abs((target - source) / self._context.step_scale).max(-1)
         nats = self._sequences.costs(torch.from_numpy(source), torch.from_numpy(target)).numpy()
-        price = context.config.unverified_cost * (np.abs(scaled).max(-1) + nats)
-        seen = self.is_seen(source, target)
-        known = context.transition_map
-        length = np.linalg.norm(scaled, axis=-1)
-        if known is not None and known.expected_share and seen.any():
-            slow = known.slowness(source[seen], target[seen]) - 1.0
-            length[seen] *= 1.0 + known.expected_share * np.maximum(slow, 0.0)
-        return np.where(seen, length, price), seen
+        price: FloatArray = self._context.config.unverified_cost * (steps + nats)
+        return price, np.zeros(len(price), np.bool_)
+
+    def _price(self, source: FloatArray, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """As :meth:`_price_of_unknown`, but that hops over seen ground count as their length in
+        steps, and are known to lead there."""
+        price, seen = self._price_of_unknown(source, target)[0], self.is_seen(source, target)
+        if not seen.any():
+            return price, seen
+        source, target = source[seen], target[seen]
+        length = np.linalg.norm((target - source) / self._context.step_scale, axis=-1)
+        known = self._context.transition_map
+        if known is not None and known.expected_share:
+            slow = np.maximum(known.slowness(source, target) - 1.0, 0.0)
+            length = length * (1.0 + known.expected_share * slow)
+        price[seen] = length
+        return price, seen
 
     def is_seen(self, source: FloatArray, target: FloatArray) -> BoolArray:
         """(n,) whether straight pieces (n, goal_dim), (n, goal_dim) run along ground that was seen,

@@ -66,9 +66,7 @@ class Ground:
         """(n,) which of the states in the tree are inner ones; an entry more for none."""
         points = self._tree.data
         around = points[:, None] + MARGIN * _directions(points.shape[1])
-        gap, _ = self._tree.query(
-            around.reshape(-1, points.shape[1]), distance_upper_bound=AROUND
-        )
+        gap, _ = self._tree.query(around.reshape(-1, points.shape[1]), distance_upper_bound=AROUND)
         return np.append(np.isfinite(gap).reshape(len(points), -1).all(1), False)
 
     @cached_property
@@ -162,8 +160,10 @@ class Ground:
         near[[0, -1]] = False
         other = np.where(near[:, None], inner * self.unit, states).astype(np.float32)
         choice = np.stack([states, other])
-        before, after = (np.repeat(c, 2, axis=k) for k, c in ((1, choice[:, None, :-1]),
-                                                              (0, choice[None, :, 1:])))
+        before, after = (
+            np.repeat(c, 2, axis=k)
+            for k, c in ((1, choice[:, None, :-1]), (0, choice[None, :, 1:]))
+        )
         dim = states.shape[1]
         costs = self.costs(before.reshape(-1, dim), after.reshape(-1, dim))
         costs = costs.reshape(2, 2, len(states) - 1)

@@ -8,8 +8,9 @@ its side of the walls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
+from hierebm.planning.closed_loop_plan import Failed
+from hierebm.planning.failures import has_failed
+from hierebm.planning.graph.subgoal_graph import ALIKE
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Landmarks near each, to which hops that no trajectory took are thought of.
@@ -65,7 +69,8 @@ class LandmarkWays:
         step_scale: FloatArray,
         price: Price,
     ) -> None:
-        self.points, self._spacing, self._price = points, spacing, price
+        self.points, self._spacing, self._step_scale = points, spacing, step_scale
+        self._price = price
         self._tree = cKDTree(points / spacing)
         row, column = steps.nonzero()
         taken = np.asarray(steps[row, column], np.float64).ravel()
@@ -93,17 +98,15 @@ class LandmarkWays:
         self,
         start: FloatArray,
         end: FloatArray,
-        failed: Sequence[tuple[FloatArray, FloatArray]],
-        margin: FloatArray,
+        failed: Failed,
         n: int,
         rng: np.random.Generator,
     ) -> list[Way]:
         """The shortest way from start (D,) to end (D,), and n - 1 others that are nearly as short.
 
         Args:
-            failed: (from, to) of points (D,) that were missed: hops to there in the same direction
-                count as longer.
-            margin: (D,) how near a hop has to end.
+            failed: (from, to) of points (D,) that were missed: hops to there in the same direction,
+                and from the start as such a try went, count as longer.
             n: some of the ways may be the same.
             rng: source of the perturbations.
         """
@@ -128,9 +131,14 @@ class LandmarkWays:
         if failed:
             points = np.concatenate([self.points, start[None]])
             rows = np.repeat(np.arange(m + 1), np.diff(begin))
-            to_end = np.repeat(end[None], m + 1, 0)
-            costs += self._again(points[rows], points[column], failed, margin)
-            last += self._again(points, to_end, failed, margin)
+            # What is at a landmark leaves from where it is.
+            leaves = np.append(np.arange(m) == nearest[0], True)
+            costs += self._again(points[rows], points[column], failed)
+            hops = np.flatnonzero(leaves[rows])
+            again = has_failed(start, points[column[hops]], failed, self._step_scale)
+            costs[hops] += FAILED_COST * again
+            last += self._again(points, np.repeat(end[None], m + 1, 0), failed)
+            last[leaves] += FAILED_COST * has_failed(start, end[None], failed, self._step_scale)
         ways = []
         for i in range(n):
             factor = 1.0 if i == 0 else 1.0 + PERTURBED * rng.random(len(costs))
@@ -142,17 +150,11 @@ class LandmarkWays:
             ways.append(self._way(both, np.array(at[-2::-1], np.int64), at_landmark))
         return ways
 
-    def _again(
-        self,
-        before: Points,
-        after: Points,
-        failed: Sequence[tuple[FloatArray, FloatArray]],
-        margin: FloatArray,
-    ) -> NDArray[np.float64]:
+    def _again(self, before: Points, after: Points, failed: Failed) -> NDArray[np.float64]:
         """(n,) what hops (n, D) -> (n, D) cost more that go again where tries failed."""
         more = np.zeros(len(before))
         for source, missed in failed:
-            alike = (np.abs(after - missed) <= margin).all(axis=1)
+            alike = (np.abs(after - missed) <= ALIKE * self._step_scale).all(axis=1)
             along = (after - before) / self._spacing @ ((missed - source) / self._spacing)
             # From elsewhere the same point may well be reached.
             more[alike & (along >= 0.0)] += FAILED_COST
@@ -161,7 +163,7 @@ class LandmarkWays:
     def _way(self, both: FloatArray, inner: IntArray, at_landmark: BoolArray) -> Way:
         """The way from start to end over these landmarks."""
         verified = bool(len(inner)) and bool(at_landmark.all())
-        for i, j in zip(inner[:-1], inner[1:], strict=True):
+        for i, j in pairwise(inner.tolist()):
             hops = slice(self._begin[i], self._begin[i + 1])
             verified = verified and bool(self._leads[hops][self._column[hops] == j].any())
         # What is at a landmark need not go there first.

@@ -133,6 +133,7 @@ class SequenceOptimizer:
         ways: Sequence[Sequence[Tensor]] | None = None,
         n_plans: int = 1,
         watch: Watch | None = None,
+        snap: bool = True,
     ) -> SequencePlan:
         """Plan from ``start`` (B, D) to ``goal`` (B, D), world units.
 
@@ -145,6 +146,7 @@ class SequenceOptimizer:
                 along, in turn; by default over replayed states.
             n_plans: plans for each query, the cheapest first.
             watch: told of all chains before every Langevin step, and of the plans.
+            snap: False leaves plans where they are, whatever the setting says.
 
         Returns:
             B * n_plans plans, query by query.
@@ -185,7 +187,7 @@ class SequenceOptimizer:
             x = self._langevin(x, length, level, g, watch)
         # Chains are taken: MPPI's average of candidates would mix both sides of a wall.
         x, length = self._cheapest(x, length, c.levels - 1, batch, n_plans)
-        if c.snap and self._ground is not None:
+        if snap and c.snap and self._ground is not None:
             x, length = self._on_ground(x, length, insert=n_states is None)
         if watch is not None:
             watch(x, length, self._chain_costs(x, length, c.levels - 1))
