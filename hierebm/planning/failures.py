@@ -16,13 +16,18 @@ SAME_WAY, AS_FAR = 0.9, 0.5
 
 
 def has_failed(
-    here: FloatArray, points: FloatArray, failed: Failed, step_scale: FloatArray
+    here: FloatArray,
+    points: FloatArray,
+    failed: Failed,
+    step_scale: FloatArray,
+    same_way: bool = True,
 ) -> BoolArray:
     """(n,) whether going from here (D,) to each of the points (n, D) repeats what failed before.
 
     Args:
         failed: (from, to) of the tries.
         step_scale: (D,) how far one step at full speed goes.
+        same_way: False: only points that were missed, not others in the same direction.
     """
     result = np.zeros(len(points), np.bool_)
     way = (points - here) / step_scale
@@ -30,7 +35,7 @@ def has_failed(
     for source, missed in failed:
         tried = (missed - source) / step_scale
         far = float(np.linalg.norm(tried))
-        again = (way @ tried >= SAME_WAY * length * far) & (length >= AS_FAR * far)
+        again = same_way & (way @ tried >= SAME_WAY * length * far) & (length >= AS_FAR * far)
         again |= (np.abs(points - missed) <= ALIKE * step_scale).all(-1)
         result |= again & (np.abs(source - here) <= ALIKE * step_scale).all(-1)
     return result

@@ -235,6 +235,9 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         if safe.any():
             chosen = int(np.flatnonzero(safe)[-1])
         else:
+            if not untried.any():
+                scale = context.step_scale
+                untried = ~has_failed(achieved_goal, points, plan.failed, scale, same_way=False)
             chosen = int(np.where(untried, steps, np.inf).argmin())
         plan.path, plan.at = plan.path[chosen:], achieved_goal
         plan.chased_verified = bool(is_verified[chosen])

@@ -21,5 +21,9 @@ def test_a_plan_repeats_a_try_where_it_goes_straight_the_same_way() -> None:
 def test_a_point_has_failed_from_near_where_it_was_missed() -> None:
     failed = [(LINE[0], LINE[4] + 0.1)]
     expected = [False] * 4 + [True] * 2 + [False] * 3
-    assert has_failed(LINE[0] + 0.1, LINE, failed, STEP).tolist() == expected
+    near = LINE[0] + 0.1
+    assert has_failed(near, LINE, failed, STEP, same_way=False).tolist() == expected
+    # As far and farther in the same direction, the same wall is in the way.
+    assert has_failed(LINE[0], LINE, failed, STEP).tolist() == [False] * 3 + [True] * 6
+    assert not has_failed(LINE[0], LINE @ [[0, 1], [1, 0]], failed, STEP).any()
     assert not has_failed(LINE[2], LINE, failed, STEP).any()

@@ -213,10 +213,10 @@ def test_where_experience_leads_the_plan_is_verified_even_if_relaxing_broke_it()
 def test_ways_keep_clear_of_what_failed_and_then_of_what_failed_less() -> None:
     planner, goal = half_known(), np.array([2.0, 0.0], np.float32)
     over, rng = np.array([1.0, 0.6], np.float32), np.random.default_rng(0)
-    assert planner._ways(START, goal, [], rng)[0].is_verified  # type: ignore[index]
+    assert planner._known_ways.find(START, goal, [], rng)[0].is_verified  # type: ignore[index]
     # The only way that experience leads along is given up after many tries.
     failed = [(START, over)] * 200
-    assert not planner._ways(START, goal, failed, rng)[0].is_verified  # type: ignore[index]
+    assert not planner._known_ways.find(START, goal, failed, rng)[0].is_verified  # type: ignore[index]
 
 
 def test_what_failed_from_here_is_not_chased_again() -> None:

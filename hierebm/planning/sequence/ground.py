@@ -22,15 +22,19 @@ from hierebm.types import BoolArray, FloatArray
 # Lengths are in units: rms transitions along each axis.
 # Of states that are nearer to each other than about this, one is kept.
 THINNED = 0.1
-# An inner state has visited ground at this distance all around, up to a gap of AROUND: it is at
-# least the difference away from what cannot be visited.
-MARGIN, AROUND = 1.0, 0.6
+# An inner state has visited ground at this distance all around, up to this gap: it is at least the
+# difference away from what cannot be visited. The first pair keeps farther away from corners where
+# ground was visited densely; the second one is for ground of which little was visited yet.
+DENSE, SPARSE = (0.7, 0.28), (1.0, 0.6)
 # Ground is seen up to this gap around a replayed state.
 SEEN = 0.4
 # Straight pieces are looked at at points that far apart.
 ALONG = 0.25
-# What a unit of length counts as, besides that of inner ground.
-SEEN_COST, UNSEEN_COST = 4.0, 50.0
+# Up to this gap it is taken for likely.
+NEAR = 0.6
+# What a unit of length counts as, besides that of dense inner ground: along sparse inner ground,
+# along other replayed states, up to NEAR away from them, and farther.
+SPARSE_COST, SEEN_COST, NEAR_COST, UNSEEN_COST = 1.3, 4.0, 12.0, 50.0
 # Directions that are looked in.
 DIRECTIONS = 16
 # A state is moved no farther than this.
@@ -62,21 +66,32 @@ class Ground:
         return cKDTree(points[np.sort(first)])
 
     @cached_property
-    def _is_inner(self) -> BoolArray:
-        """(n,) which of the states in the tree are inner ones; an entry more for none."""
+    def _rate(self) -> NDArray[np.float64]:
+        """(n,) what a unit of length counts as at each state in the tree; an entry more for
+        none."""
+        rate = np.full(self._tree.n + 1, SEEN_COST)
+        rate[:-1][self._is_inner(*SPARSE)] = SPARSE_COST
+        rate[:-1][self._is_inner(*DENSE)] = 1.0
+        return rate
+
+    def _is_inner(self, margin: float, up_to: float) -> BoolArray:
+        """(n,) around which of the states in the tree ground was visited in every direction."""
         points = self._tree.data
-        around = points[:, None] + MARGIN * _directions(points.shape[1])
-        gap, _ = self._tree.query(around.reshape(-1, points.shape[1]), distance_upper_bound=AROUND)
-        return np.append(np.isfinite(gap).reshape(len(points), -1).all(1), False)
+        around = points[:, None] + margin * _directions(points.shape[1])
+        gap, _ = self._tree.query(around.reshape(-1, points.shape[1]), distance_upper_bound=up_to)
+        result: BoolArray = np.isfinite(gap).reshape(len(points), -1).all(1)
+        return result
 
     @cached_property
-    def _inner_tree(self) -> cKDTree:
-        return cKDTree(self._tree.data[self._is_inner[:-1]])
+    def _inner_trees(self) -> tuple[cKDTree, cKDTree]:
+        """All inner states, and those on dense ground, in units."""
+        points, rate = self._tree.data, self._rate[:-1]
+        return cKDTree(points[rate <= SPARSE_COST]), cKDTree(points[rate <= 1.0])
 
     @property
     def inner(self) -> FloatArray:
         """(n, D) inner states, world units."""
-        result: FloatArray = (self._inner_tree.data * self.unit).astype(np.float32)
+        result: FloatArray = (self._inner_trees[0].data * self.unit).astype(np.float32)
         return result
 
     # --------------------------------------------------------------------- pieces
@@ -102,9 +117,11 @@ class Ground:
         piece = np.repeat(np.arange(len(a)), parts)
         share = (np.arange(len(piece)) - first[piece] + 0.5) / parts[piece]
         points = a[piece] + share[:, None] * (b - a)[piece]
-        gap, nearest = self._tree.query(points, distance_upper_bound=SEEN)
-        rate = np.where(self._is_inner[nearest], 1.0, SEEN_COST)
-        return points, np.where(np.isfinite(gap), rate, UNSEEN_COST), first, parts
+        gap, nearest = self._tree.query(points, distance_upper_bound=NEAR)
+        rate = self._rate[nearest]
+        rate[gap > SEEN] = NEAR_COST
+        rate[np.isinf(gap)] = UNSEEN_COST
+        return points, rate, first, parts
 
     def costs(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """(n,) lengths of straight pieces (n, D) -> (n, D) in units, times their rates."""
@@ -114,7 +131,7 @@ class Ground:
 
     def is_seen(self, a: FloatArray, b: FloatArray) -> BoolArray:
         """(n,) whether straight pieces (n, D) -> (n, D) run along replayed states."""
-        result: BoolArray = self.rates(a, b)[1] < UNSEEN_COST
+        result: BoolArray = self.rates(a, b)[1] <= SEEN_COST
         return result
 
     # ---------------------------------------------------------------------- plans
@@ -128,10 +145,15 @@ class Ground:
         return result
 
     def _innermost(self, points: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """The nearest inner states to points (n, D), in units, and whether they are near."""
-        gap, nearest = self._inner_tree.query(points, distance_upper_bound=FARTHEST_MOVE)
-        near = np.isfinite(gap)
-        found: FloatArray = self._inner_tree.data[np.where(near, nearest, 0)]
+        """The nearest inner states to points (n, D), in units, of dense ground if those are near,
+        and whether there are any."""
+        found, near = np.array(points, np.float64), np.zeros(len(points), np.bool_)
+        for tree in self._inner_trees:
+            if tree.n:
+                gap, nearest = tree.query(points, distance_upper_bound=FARTHEST_MOVE)
+                inside = np.isfinite(gap)
+                found[inside] = tree.data[nearest[inside]]
+                near |= inside
         return found, near
 
     def _bent(self, states: FloatArray) -> FloatArray:
@@ -206,7 +228,7 @@ class Ground:
             insert: with more or fewer states, as many as its length takes, so that it is led round
                 corners that it clips; otherwise only states off all ground are moved.
         """
-        if not insert or not self._inner_tree.n:
+        if not insert or not self._inner_trees[0].n:
             plan = states.copy()
             plan[1:-1] = self.moved(plan[1:-1])
             return plan

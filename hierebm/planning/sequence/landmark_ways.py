@@ -121,7 +121,7 @@ class LandmarkWays:
         before = np.where(is_start[:, None], start, self.points[near])
         after = np.where(is_start[:, None], self.points[near], end)
         cost = np.where(at_landmark[which], 1e-3, self._price(before, after)[0])
-        straight = self._price(start[None], end[None])[0]
+        straight, straight_leads = self._price(start[None], end[None])
         # From landmarks, then from the start, then what leads to the end.
         column = np.concatenate([self._column, near[is_start].astype(np.int32)])
         costs = np.concatenate([self._cost, cost[is_start]]) + LEAST_COST
@@ -147,7 +147,8 @@ class LandmarkWays:
             at = [int((total + last).argmin())]
             while at[-1] != m:
                 at.append(int(previous[at[-1]]))
-            ways.append(self._way(both, np.array(at[-2::-1], np.int64), at_landmark))
+            over = np.array(at[-2::-1], np.int64)
+            ways.append(self._way(both, over, at_landmark, bool(straight_leads[0])))
         return ways
 
     def _again(self, before: Points, after: Points, failed: Failed) -> NDArray[np.float64]:
@@ -160,9 +161,11 @@ class LandmarkWays:
             more[alike & (along >= 0.0)] += FAILED_COST
         return more
 
-    def _way(self, both: FloatArray, inner: IntArray, at_landmark: BoolArray) -> Way:
-        """The way from start to end over these landmarks."""
-        verified = bool(len(inner)) and bool(at_landmark.all())
+    def _way(
+        self, both: FloatArray, inner: IntArray, at_landmark: BoolArray, straight_leads: bool
+    ) -> Way:
+        """The way from start to end over these landmarks, straight if there are none."""
+        verified = bool(at_landmark.all()) if len(inner) else straight_leads
         for i, j in pairwise(inner.tolist()):
             hops = slice(self._begin[i], self._begin[i + 1])
             verified = verified and bool(self._leads[hops][self._column[hops] == j].any())

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import floyd_warshall
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.planning.sequence.landmark_ways import LandmarkWays
 from hierebm.replay import EpisodeReplay
-from hierebm.types import FloatArray
+from hierebm.types import BoolArray, FloatArray
 
 STEP = np.array([0.2, 0.2], np.float32)
 
@@ -67,11 +67,12 @@ def test_ways_over_hops_lead_round_the_wall_and_are_verified() -> None:
     assert not len(world.hops()[0]), "nothing is known before a search"
     world.search()
 
-    def dear(source: FloatArray, target: FloatArray) -> FloatArray:
-        return 50.0 * np.abs((target - source) / STEP).max(-1)
+    def dear(source: FloatArray, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+        price = 50.0 * np.abs((target - source) / STEP).max(-1)
+        return price, np.zeros(len(price), np.bool_)
 
-    ways = LandmarkWays(*world.hops(), world.spacing, dear)
-    first, *others = ways.find(start, goal, [], STEP, 3, np.random.default_rng(0))
+    ways = LandmarkWays(*world.hops(), world.spacing, STEP, dear)
+    first, *others = ways.find(start, goal, [], 3, np.random.default_rng(0))
     way = first.points
     np.testing.assert_array_equal(way[[0, -1]], np.stack([start, goal]))
     assert first.is_verified and way[:, 1].max() > 2.8 and len(way) > 5
@@ -80,7 +81,7 @@ def test_ways_over_hops_lead_round_the_wall_and_are_verified() -> None:
     shortest = 0.2 * _true_steps(start[None], goal[None])
     assert np.linalg.norm(np.diff(way, axis=0), axis=1).sum() < 1.4 * shortest
     assert all(other.is_verified for other in others)
-    beyond = ways.find(start, goal + 10.0, [], STEP, 1, np.random.default_rng(0))[0]
+    beyond = ways.find(start, goal + 10.0, [], 1, np.random.default_rng(0))[0]
     assert not beyond.is_verified and np.array_equal(beyond.points[-1], goal + 10.0)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hierebm.planning.sequence.ground import MARGIN, Ground
+from hierebm.planning.sequence.ground import Ground
 from hierebm.types import FloatArray
 
 UNIT = np.full(2, 0.5, np.float32)
@@ -27,16 +27,16 @@ def corner() -> Ground:
 def crosses(states: FloatArray) -> np.ndarray:
     """(T - 1,) which pieces cross the wall, its very tip aside: no state shows where that is."""
     share = np.linspace(0, 1, 200)[:, None]
-    return np.array([in_block(a + share * (b - a), deep=0.03).any() for a, b in pairwise(states)])
+    return np.array([in_block(a + share * (b - a), deep=0.06).any() for a, b in pairwise(states)])
 
 
 def test_inner_states_keep_clear_of_what_was_never_visited(corner: Ground) -> None:
     inner = corner.inner
     assert len(inner) > 2000
     around = 2 * np.pi * np.arange(32) / 32
-    circle = 0.21 * UNIT * np.stack([np.cos(around), np.sin(around)], axis=1)
+    circle = 0.12 * UNIT * np.stack([np.cos(around), np.sin(around)], axis=1)
     assert not in_block(inner[:, None] + circle.astype(np.float32)).any()
-    assert np.abs(inner).max() < 2.0 - 0.5 * MARGIN * UNIT[0]
+    assert np.abs(inner).max() < 2.0 - 0.35 * UNIT[0]
 
 
 def test_a_plan_that_clips_a_corner_is_led_round_it(corner: Ground) -> None:
@@ -45,11 +45,10 @@ def test_a_plan_that_clips_a_corner_is_led_round_it(corner: Ground) -> None:
         a = np.array([rng.uniform(-1.6, -0.4), rng.uniform(0.35, 1.0)], np.float32)
         b = np.array([rng.uniform(0.35, 1.0), rng.uniform(-1.6, -0.4)], np.float32)
         plan = np.stack([a, b])
-        cleared = corner.cleared(plan)
-        np.testing.assert_array_equal(cleared[[0, -1]], plan)
-        assert not crosses(cleared).any()
-        if corner.runs_along(a[None], b[None])[0][0]:
-            np.testing.assert_array_equal(cleared, plan)
+        led = corner.led_over(plan, insert=True)
+        np.testing.assert_array_equal(led[[0, -1]], plan)
+        assert not crosses(led).any()
+        assert corner.is_seen(led[:-1], led[1:]).all()
 
 
 def test_a_plan_through_a_door_clips_none_of_its_corners() -> None:
@@ -67,16 +66,29 @@ def test_a_plan_through_a_door_clips_none_of_its_corners() -> None:
         assert length < 1.25 * straight
 
 
-def test_states_are_moved_to_visited_ground(corner: Ground) -> None:
-    inside = np.array([[-0.1, -0.2], [-0.3, -0.1]], np.float32)
+def test_only_states_off_all_ground_are_moved(corner: Ground) -> None:
+    inside = np.array([[-0.4, -0.5], [-0.5, -0.4]], np.float32)
     moved = corner.moved(inside)
     assert not in_block(moved).any() and (np.abs(moved - inside) < 1.0).all()
-    edge = corner.moved(np.array([[2.2, 1.0]], np.float32))
-    assert edge[0, 0] < 2.0
-    open_ground = np.array([[1.0, 1.0], [-1.0, 1.2]], np.float32)
-    np.testing.assert_array_equal(corner.moved(open_ground), open_ground)
+    ground = np.array([[1.0, 1.0], [-1.0, 1.2], [2.05, 1.0]], np.float32)
+    np.testing.assert_array_equal(corner.moved(ground), ground)
     far = np.array([[9.0, 9.0]], np.float32)
     np.testing.assert_array_equal(corner.moved(far), far)
+
+
+def test_a_zigzag_over_open_ground_becomes_straight(corner: Ground) -> None:
+    zigzag = np.array([[-1.5, 0.6], [-1, 1.4], [0, 0.6], [0.6, 1.5], [1.5, 0.6]], np.float32)
+    led = corner.led_over(zigzag, insert=True)
+    np.testing.assert_array_equal(led[[0, -1]], zigzag[[0, -1]])
+    assert np.linalg.norm(np.diff(led, axis=0), axis=1).sum() < 1.01 * 3.0
+
+
+def test_ground_that_nobody_saw_costs_more_than_a_way_round(corner: Ground) -> None:
+    a, b = np.array([[-1.0, 0.5]], np.float32), np.array([[0.5, -1.0]], np.float32)
+    middle = np.array([[0.5, 0.5]], np.float32)
+    assert not corner.is_seen(a, b)[0]
+    assert corner.is_seen(np.concatenate([a, middle]), np.concatenate([middle, b])).all()
+    assert corner.costs(a, middle)[0] + corner.costs(middle, b)[0] < corner.costs(a, b)[0]
 
 
 def test_where_little_was_visited_plans_stay_as_they_are() -> None:
@@ -84,5 +96,4 @@ def test_where_little_was_visited_plans_stay_as_they_are() -> None:
     ground = Ground(points, np.full(3, 0.5, np.float32))
     plan = np.array([[-1, -1, 0], [1, 1, 0]], np.float32)
     assert len(ground.inner) == 0
-    np.testing.assert_array_equal(ground.cleared(plan), plan)
-    np.testing.assert_allclose(ground.moved(points + 0.01), points, atol=1e-6)
+    np.testing.assert_array_equal(ground.led_over(plan, insert=True), plan)
