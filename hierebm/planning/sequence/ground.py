@@ -19,6 +19,8 @@ from scipy.spatial import cKDTree
 from hierebm.planning.sequence.chains import evenly
 from hierebm.types import BoolArray, FloatArray
 
+Floats = NDArray[np.floating]
+
 # Lengths are in units: rms transitions along each axis.
 # Of states that are nearer to each other than about this, one is kept.
 THINNED = 0.1
@@ -96,7 +98,7 @@ class Ground:
 
     # --------------------------------------------------------------------- pieces
 
-    def rates(self, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def rates(self, a: FloatArray, b: FloatArray) -> tuple[Floats, Floats]:
         """What straight pieces (n, D) -> (n, D) cost for each unit of their length.
 
         Returns:
@@ -107,7 +109,7 @@ class Ground:
 
     def _looked_at(
         self, a: FloatArray, b: FloatArray
-    ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+    ) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.int64]]:
         """Points (m, D) along pieces, in units, the rates (m,) there, and where those of each piece
         begin and how many there are."""
         a, b = a / self.unit, b / self.unit
@@ -144,7 +146,7 @@ class Ground:
         result[off] = self._tree.data[nearest[off]] * self.unit
         return result
 
-    def _innermost(self, points: FloatArray) -> tuple[FloatArray, BoolArray]:
+    def _innermost(self, points: Floats) -> tuple[Floats, BoolArray]:
         """The nearest inner states to points (n, D), in units, of dense ground if those are near,
         and whether there are any."""
         found, near = np.array(points, np.float64), np.zeros(len(points), np.bool_)
