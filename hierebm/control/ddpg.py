@@ -127,6 +127,7 @@ class DistanceDDPG(LowLevel):
     ) -> None:
         self.config = config
         self.device = torch.device(device)
+        self._is_direct = action_dim == goal_dim
         # Whether an update had a behaviour term.
         self.held_to_data = False
         self.head = make_head(config.critic, config.max_distance)
@@ -267,9 +268,10 @@ class DistanceDDPG(LowLevel):
             return choose_near_goals(action, steps)
 
     def at_full(self, action: FloatArray) -> FloatArray:
-        """See :class:`LowLevel`. A policy that was held to a data set (``held_to_data``) takes the
-        actions that it was held to."""
-        if self.held_to_data:
+        """See :class:`LowLevel`. Where actions have as many axes as goals, they push the goal's own
+        axes, and more is faster; a hand or a leg is moved exactly as it was learned. So does a
+        policy that was held to the actions of a data set (``held_to_data``)."""
+        if self.held_to_data or not self._is_direct:
             return action
         full: FloatArray = np.clip(action / np.float32(FULL_ACTION), -1.0, 1.0)
         return full

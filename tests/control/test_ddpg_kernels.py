@@ -514,12 +514,16 @@ def test_networks_of_ones_own_keep_their_inputs() -> None:
     np.testing.assert_array_equal(agent.act(*arrays), before)
 
 
-def test_actions_are_taken_in_full_unless_they_were_held_to_data() -> None:
-    agent = make(CONFIGS["categorical"], kernels=True)
-    action = np.array([[0.0, 0.3, -0.94], [FULL_ACTION, -1.0, -0.1]], np.float32)
+def test_actions_that_push_the_goal_s_own_axes_are_taken_in_full() -> None:
+    config = CONFIGS["categorical"]
+    hand = make(config, kernels=True)
+    action = np.array([[0.3, -0.94], [FULL_ACTION, -0.1]], np.float32)
+    assert GOAL_DIM != ACTION_DIM and hand.at_full(action) is action
+    agent = make_ddpg(OBS_DIM, GOAL_DIM, GOAL_DIM, config, torch.Generator())
     full = agent.at_full(action)
     assert full.dtype == np.float32
-    want = [[0.0, 0.3 / FULL_ACTION, -1.0], [1.0, -1.0, -0.1 / FULL_ACTION]]
-    np.testing.assert_allclose(full, want, rtol=1e-6)
+    np.testing.assert_allclose(
+        full, [[0.3 / FULL_ACTION, -1.0], [1.0, -0.1 / FULL_ACTION]], rtol=1e-6
+    )
     agent.held_to_data = True
     assert agent.at_full(action) is action
