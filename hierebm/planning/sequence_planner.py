@@ -16,10 +16,10 @@ from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.failures import goes_again, has_failed
 from hierebm.planning.graph.plan import Plan
+from hierebm.planning.landmark_ways import Way
 from hierebm.planning.planner import Log
 from hierebm.planning.samplers.base import SubgoalSampler
 from hierebm.planning.sequence import SequenceOptimizer
-from hierebm.planning.sequence.landmark_ways import Way
 from hierebm.planning.sequence_plan import SequencePlanState
 from hierebm.planning.sequence_ways import KnownWays
 from hierebm.replay import EpisodeReplay, sample_pairs

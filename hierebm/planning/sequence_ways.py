@@ -8,8 +8,8 @@ import torch
 from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.transition_map import SLACK, SLOWNESS
+from hierebm.planning.landmark_ways import LandmarkWays, Way
 from hierebm.planning.sequence import SequenceOptimizer
-from hierebm.planning.sequence.landmark_ways import LandmarkWays, Way
 from hierebm.types import BoolArray, FloatArray
 
 # Ways over landmarks that chains begin along.

@@ -199,7 +199,9 @@ def test_the_same_seed_measures_the_same() -> None:
     first, again, other = (measure(fit(case, seed)[0], layout, *queries) for seed in (0, 0, 1))
     for one, two in zip(first[1], again[1], strict=True):
         np.testing.assert_array_equal(one, two)
-    assert first[0]["ratio"] == again[0]["ratio"] != other[0]["ratio"]
+    assert first[0]["ratio"] == again[0]["ratio"]
+    # On the open plane all are straight, but not alike.
+    assert any(not np.array_equal(one, two) for one, two in zip(first[1], other[1], strict=True))
 
 
 def test_coverage_is_drawn_of_planned_and_of_random_steps(

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse.csgraph import floyd_warshall
 
 from hierebm.planning.graph.transition_map import TransitionMap
-from hierebm.planning.sequence.landmark_ways import LandmarkWays
+from hierebm.planning.landmark_ways import LandmarkWays
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from hierebm.planning.sequence.landmark_ways import LandmarkWays
+from hierebm.planning.landmark_ways import LandmarkWays
 from hierebm.types import BoolArray, FloatArray
 
 ONES = np.ones(2, np.float32)
