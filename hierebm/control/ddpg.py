@@ -269,8 +269,8 @@ class DistanceDDPG(LowLevel):
 
     def at_full(self, action: FloatArray) -> FloatArray:
         """See :class:`LowLevel`. Where actions have as many axes as goals, they push the goal's own
-        axes, and more is faster; a hand or a leg is moved exactly as it was learned. So does a
-        policy that was held to the actions of a data set (``held_to_data``)."""
+        axes, and more is faster. A hand or a leg is moved exactly as it was learned, and so is all
+        that was held to the actions of a data set (``held_to_data``)."""
         if self.held_to_data or not self._is_direct:
             return action
         full: FloatArray = np.clip(action / np.float32(FULL_ACTION), -1.0, 1.0)

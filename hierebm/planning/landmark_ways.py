@@ -82,8 +82,8 @@ class LandmarkWays:
         asked, leads = price(points[i], points[j])
         row, column = np.concatenate([row, i]), np.concatenate([column, j])
         order = np.argsort(row, kind="stable")
-        self._row, self._column = row[order], column[order].astype(np.int32)
-        self._begin = np.searchsorted(self._row, np.arange(len(points) + 1)).astype(np.int32)
+        self._column = column[order].astype(np.int32)
+        self._begin = np.searchsorted(row[order], np.arange(len(points) + 1)).astype(np.int32)
         # Roundings to landmarks would make ways zigzag along hops that look fast.
         self._cost = np.concatenate([np.clip(lengths, taken - LESS, taken + MORE), asked])[order]
         self._leads = np.concatenate([np.ones(len(taken), np.bool_), leads])[order]

@@ -25,8 +25,8 @@ PLACEHOLDER_COST = 1000.0
 # All that is known of pairs of nodes.
 _STEPS = ("distance", "_least")
 _MATRICES = (*_STEPS, "blocked", "unverified", "_unasked")
-# Edges are predicted first that may be on a path of so many times the least cost; where no verified
-# path is that short, which is so for .37 of the plans, some others are predicted after them.
+# Edges are predicted first that may be on a path of so many times the least possible cost; where no
+# verified path is that short, some others are predicted after them.
 LIKELY = 1.75
 
 
@@ -273,11 +273,11 @@ class SubgoalGraph:
 
         Most edges need no prediction: what they cost at least says that they are on no such path.
         """
-        at_least = self._through_costs()
-        if not np.isfinite(at_least[0, 0]):
+        at_least, shortest = self._through_costs()
+        if not np.isfinite(shortest):
             return []
-        self.predict(at_least <= LIKELY * at_least[0, 0])
-        at_least = self._through_costs()
+        self.predict(at_least <= LIKELY * shortest)
+        at_least, _ = self._through_costs()
         length, before = _search(self._verified_costs(), 0)
         shorter = at_least < length[-1]
         if (self._unasked & shorter).any():
@@ -285,14 +285,11 @@ class SubgoalGraph:
             length, before = _search(self._verified_costs(), 0)
         return _path(length, before)
 
-    def _through_costs(self) -> FloatArray:
-        """(n + 2, n + 2) what a verified path over each edge costs at least; [0, 0]: any path."""
-        least = self._least_costs()
-        there, _ = _search(least, 0)
+    def _through_costs(self) -> tuple[FloatArray, float]:
+        """(n + 2, n + 2) what a verified path over each edge costs at least, and any of them."""
+        there, _ = _search(least := self._least_costs(), 0)
         onwards, _ = _search(least.T, self.goal_node)
-        least[0, 0] = 0.0
-        result: FloatArray = there[:, None] + least + onwards
-        return result
+        return there[:, None] + least + onwards, float(there[-1])
 
     def _verified_costs(self) -> FloatArray:
         return np.where(self.unverified, np.float32(np.inf), self.costs)
