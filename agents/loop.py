@@ -16,6 +16,7 @@ from hierebm.agents.training import look_at_updates, train_high_level, update_lo
 from hierebm.callbacks import BaseCallback
 from hierebm.checkpoint.arrays import checked, rows_of
 from hierebm.control.base import check_action
+from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.exploration import HOLD, RandomWalk
 from hierebm.goal_env.adapter import GoalEnv, StepResult
 from hierebm.planning.following import PlanFollower
@@ -56,7 +57,7 @@ class LearningLoop:
         agent = self.agent
         if self._observation is None:
             self._observation = self._reset()
-        elif self._is_training_due:
+        elif self._is_training_due and not self._learns_meanwhile:
             # A callback stopped the last call, or saved the agent, between the two.
             self._train()
         self._begun = (time.perf_counter(), agent.num_timesteps)
@@ -69,6 +70,8 @@ class LearningLoop:
                 goal = self._goals(self._observation)
                 action = self._explore(self._observation, goal)
                 self._blocks.begin(due, self._observation, goal, action)
+            if self._is_training_due:
+                self._train()
             before = self._observation
             step = self.env.step(self._blocks.action)
             self._store(step)
@@ -83,7 +86,8 @@ class LearningLoop:
                 progress.look()
             if callbacks is not None and not self._tell(callbacks, before, step):
                 break
-            self._train()
+            if not self._learns_meanwhile:
+                self._train()
             if callbacks is not None:
                 callbacks.on_rollout_start()
             if log_interval is not None:
@@ -91,6 +95,10 @@ class LearningLoop:
                 if episodes >= log_interval or steps >= LOG_FREQ:
                     logged = self._counts()
                     self.dump_logs()
+        else:
+            # No update is left to the next call, unless a callback stopped this one.
+            if self._is_training_due:
+                self._train()
         if callbacks is not None:
             callbacks.on_rollout_end()
         progress.look()
@@ -199,9 +207,10 @@ class LearningLoop:
             # What is held leads away from an object that lies near: fresh actions touch it.
             waiting = agent.knows_clock and agent.replay_buffer.n_added >= self._enough
             return self._random_walk.step(1.0 if waiting else HOLD)
-        # Acting waits for the updates anyway.
-        look_at_updates(agent)
         action = agent.low_level.act(observation.observation, observation.achieved_goal, goal)
+        if not np.isfinite(action).all():
+            # It says which network is lost.
+            look_at_updates(agent)
         if not self._is_checked:
             check_action(agent.low_level, action, (len(goal), self.env.spaces.action_dim))
             self._is_checked = True
@@ -276,6 +285,14 @@ class LearningLoop:
         elif n_added - agent.high_level.mapped >= MAP_FREQ:
             agent.replay_buffer.flush()
             agent.high_level.map(agent.replay_buffer, n_added)
+
+    @property
+    def _learns_meanwhile(self) -> bool:
+        """Whether updates are launched once the next action is chosen: a GPU makes them while the
+        environments step, and that action is of a policy one step older."""
+        agent = self.agent
+        is_captured = isinstance(agent.low_level, CapturedDDPG)
+        return is_captured and agent.knows_clock and agent.scales is not None
 
     @property
     def _enough(self) -> int:

@@ -37,11 +37,11 @@ def save(agent: Any, folder: Path) -> None:
     (folder / "env.pkl").write_bytes(pickle.dumps(agent.get_env()))
 
 
-def resumed(agent_class: str, folder: Path) -> Any:
+def resumed(agent_class: str, folder: Path, **options: Any) -> Any:
     """What :func:`save` wrote."""
     env = pickle.loads((folder / "env.pkl").read_bytes())
     cls = getattr(agents, agent_class)
-    return cls.load(folder / "agent.zip", env=env, resume_episode=True)
+    return cls.load(folder / "agent.zip", env=env, resume_episode=True, **options)
 
 
 def go_on(agent: Any, steps: int = STEPS) -> dict[str, Tensor]:

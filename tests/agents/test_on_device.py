@@ -15,6 +15,7 @@ from hierebm.agents.batches import device_batches
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.errors import TrainingDiverged
 from hierebm.replay.device_batches import HindsightBatches, HostBatches
+from tests.agents import resuming
 from tests.toys import SMALL, LineGoal, PlaneGoal
 
 FLAT = {k: v for k, v in SMALL.items() if k in DDPGHERConfig().to_dict()} | {"train_freq": 2}
@@ -51,6 +52,37 @@ def test_going_on_from_a_file_is_the_same_bit_for_bit(tmp_path: Path) -> None:
         # Both begin with a reset.
         one.learn(total_timesteps=100)
     assert all(map(torch.equal, weights(agent), weights(again)))
+
+
+def test_updates_are_launched_between_the_choice_of_an_action_and_its_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a GPU makes them while the environment steps."""
+    agent = make(train_freq=1).learn("PointMassGoal-v0", 260)
+    order: list[str] = []
+    noted = [(agent.low_level, "act"), (agent.low_level, "update_from"), (agent.env, "step")]
+    for owner, name in noted:
+        call = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *a, _name=name, _call=call: order.append(_name) or _call(*a)
+        )
+    agent.learn(total_timesteps=3, reset_num_timesteps=False)
+    once = ["act", "update_from", "step"]
+    assert order == ["act", "step", *once, *once, "update_from"]
+
+
+def test_a_file_of_a_callback_goes_on_as_its_run_did(tmp_path: Path) -> None:
+    """It is written while updates are due."""
+
+    def save(locals_: Any, _: Any) -> None:
+        if locals_["self"].num_timesteps == 280:
+            resuming.save(locals_["self"], tmp_path)
+
+    agent = make().learn("PointMassGoal-v0", 300, save)
+    again = resuming.resumed("DDPGHERAgent", tmp_path, low_level=CapturedDDPG)
+    assert again._loop.state_dict()["is_training_due"]
+    expected, later = resuming.everything(agent), resuming.go_on(again, 20)
+    assert not [key for key in expected if not torch.equal(later[key], expected[key])]
 
 
 def far_or_near(achieved: Any, desired: Any, info: Any) -> Any:
