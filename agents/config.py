@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hierebm.control.ddpg import DDPGConfig
+from hierebm.control.config import DDPGConfig
 from hierebm.planning.graph_plan import PlannerConfig
 from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.planning.sequence.config import SequenceConfig

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from benchmarks.installed import installed
 from hierebm.control import DDPGConfig
-from hierebm.control.ddpg import FOURIER_OCTAVES, PREACTIVATION_PENALTY
+from hierebm.control.config import FOURIER_OCTAVES
+from hierebm.control.ddpg import PREACTIVATION_PENALTY
 from hierebm.control.features import GoalFeatures
 from hierebm.control.heads import make_head
 from hierebm.replay import TransitionBatch

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierebm.control.ddpg import DDPGConfig, DistanceDDPG, reduction
+from hierebm.control.config import DDPGConfig
+from hierebm.control.ddpg import DistanceDDPG, reduction
 from hierebm.control.device_learner import BatchSource, DeviceLearner
 from hierebm.control.device_update import DeviceUpdate, Learned
 from hierebm.nn.capture import Captured, product_precision, sent

@@ -17,13 +17,8 @@ from torch import Tensor
 
 from hierebm.at_once import set_at_once
 from hierebm.control.acting import ActingPass
-from hierebm.control.ddpg import (
-    PREACTIVATION_PENALTY,
-    QUERY_ROWS,
-    DDPGConfig,
-    DistanceDDPG,
-    reduction,
-)
+from hierebm.control.config import DDPGConfig
+from hierebm.control.ddpg import PREACTIVATION_PENALTY, QUERY_ROWS, DistanceDDPG, reduction
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.features import FeatureWriter
 from hierebm.control.heads import CategoricalHead

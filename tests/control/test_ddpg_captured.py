@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hierebm.control.ddpg import DDPGConfig, DistanceDDPG
+from hierebm.control.config import DDPGConfig
+from hierebm.control.ddpg import DistanceDDPG
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.replay import TransitionBatch
 from hierebm.replay.device_batches import MOST_AT_ONCE, HostBatches

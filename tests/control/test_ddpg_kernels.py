@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hierebm.control.ddpg import FULL_ACTION, DDPGConfig, DistanceDDPG
+from hierebm.control.config import DDPGConfig
+from hierebm.control.ddpg import FULL_ACTION, DistanceDDPG
 from hierebm.control.ddpg_captured import CapturedDDPG
 from hierebm.control.ddpg_kernels import FastDistanceDDPG, make_ddpg
 from hierebm.control.features import WAVE_WEIGHT, FeatureWriter, GoalFeatures
