@@ -1,7 +1,8 @@
 """Run one benchmark: ``python -m benchmarks NAME [--quick] [--seeds N] [--out DIR]``.
 
 Prints its table and writes ``DIR/NAME.json`` and a picture. ``python -m benchmarks tables`` writes
-the tables of the documentation from such files.
+the tables of the documentation from such files; ``python -m benchmarks merge`` puts the rows of
+several of them together.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks import tables
+from benchmarks import merging, tables
 from benchmarks.provenance import commit, machine
 
 # Before torch is imported: waiting threads must sleep, or two runs on one machine ruin both.
@@ -71,12 +72,15 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["tables"]:
         return tables.main(argv[1:])
+    if argv[:1] == ["merge"]:
+        return merging.main(argv[1:])
     names = "\n".join(f"  {name:13} {text}" for name, (_, text) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__.splitlines()[0],
         epilog=f"benchmarks:\n{names}\n\n"
-        "tables [--results DIR] [--out FILE] writes docs/results.md from the JSON files",
+        "tables [--results DIR] [--out FILE] writes docs/results.md from the JSON files\n"
+        "merge INTO FILE... replaces rows of a JSON file by those of others",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=sorted(BENCHMARKS))
@@ -89,7 +93,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--device", default=None, help="speed: measure on this device, as cuda (default: the CPU)"
     )
+    parser.add_argument(
+        "--only",
+        metavar="CASE",
+        action="append",
+        default=None,
+        help="sequence: run this case and no other, given by its name (a wrong one lists them); "
+        "may be repeated",
+    )
     args = parser.parse_args(argv)
+    if args.only is not None and args.name != "sequence":
+        parser.error("--only is an option of sequence only")
     if args.device is not None and args.name != "speed":
         parser.error("--device is an option of speed only")
     if args.data is not None and args.name != "ogbench":
@@ -99,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     started, measured = time.perf_counter(), commit()
     run = import_module(BENCHMARKS[args.name][0]).run
-    given = {k: v for k in ("data", "device") if (v := getattr(args, k)) is not None}
+    given = {k: v for k in ("data", "device", "only") if (v := getattr(args, k)) is not None}
     rows = run(quick=args.quick, seeds=args.seeds, out=args.out, **given)
     for kind in dict.fromkeys(row.get("kind") for row in rows):
         print(table([row for row in rows if row.get("kind") == kind]), end="\n\n")

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks import sequence_agents, sequence_random
+from benchmarks import sequence_agents, sequence_mazes, sequence_random
+from benchmarks.robotics.worlds import WORLDS
 from benchmarks.timing import processor_ms
 from benchmarks.trials import Job, folder_of, named, rows_of
 from hierebm.envs.layouts import Layout, get_layout
@@ -48,6 +49,11 @@ class Case:
     updates: int
 
     @property
+    def name(self) -> str:
+        """Of the case, among others."""
+        return self.layout
+
+    @property
     def min_path(self) -> float:
         """Shortest path that a query has at least, world units."""
         return 1.0 if self.layout == "open" else 2.0
@@ -67,41 +73,67 @@ AGENTS = (
     ("u", 4_000, True, False),
     ("four_rooms", 6_000, True, True),
     ("serpentine", 10_000, False, False),
+    ("spiral", 10_000, False, False),
+    ("large", 30_000, False, False),
 )
 """Layouts, steps of training, and whether horizons and the closing door are measured there."""
+MAZES = (("PointMaze Medium", 12_000), ("PointMaze Large", 16_000), ("OGBench point giant", 16_000))
+"""Worlds of ``python -m benchmarks robotics``, and steps of training."""
 ACTIVE = (("u", (1_000, 2_000, 4_000)), ("four_rooms", (2_000, 4_000, 8_000)))
 """Layouts, and steps of planned exploration."""
 
 
-def run(quick: bool, seeds: int | None, out: Path) -> list[Row]:
-    """The rows of every case and seed; draws some plans of every case's first seed."""
+def run(quick: bool, seeds: int | None, out: Path, only: list[str] | None = None) -> list[Row]:
+    """The rows of every case and seed; draws some plans of every case's first seed.
+
+    Args:
+        only: names of cases; no other is run, and nothing drawn.
+
+    Raises:
+        SystemExit: there is no case of such a name; says which there are.
+    """
     torch.set_num_threads(1)
-    all_seeds = range(seeds or (1 if quick else 3))
-    jobs: list[Job] = []
-    if quick:
-        jobs += [(plans, case, seed) for case in CASES[:2] for seed in all_seeds]
-        jobs += _comparisons(AGENTS[:1], all_seeds)
-    else:
-        jobs += [(plans, case, seed) for seed in all_seeds for case in CASES]
-        jobs += [
-            (sequence_random.parts, layout, n, seed, changes)
-            for layout, n, changes in PARTS
-            for seed in all_seeds
-        ]
-        jobs += [(sequence_random.world, w, s) for s in all_seeds for w in sequence_random.WORLDS]
-        jobs += _comparisons(AGENTS[:2], all_seeds)
-        jobs += [(sequence_random.active, *ACTIVE[0], seed) for seed in all_seeds]
-        jobs += _comparisons(AGENTS[2:3], all_seeds)
-        jobs += [(sequence_random.active, *ACTIVE[1], seed) for seed in all_seeds]
-        jobs += _comparisons(AGENTS[3:], all_seeds)
-    done = rows_of(named(jobs), folder_of(out, "sequence"), 1)
+    cases = named(jobs(quick, range(seeds or (1 if quick else 3))))
+    if only is not None:
+        if unknown := [name for name in only if name not in cases]:
+            raise SystemExit("\n".join([f"no case {unknown}, but:", *cases]))
+        cases = {name: cases[name] for name in only}
+    done = rows_of(cases, folder_of(out, "sequence"), 1)
     rows = [row for measured in done.values() for row in measured]
-    draw([row for row in rows if row.get("shown")], out / "sequence.png")
-    relax(CASES[-2], out / "sequence.gif")
-    if not quick:
-        layout, steps = ACTIVE[0]
-        sequence_random.draw_coverage(layout, steps[0], out / "sequence_coverage.png")
+    if only is None:
+        draw([row for row in rows if row.get("shown")], out / "sequence.png")
+        relax(CASES[-2], out / "sequence.gif")
+        if not quick:
+            layout, steps = ACTIVE[0]
+            sequence_random.draw_coverage(layout, steps[0], out / "sequence_coverage.png")
     return [{key: value for key, value in row.items() if key != "shown"} for row in rows]
+
+
+def jobs(quick: bool, seeds: range) -> list[Job]:
+    """Every case with every seed, cheap ones first."""
+    if quick:
+        all_jobs: list[Job] = [(plans, case, seed) for case in CASES[:2] for seed in seeds]
+        return all_jobs + _comparisons(AGENTS[:1], seeds)
+    all_jobs = [(plans, case, seed) for seed in seeds for case in CASES]
+    all_jobs += [
+        (sequence_random.parts, layout, n, seed, changes)
+        for layout, n, changes in PARTS
+        for seed in seeds
+    ]
+    all_jobs += [(sequence_random.world, w, s) for s in seeds for w in sequence_random.WORLDS]
+    all_jobs += _comparisons(AGENTS[:2], seeds)
+    all_jobs += [(sequence_random.active, *ACTIVE[0], seed) for seed in seeds]
+    all_jobs += _comparisons(AGENTS[2:3], seeds)
+    all_jobs += [(sequence_random.active, *ACTIVE[1], seed) for seed in seeds]
+    all_jobs += _comparisons(AGENTS[3:], seeds)
+    return all_jobs + [
+        (sequence_mazes.compare, world.name, planner, steps, seed)
+        for name, steps in MAZES
+        for world in WORLDS
+        if world.name == name and world.is_there
+        for seed in seeds
+        for planner in sequence_agents.PLANNERS
+    ]
 
 
 def _comparisons(agents: Any, seeds: range) -> list[Job]:

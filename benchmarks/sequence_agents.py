@@ -48,7 +48,12 @@ def compare(
     agent = train(layout, planner, steps, seed)
     what = {"planner": planner, "layout": layout, "env_steps": steps, "seed": seed}
     what["train_s"] = round(time.process_time() - started, 1)
-    measured = {**measure_success(agent, layout, TASKS), **measure_ways(agent, layout)}
+    env = gym.make("PointMassGoal-v0", layout=layout)
+    measured = {
+        **measure_success(agent, layout, TASKS),
+        **measure_ways(agent, env, get_layout(layout)),
+    }
+    env.close()
     rows = [{"kind": "agents", **what, "horizon": None, **measured}]
     sequences = agent.high_level.planner
     if horizons and isinstance(sequences, SequenceSubgoalPlanner):
@@ -67,10 +72,11 @@ def measure_success(agent: Any, layout: AnyLayout, tasks: int) -> dict[str, Any]
     lanes = gym.make_vec("PointMassGoal-v0", num_envs=min(tasks, 25), layout=layout)
     result = evaluate(agent, lanes, tasks, seed=2)
     lanes.close()
-    return _told(result)
+    return told(result)
 
 
-def _told(result: Any) -> dict[str, Any]:
+def told(result: Any) -> dict[str, Any]:
+    """What a row tells of an evaluation."""
     return {
         "success": result.success_rate,
         "ci95": [round(bound, 3) for bound in result.ci95],
@@ -78,9 +84,8 @@ def _told(result: Any) -> dict[str, Any]:
     }
 
 
-def measure_ways(agent: Any, layout: str) -> dict[str, Any]:
+def measure_ways(agent: Any, env: gym.Env, walls: Layout) -> dict[str, Any]:
     """How long ways are, how many plans cross no wall, and the time of a plan."""
-    walls, env = get_layout(layout), gym.make("PointMassGoal-v0", layout=layout)
     ratios, free, milliseconds = [], [], []
     for task in range(WAYS):
         observation, _ = env.reset(seed=1000 + task)
@@ -93,7 +98,6 @@ def measure_ways(agent: Any, layout: str) -> dict[str, Any]:
         # Ways within the tolerance of the goal have no length to speak of.
         if arrived and shortest > 1.0:
             ratios.append(float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum()) / shortest)
-    env.close()
     return {
         "path_ratio": round(median(ratios), 3) if ratios else None,
         "plans_free": round(float(np.mean(free)), 3),
@@ -110,7 +114,7 @@ def follow(agent: Any, env: gym.Env, observation: dict[str, FloatArray]) -> tupl
         observation, _, terminated, truncated, info = env.step(action)
         path.append(observation["achieved_goal"])
         ended = terminated or truncated
-    return np.stack(path), bool(info["is_success"])
+    return np.stack(path), bool(info.get("is_success", info.get("success")))
 
 
 def close_door(agent: Any, layout: str, what: dict[str, Any]) -> list[dict[str, Any]]:
@@ -145,4 +149,4 @@ def _until(episodes: int) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
 def _tries(agent: Any, env: gym.Env) -> dict[str, Any]:
     from hierebm.evaluation import evaluate
 
-    return _told(evaluate(agent, env, DOOR_EPISODES, seed=3))
+    return told(evaluate(agent, env, DOOR_EPISODES, seed=3))

@@ -59,7 +59,7 @@ def _planners(agents: list[Row]) -> str:
             interval(group),
             middle([r["steps"] for r in group], 3),
         ]
-        if horizon is None:
+        if horizon is None and "path_ratio" in group[0]:
             line += [joined([r["path_ratio"] for r in group], 3), each(group, "plans_free", 2)]
             line.append(middle([r["plan_ms"] for r in group], 2, " ms"))
         lines.append([*line, *[""] * (9 - len(line))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import sequence, sequence_agents, sequence_random, trials
+from benchmarks import sequence, sequence_agents, sequence_mazes, sequence_random, trials
 from benchmarks.sequence import Case, draw_pairs, explore, far_queries, fit, measure, plan_quality
 from hierebm.envs.layouts import get_layout
 from hierebm.planning.sequence import SequenceConfig
@@ -103,6 +104,9 @@ def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
         monkeypatch.setattr(sequence, "measure", lambda *_: pytest.fail("it was measured before"))
         monkeypatch.setattr(sequence, "relax", lambda *_: None)
         assert sequence.run(True, None, tmp_path) == rows
+        assert sequence.run(True, None, tmp_path, only=["plans, u, 0"]) == rows[2:4]
+        with pytest.raises(SystemExit, match="plans, open, 0"):
+            sequence.run(True, None, tmp_path, only=["plans, v, 0"])
     finally:
         torch.set_num_threads(threads)
     good, without, poor, _, *agents = rows
@@ -128,6 +132,15 @@ def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
     # One update teaches nothing about walls, and the figures say so.
     assert poor["plans_free"] < 1.0 and poor["segments_free"] > poor["plans_free"]
     assert (tmp_path / "sequence.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_walls_of_a_maze_are_where_its_map_has_them() -> None:
+    maze: Any = SimpleNamespace(maze_map=[[1, 1, 1, 1], [1, "r", 0, 1], [1, 1, 0, 1], [1, 1, 1, 1]])
+    walls = sequence_mazes.walls_of(SimpleNamespace(unwrapped=SimpleNamespace(maze=maze)))
+    # Cells of side 1, centred on the origin, the first row at the top.
+    points = np.array([[-0.5, 0.5], [0.5, 0.5], [0.5, -0.5], [-0.5, -0.5]])
+    assert walls is not None and walls.in_wall(points).tolist() == [False, False, False, True]
+    assert sequence_mazes.walls_of(SimpleNamespace(unwrapped=None)) is None
 
 
 def test_random_transitions_are_episodes_of_their_own() -> None:
