@@ -96,26 +96,19 @@ def evenly(states: FloatArray, unit: FloatArray, n: int) -> FloatArray:
     return np.concatenate([*pieces, states[-1:]])
 
 
-def bending(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Acceleration penalty of chains (N, S, D): sum_t |x_t+1 - 2 x_t + x_t-1|^2 / 2.
-
-    Returns:
-        The penalty (N,) and its gradient (N, S, D).
-    """
-    gradient = torch.zeros_like(x)
+def bending(x: Tensor, length: Tensor) -> Tensor:
+    """(N,) acceleration penalty of chains (N, S, D): sum_t |x_t+1 - 2 x_t + x_t-1|^2 / 2."""
     if x.shape[1] < 3:
-        return x.new_zeros(len(x)), gradient
-    bend = x[:, 2:] - 2.0 * x[:, 1:-1] + x[:, :-2]
-    bend = bend * valid_transitions(length, x.shape[1])[:, 1:].unsqueeze(-1)
-    gradient[:, 2:] += bend
-    gradient[:, 1:-1] -= 2.0 * bend
-    gradient[:, :-2] += bend
-    return 0.5 * bend.square().sum((1, 2)), gradient
+        return x.new_zeros(len(x))
+    bend = x.diff(n=2, dim=1).square().sum(2)
+    # Where the padding begins there is a bend, too.
+    return 0.5 * (bend * valid_transitions(length, x.shape[1])[:, 1:]).sum(1)
 
 
 @lru_cache(maxsize=512)
-def stiffness_inverse(n: int, bend: float) -> tuple[Tensor, Tensor]:
-    """Covariance P of the n inner states of a random walk with both ends held, and its root.
+def stiffness_inverse(n: int, bend: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Covariance P of the n inner states of a random walk with both ends held, its root, and what
+    it makes of the bending.
 
     P is the inverse of the Hessian of sum_t |s_t+1 - s_t|^2 / 2 + bend * sum_t |acceleration|^2 / 2
     in the inner states. Descending along P times the gradient moves the whole sequence at once
@@ -127,24 +120,31 @@ def stiffness_inverse(n: int, bend: float) -> tuple[Tensor, Tensor]:
         bend: weight of the accelerations.
 
     Returns:
-        P and L with L L^T = P, (n, n) each.
+        P and L with L L^T = P, (n, n) each, and (n, n + 2) that makes P times the gradient of the
+        bending out of all states.
     """
     first = torch.eye(n + 2, dtype=torch.float64).diff(dim=0)
     second = first.diff(dim=0)
-    hessian = (first.t() @ first + bend * second.t() @ second)[1:-1, 1:-1]
-    inverse = torch.linalg.inv(hessian)
-    return inverse.float(), torch.linalg.cholesky(inverse).float()
+    bending = bend * second.t() @ second
+    inverse = torch.linalg.inv((first.t() @ first + bending)[1:-1, 1:-1])
+    root = torch.linalg.cholesky(inverse)
+    return inverse.float(), root.float(), (inverse @ bending[1:-1]).float()
 
 
-def stiffness_inverses(length: Tensor, size: int, bend: float) -> tuple[Tensor, Tensor]:
+def stiffness_inverses(length: Tensor, size: int, bend: float) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`stiffness_inverse` of chains of ``length`` (N,) transitions padded to ``size`` states.
 
     Returns:
-        P and L, (N, size - 2, size - 2) each, zero outside the inner states.
+        P and L, (N, size - 2, size - 2) each, and (N, size - 2, size), zero outside the chains.
     """
     lengths, which = length.unique(return_inverse=True)
-    covariance, root = torch.zeros(2, len(lengths), size - 2, size - 2).unbind(0)
+    k, inner = len(lengths), size - 2
+    covariance, root = torch.zeros(2, k, inner, inner).unbind(0)
+    bending = torch.zeros(k, inner, size)
     for i, n in enumerate((lengths - 1).tolist()):
         if n > 0:
-            covariance[i, :n, :n], root[i, :n, :n] = stiffness_inverse(n, bend)
-    return covariance[which], root[which]
+            parts = stiffness_inverse(n, bend)
+            covariance[i, :n, :n], root[i, :n, :n], bending[i, :n, : n + 2] = parts
+    if k == 1:
+        return covariance, root, bending
+    return covariance[which], root[which], bending[which]

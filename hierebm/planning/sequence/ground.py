@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hierebm.planning.sequence.chains import evenly
+from hierebm.planning.sequence.rates import Rates
 from hierebm.types import BoolArray, FloatArray
 
 Floats = NDArray[np.floating]
@@ -69,12 +70,17 @@ class Ground:
 
     @cached_property
     def _rate(self) -> NDArray[np.float64]:
-        """(n,) what a unit of length counts as at each state in the tree; an entry more for
-        none."""
-        rate = np.full(self._tree.n + 1, SEEN_COST)
-        rate[:-1][self._is_inner(*SPARSE)] = SPARSE_COST
-        rate[:-1][self._is_inner(*DENSE)] = 1.0
+        """(n,) what a unit of length counts as at each state in the tree."""
+        rate = np.full(self._tree.n, SEEN_COST)
+        rate[self._is_inner(*SPARSE)] = SPARSE_COST
+        rate[self._is_inner(*DENSE)] = 1.0
         return rate
+
+    @cached_property
+    def _rates(self) -> Rates:
+        """The same at any point."""
+        costs = {"near_rate": NEAR_COST, "far_rate": UNSEEN_COST}
+        return Rates(self._tree, self._rate, seen=SEEN, near=NEAR, **costs)
 
     def _is_inner(self, margin: float, up_to: float) -> BoolArray:
         """(n,) around which of the states in the tree ground was visited in every direction."""
@@ -87,7 +93,7 @@ class Ground:
     @cached_property
     def _inner_trees(self) -> tuple[cKDTree, cKDTree]:
         """All inner states, and those on dense ground, in units."""
-        points, rate = self._tree.data, self._rate[:-1]
+        points, rate = self._tree.data, self._rate
         return cKDTree(points[rate <= SPARSE_COST]), cKDTree(points[rate <= 1.0])
 
     @property
@@ -119,11 +125,7 @@ class Ground:
         piece = np.repeat(np.arange(len(a)), parts)
         share = (np.arange(len(piece)) - first[piece] + 0.5) / parts[piece]
         points = a[piece] + share[:, None] * (b - a)[piece]
-        gap, nearest = self._tree.query(points, distance_upper_bound=NEAR)
-        rate = self._rate[nearest]
-        rate[gap > SEEN] = NEAR_COST
-        rate[np.isinf(gap)] = UNSEEN_COST
-        return points, rate, first, parts
+        return points, self._rates.at(points), first, parts
 
     def costs(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """(n,) lengths of straight pieces (n, D) -> (n, D) in units, times their rates."""

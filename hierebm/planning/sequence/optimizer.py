@@ -27,14 +27,13 @@ from torch import Tensor
 from hierebm.planning.sequence.chains import (
     SequencePlan,
     along,
-    bending,
     resample,
-    stiffness_inverses,
     valid_transitions,
 )
 from hierebm.planning.sequence.config import SequenceConfig
 from hierebm.planning.sequence.ground import Ground
 from hierebm.planning.sequence.lattice import Lattice
+from hierebm.planning.sequence.relaxation import chain_costs, relax
 from hierebm.planning.sequence.transition_model import TransitionModel
 from hierebm.types import LARGEST
 
@@ -52,16 +51,6 @@ KEPT = 4
 NOISE = 0.5
 # Units between the states of the coarsest chains along a way.
 UNITS_ALONG = 2.4
-# Step of the Langevin dynamics, relative to a Newton step of a random walk's energy.
-STEP_SIZE = 0.3
-# Nats; temperature at the start of a level. It falls linearly to 0 over ANNEALED_SHARE of the
-# steps; the rest only descends.
-TEMPERATURE, ANNEALED_SHARE = 0.3, 0.75
-# Units; the farthest that the gradient moves a state in one step: a wall's gradient is steep.
-MAX_MOVE = 0.5
-# Weight of |s_t+1 - 2 s_t + s_t-1|^2 / 2 in units, the paper's penalty. Without it plans on
-# four_rooms are 6% longer than the shortest path instead of 1.5%.
-ACCELERATION_WEIGHT = 1.0
 
 
 Watch = Callable[[Tensor, Tensor, Tensor], None]
@@ -184,7 +173,7 @@ class SequenceOptimizer:
                 if n_states is not None and level == c.levels - 1:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
-            x = self._langevin(x, length, level, g, watch)
+            x = self._relaxed(x, length, level, g, watch)
         # Chains are taken: MPPI's average of candidates would mix both sides of a wall.
         x, length = self._cheapest(x, length, c.levels - 1, batch, n_plans)
         if snap and c.snap and self._ground is not None:
@@ -194,20 +183,17 @@ class SequenceOptimizer:
         longest = int(length.max())
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
         energies = torch.zeros(len(x), longest)
-        energies[row, t] = self.model.energy(x[row, t], x[row, t + 1])
+        energies[row, t] = self.model.energies(x[row, t], x[row, t + 1])
         states = x[:, : longest + 1]
         return SequencePlan(states, energies, energies.sum(1), length + 1)
 
     def energies(self, states: Tensor) -> Tensor:
         """(T, D) -> (T - 1,) energy of each transition."""
-        with torch.no_grad():
-            energies: Tensor = self.model.energy(states[:-1], states[1:])
-        return energies
+        return self.model.energies(states[:-1], states[1:])
 
-    @torch.no_grad()
     def costs(self, s: Tensor, s_next: Tensor) -> Tensor:
         """(N, D), (N, D) -> (N,) what transitions cost in a plan, nats."""
-        return self.model.cost_and_grad(s, s_next)[0]
+        return self.model.costs(s, s_next)
 
     def _ways(self, start: Tensor, goal: Tensor, g: torch.Generator) -> Sequence[list[Tensor]]:
         """Ways (m, D) from each start to its goal: over the lattice, where there is one, and the
@@ -219,7 +205,7 @@ class SequenceOptimizer:
         states = self._lattice.states
         first = self.model.pair_costs(start, states)
         last = self.model.pair_costs(goal, states, backward=True)
-        direct = self.model.cost_and_grad(start, goal)[0].tolist()
+        direct = self.model.costs(start, goal).tolist()
         ways = []
         for i, line in enumerate(straight):
             drawn = self._lattice.ways(first[i], last[i], direct[i], c.state_cost, WAYS, g)
@@ -260,50 +246,26 @@ class SequenceOptimizer:
         rows = (best + torch.arange(batch).unsqueeze(1) * cost.shape[1]).flatten()
         return x[rows], length[rows]
 
-    def _langevin(
+    def _relaxed(
         self, x: Tensor, length: Tensor, level: int, g: torch.Generator, watch: Watch | None
     ) -> Tensor:
-        """Annealed Langevin dynamics of the inner states of all chains (N, S, D).
+        """Chains (N, S, D) after the Langevin steps of one level."""
+        unit = self.model.unit
 
-        ds = -h P grad + sqrt(2 h temperature P) noise, in units of transitions: the paper's
-        Langevin dynamics, preconditioned by a constant matrix (Roberts & Stramer 2002). P is the
-        covariance of a random walk with both ends held (:func:`stiffness_inverses`).
-        """
-        c, unit, size = self.config, self.model.unit, x.shape[1]
-        # Twice as many states are half as far apart: a quarter of the energy, and of its noise.
-        bend = ACCELERATION_WEIGHT * 4.0**level
-        if size < 3:
-            return x
-        used = valid_transitions(length, size)
-        row, t = used.nonzero(as_tuple=True)
-        covariance, root = stiffness_inverses(length, size, bend)
-        x = x.clone()
-        for step in range(c.langevin_steps):
+        def told(now: Tensor) -> None:
             if watch is not None:
-                watch(x.clone(), length, self._chain_costs(x, length, level))
-            _, to_first, to_second = self.model.cost_and_grad(x[row, t], x[row, t + 1])
-            gradient = bend * bending(x / unit, length)[1]
-            gradient[row, t] += to_first * unit
-            gradient[row, t + 1] += to_second * unit
-            temperature = TEMPERATURE / 4.0**level
-            temperature *= max(0.0, 1.0 - (step + 1) / (ANNEALED_SHARE * c.langevin_steps))
-            move = -STEP_SIZE * covariance @ gradient[:, 1:-1]
-            longest = move.norm(dim=-1).amax(1).clamp(min=MAX_MOVE).view(-1, 1, 1)
-            move = move * (MAX_MOVE / longest)
-            if temperature > 0:
-                noise = torch.randn(move.shape, generator=g)
-                move = move + math.sqrt(2.0 * STEP_SIZE * temperature) * (root @ noise)
-            x[:, 1:-1] += move * unit
-        return x
+                watch(now * unit, length, self._chain_costs(now * unit, length, level))
+
+        steps, seen = self.config.langevin_steps, None if watch is None else told
+        relaxed = relax(self.model, x / unit, length, level, steps, g, seen) * unit
+        # Bit for bit.
+        relaxed[:, 0] = x[:, 0]
+        beyond = torch.arange(x.shape[1]) >= length.unsqueeze(1)
+        return torch.where(beyond.unsqueeze(-1), x, relaxed)
 
     def _chain_costs(self, x: Tensor, length: Tensor, level: int) -> Tensor:
         """What chains (N, S, D) of ``length`` (N,) transitions are compared by, nats (N,)."""
-        c = self.config
-        row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
-        costs = torch.zeros(len(x), x.shape[1] - 1)
-        costs[row, t] = self.model.cost_and_grad(x[row, t], x[row, t + 1])[0]
-        bend = ACCELERATION_WEIGHT * 4.0**level
-        return costs.sum(1) + c.state_cost * length + bend * bending(x / self.model.unit, length)[0]
+        return chain_costs(self.model, x / self.model.unit, length, level, self.config.state_cost)
 
     def _on_ground(self, x: Tensor, length: Tensor, insert: bool) -> tuple[Tensor, Tensor]:
         """Chains (B, S, D) over visited ground; round corners, with more states, if asked for."""

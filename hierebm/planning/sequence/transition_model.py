@@ -228,26 +228,58 @@ class TransitionModel:
         metrics["energy/negative"] = float(negative.detach().mean())
         return loss, positive.detach(), metrics
 
-    def cost_and_grad(self, s: Tensor, s_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost in a plan of transitions (N, D), (N, D): nats (N,), both gradients (N, D).
+    @property
+    def folded(self) -> FoldedEnergy:
+        """The energy that plans are made with, for small batches."""
+        if self._folded is None:
+            self._folded = FoldedEnergy(self.energy)
+        return self._folded
+
+    @torch.no_grad()
+    def energies(self, s: Tensor, s_next: Tensor) -> Tensor:
+        """Energies (N,) of transitions (N, D), (N, D), world units."""
+        pairs = torch.cat([s / self.unit, s_next / self.unit], 1)
+        return self.folded.energy(pairs, self.folded.steps(pairs))
+
+    @torch.no_grad()
+    def costs(self, s: Tensor, s_next: Tensor) -> Tensor:
+        """Costs in a plan (N,) of transitions (N, D), (N, D), world units, as
+        :meth:`cost_and_grad`."""
+        return self.costs_in_units(torch.cat([s / self.unit, s_next / self.unit], 1))
+
+    def costs_in_units(self, pairs: Tensor) -> Tensor:
+        """Costs (N,) of transitions (N, 2 D) in units, as :meth:`cost_and_grad`."""
+        steps = self.folded.steps(pairs)
+        return self._cost(self.folded.energy(pairs, steps), steps)[0]
+
+    def cost_and_grad(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost in a plan of transitions (N, 2 D), in units: nats (N,), and the gradient (N, 2 D).
 
         max(0, E - E_80) + BARRIER * max(0, E - E_97)^2 + STRETCH_WEIGHT / 2 * |d|^2, with E in
         nats, d = s' - s in units, E_80 and E_97 the running quantiles. All but the least likely of
         the transitions seen are equally good: how often the behaviour chose one says nothing about
         a plan, and the low energy where it got stuck would attract plans to the walls. The barrier
-        keeps a plan from paying once for a wall to save a long detour. Gradients are per world
-        unit of each axis.
+        keeps a plan from paying once for a wall to save a long detour.
         """
-        d, nats = (s_next - s) / self.unit, NATS[self.config.objective]
-        if self._folded is None:
-            self._folded = FoldedEnergy(self.energy)
-        energy, to_first, to_second = self._folded.energy_and_grad(s, s_next)
-        above = (energy - self.typical).clamp(min=0.0) * nats
-        beyond = (energy - self.unlikely).clamp(min=0.0) * nats
-        slope = (nats * ((above > 0) + 2.0 * BARRIER * beyond)).unsqueeze(-1)
-        cost = above + BARRIER * beyond.square() + 0.5 * STRETCH_WEIGHT * d.square().sum(-1)
-        pull = STRETCH_WEIGHT * d / self.unit
-        return cost, to_first * slope - pull, to_second * slope + pull
+        steps = self.folded.steps(pairs)
+        energy, gradient = self.folded.energy_and_grad(pairs, steps)
+        cost, slope = self._cost(energy, steps)
+        gradient.mul_(slope.unsqueeze(1))
+        # Of |d|^2 / 2.
+        dim = steps.shape[1]
+        gradient[:, :dim].sub_(steps, alpha=STRETCH_WEIGHT)
+        gradient[:, dim:].add_(steps, alpha=STRETCH_WEIGHT)
+        return cost, gradient
+
+    def _cost(self, energy: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost (N,) of transitions of some energy (N,) and steps (N, D), and its slope (N,) in the
+        energy."""
+        nats = NATS[self.config.objective]
+        above = (energy - self.typical).clamp_(min=0.0).mul_(nats)
+        beyond = (energy - self.unlikely).clamp_(min=0.0).mul_(nats)
+        slope = (above > 0).to(energy).add_(beyond, alpha=2.0 * BARRIER).mul_(nats)
+        cost = above.addcmul_(beyond, beyond, value=BARRIER)
+        return cost.add_(steps.square().sum(1), alpha=0.5 * STRETCH_WEIGHT), slope
 
     def pair_costs(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
         """Costs (A, B) of transitions from a (A, D) to b (B, D), or from b to a, in nats.
@@ -259,7 +291,7 @@ class TransitionModel:
         table = torch.full((len(a), len(b)), math.inf)
         for rows, columns in zip(i.split(2048), j.split(2048), strict=True):
             pair = (b[columns], a[rows]) if backward else (a[rows], b[columns])
-            table[rows, columns] = self.cost_and_grad(*pair)[0]
+            table[rows, columns] = self.costs(*pair)
         return table
 
     def state_dict(self) -> dict[str, Any]:
