@@ -120,14 +120,16 @@ class LandmarkWays:
         is_start = which == 0
         before = np.where(is_start[:, None], start, self.points[near])
         after = np.where(is_start[:, None], self.points[near], end)
-        cost = np.where(at_landmark[which], 1e-3, self._price(before, after)[0])
-        straight, straight_leads = self._price(start[None], end[None])
+        # The straight line is asked about with them.
+        asked, leads = self._price(np.vstack([before, start]), np.vstack([after, end]))
+        cost, straight, straight_leads = asked[:-1], asked[-1], bool(leads[-1])
+        cost = np.where(at_landmark[which], 1e-3, cost)
         # From landmarks, then from the start, then what leads to the end.
         column = np.concatenate([self._column, near[is_start].astype(np.int32)])
         costs = np.concatenate([self._cost, cost[is_start]]) + LEAST_COST
         begin = np.append(self._begin, np.int32(len(column)))
         last = np.full(m + 1, np.inf)
-        last[near[~is_start]], last[m] = cost[~is_start], straight[0]
+        last[near[~is_start]], last[m] = cost[~is_start], straight
         if failed:
             points = np.concatenate([self.points, start[None]])
             rows = np.repeat(np.arange(m + 1), np.diff(begin))
@@ -148,7 +150,7 @@ class LandmarkWays:
             while at[-1] != m:
                 at.append(int(previous[at[-1]]))
             over = np.array(at[-2::-1], np.int64)
-            ways.append(self._way(both, over, at_landmark, bool(straight_leads[0])))
+            ways.append(self._way(both, over, at_landmark, straight_leads))
         return ways
 
     def _again(self, before: Points, after: Points, failed: Failed) -> NDArray[np.float64]:

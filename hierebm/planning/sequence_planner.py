@@ -141,6 +141,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             if ground is not None and lead:
                 points[0] = ground.led_over(points[0], insert=True)
             starts = [[torch.from_numpy(way) for way in points]]
+        known_way = ways is not None and ways[0].is_verified
         planned = self.sequences.plan(
             _batch(achieved_goal),
             _batch(plan.states[-1]),
@@ -148,12 +149,13 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             generator=torch.Generator().manual_seed(int(plan.rng.integers(2**62))),
             warm_start=None if rest is None else _batch(rest),
             ways=starts,
-            n_plans=min(PLANS, self.sequences.config.chains),
+            n_plans=1 if known_way else min(PLANS, self.sequences.config.chains),
+            refine=known_way,
             snap=lead,
         )
         sequences = [s[:n].numpy() for s, n in zip(planned.states, planned.n_states, strict=True)]
         known: list[BoolArray | None] = [None] * len(sequences)
-        if ways is not None and ways[0].is_verified:
+        if known_way:
             # What experience knows, and nothing else.
             sequences.append(points[0])
             known.append(np.ones(len(points[0]) - 1, np.bool_))

@@ -96,7 +96,8 @@ class KnownWays:
         if ground is None or known is None or not len(source):
             return np.zeros(len(source), np.bool_)
         full_speed = np.abs((target - source) / self._context.step_scale).max(-1)
-        there_and_back = np.maximum(known.steps(source, target), known.steps(target, source))
+        a, b = np.concatenate([source, target]), np.concatenate([target, source])
+        there_and_back = known.steps(a, b).reshape(2, -1).max(0)
         seen: BoolArray = there_and_back <= THERE_AND_BACK * (SLOWNESS * full_speed + SLACK)
         if seen.any():
             seen[seen] = ground.is_seen(source[seen], target[seen])

@@ -89,11 +89,10 @@ def evenly(states: FloatArray, unit: FloatArray, n: int) -> FloatArray:
     all its corners are kept. Lengths are in units (D,)."""
     lengths = np.linalg.norm(np.diff(states, axis=0) / unit, axis=1)
     parts = np.maximum(1, np.rint(n * lengths / max(lengths.sum(), 1e-9))).astype(np.int64)
-    pieces = [
-        a + (b - a) * np.arange(k, dtype=np.float32)[:, None] / np.float32(k)
-        for a, b, k in zip(states[:-1], states[1:], parts, strict=True)
-    ]
-    return np.concatenate([*pieces, states[-1:]])
+    piece = np.repeat(np.arange(len(parts)), parts)
+    share = (np.arange(len(piece)) - (parts.cumsum() - parts)[piece]).astype(np.float32)
+    inner = states[piece] + np.diff(states, axis=0)[piece] * (share / parts[piece])[:, None]
+    return np.concatenate([inner.astype(states.dtype), states[-1:]])
 
 
 def bending(x: Tensor, length: Tensor) -> Tensor:

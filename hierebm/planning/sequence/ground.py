@@ -10,6 +10,7 @@ visited. No walls are known, and none asked for.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -192,15 +193,15 @@ class Ground:
         )
         dim = states.shape[1]
         costs = self.costs(before.reshape(-1, dim), after.reshape(-1, dim))
-        costs = costs.reshape(2, 2, len(states) - 1)
-        best, back = np.zeros(2), []
-        for t in range(len(states) - 1):
-            total = best[:, None] + costs[:, :, t]
-            back.append(total.argmin(0))
-            best = total.min(0)
-        chosen = [int(best.argmin())]
-        for step in back[::-1]:
-            chosen.append(int(step[chosen[-1]]))
+        # Of so few numbers, Python's own are the fastest.
+        stayed, moved, back = 0.0, 0.0, []
+        for (a, b), (c, d) in costs.reshape(2, 2, -1).transpose(2, 0, 1).tolist():
+            a, b, c, d = stayed + a, stayed + b, moved + c, moved + d
+            back.append((int(c < a), int(d < b)))
+            stayed, moved = min(a, c), min(b, d)
+        chosen = [int(moved < stayed)]
+        for before_it in back[::-1]:
+            chosen.append(before_it[chosen[-1]])
         return choice[chosen[::-1], np.arange(len(states))]
 
     def _taut(self, states: FloatArray) -> FloatArray:
@@ -210,19 +211,17 @@ class Ground:
         after = before + np.arange(1, SKIPPED + 1)
         inside = after < n
         i, j = before[inside], after[inside]
-        table = np.full((n, SKIPPED), np.inf)
-        table[i, j - i - 1] = self.costs(states[i], states[j])
-        best, previous = np.full(n + SKIPPED, np.inf), np.zeros(n + SKIPPED, np.int64)
-        best[0] = 0.0
+        costs = self.costs(states[i], states[j]).tolist()
+        best, previous, piece = [0.0] + [math.inf] * (n - 1), [0] * n, 0
         for t in range(n - 1):
-            total = best[t] + table[t]
-            ahead = slice(t + 1, t + 1 + SKIPPED)
-            better = total < best[ahead]
-            best[ahead] = np.where(better, total, best[ahead])
-            previous[ahead] = np.where(better, t, previous[ahead])
+            for ahead in range(t + 1, min(n, t + 1 + SKIPPED)):
+                total = best[t] + costs[piece]
+                piece += 1
+                if total < best[ahead]:
+                    best[ahead], previous[ahead] = total, t
         way = [n - 1]
         while way[-1]:
-            way.append(int(previous[way[-1]]))
+            way.append(previous[way[-1]])
         return states[way[::-1]]
 
     def led_over(self, states: FloatArray, insert: bool) -> FloatArray:

@@ -121,6 +121,7 @@ class SequenceOptimizer:
         warm_start: Tensor | None = None,
         ways: Sequence[Sequence[Tensor]] | None = None,
         n_plans: int = 1,
+        refine: bool = False,
         watch: Watch | None = None,
         snap: bool = True,
     ) -> SequencePlan:
@@ -134,6 +135,8 @@ class SequenceOptimizer:
             ways: for each query, ways (m, D) from start to goal that all other chains start
                 along, in turn; by default over replayed states.
             n_plans: plans for each query, the cheapest first.
+            refine: relax one chain alone, along the first way, at the finest level: where that way
+                is known to lead there, others need not be looked for.
             watch: told of all chains before every Langevin step, and of the plans.
             snap: False leaves plans where they are, whatever the setting says.
 
@@ -151,35 +154,35 @@ class SequenceOptimizer:
             )
         if n_states is not None and n_states < 2:
             raise ValueError(f"n_states counts both ends and must be >= 2, got {n_states}")
-        if not 1 <= n_plans <= self.config.chains:
-            raise ValueError(
-                f"n_plans must be from 1 to {self.config.chains}, the number of chains, "
-                f"got {n_plans}"
-            )
         c, g, batch = self.config, generator or self.generator, len(start)
+        chains, levels = (1, [c.levels - 1]) if refine else (c.chains, list(range(c.levels)))
+        if not 1 <= n_plans <= chains:
+            raise ValueError(
+                f"n_plans must be from 1 to {chains}, the number of chains, got {n_plans}"
+            )
         if ways is None:
             ways = self._ways(start, goal, g)
         if warm_start is not None:
             # As in the paper's code, which begins with its last plan.
             again = torch.cat([start.unsqueeze(1), warm_start[:, 1:-1], goal.unsqueeze(1)], 1)
             ways = [[*some, last] for some, last in zip(ways, again, strict=True)]
-        x, length = self._chains_along(ways, n_states, g)
+        x, length = self._chains_along(ways, n_states, chains, levels[0], g)
         # Coarse to fine is ours.
-        for level in range(c.levels):
-            if level > 0:
-                kept = max(n_plans, c.chains // KEPT**level)
+        for level in levels:
+            if level > levels[0]:
+                kept = max(n_plans, chains // KEPT**level)
                 x, length = self._cheapest(x, length, level - 1, batch, kept)
                 finer = 2 * length
-                if n_states is not None and level == c.levels - 1:
+                if n_states is not None and level == levels[-1]:
                     finer = torch.full_like(length, n_states - 1)
                 x, length = resample(x, length, finer), finer
             x = self._relaxed(x, length, level, g, watch)
         # Chains are taken: MPPI's average of candidates would mix both sides of a wall.
-        x, length = self._cheapest(x, length, c.levels - 1, batch, n_plans)
+        x, length = self._cheapest(x, length, levels[-1], batch, n_plans)
         if snap and c.snap and self._ground is not None:
             x, length = self._on_ground(x, length, insert=n_states is None)
         if watch is not None:
-            watch(x, length, self._chain_costs(x, length, c.levels - 1))
+            watch(x, length, self._chain_costs(x, length, levels[-1]))
         longest = int(length.max())
         row, t = valid_transitions(length, x.shape[1]).nonzero(as_tuple=True)
         energies = torch.zeros(len(x), longest)
@@ -213,22 +216,28 @@ class SequenceOptimizer:
         return ways
 
     def _chains_along(
-        self, ways: Sequence[Sequence[Tensor]], n_states: int | None, g: torch.Generator
+        self,
+        ways: Sequence[Sequence[Tensor]],
+        n_states: int | None,
+        n: int,
+        level: int,
+        g: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Chains (B * chains, S, D), query by query, and their transitions (B * chains,).
+        """Chains (B * n, S, D) as fine as a level has them, query by query, and their transitions
+        (B * n,).
 
         They begin along the ways, in turn; the later ones with more noise.
         """
-        c, unit, n = self.config, self.model.unit, self.config.chains
+        c, unit = self.config, self.model.unit
         turns = [some[i % len(some)] for some in ways for i in range(n)]
         longest = max(len(turn) for turn in turns)
         # Padding repeats the last point.
         padded = torch.stack([torch.cat([w, w[-1:].expand(longest - len(w), -1)]) for w in turns])
         if n_states is None:
             lengths = (padded.diff(dim=1) / unit).norm(dim=-1).sum(1)
-            length = (lengths / UNITS_ALONG).round().clamp(1, c.max_transitions).long()
+            length = (lengths / UNITS_ALONG).round().clamp(1, c.max_transitions).long() * 2**level
         else:
-            wanted = max(1, math.ceil((n_states - 1) / 2 ** (c.levels - 1)))
+            wanted = max(1, math.ceil((n_states - 1) / 2 ** (c.levels - 1 - level)))
             length = torch.full((len(turns),), wanted)
         size = int(length.max()) + 1
         x, at = along(padded, length, size), torch.arange(size)
@@ -241,6 +250,8 @@ class SequenceOptimizer:
         self, x: Tensor, length: Tensor, level: int, batch: int, n: int
     ) -> tuple[Tensor, Tensor]:
         """The n cheapest chains of each of the queries, and their transitions."""
+        if len(x) == batch:
+            return x, length
         cost = self._chain_costs(x, length, level).view(batch, -1)
         best = cost.topk(max(n, 1), largest=False).indices
         rows = (best + torch.arange(batch).unsqueeze(1) * cost.shape[1]).flatten()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,17 +33,6 @@ def bend_weight(level: int) -> float:
     return ACCELERATION_WEIGHT * 4.0**level
 
 
-def pairs_of(x: Tensor, used: Tensor | None) -> Tensor:
-    """Transitions (M, 2 D) of chains (N, S, D), one after the other.
-
-    Args:
-        used: (M,) which of the N * (S - 1) there are; None: all, the padding too.
-    """
-    n, size, dim = x.shape
-    pairs = torch.cat([x[:, :-1], x[:, 1:]], 2).view(n * (size - 1), 2 * dim)
-    return pairs if used is None else pairs.index_select(0, used)
-
-
 def chain_costs(
     model: TransitionModel, x: Tensor, length: Tensor, level: int, state_cost: float
 ) -> Tensor:
@@ -52,9 +42,10 @@ def chain_costs(
         level: how fine they are.
         state_cost: nats of each state.
     """
-    valid = valid_transitions(length, x.shape[1])
+    valid, dim = valid_transitions(length, x.shape[1]), x.shape[2]
+    pairs = torch.cat([x[:, :-1], x[:, 1:]], 2).view(-1, 2 * dim)[valid.view(-1)]
     costs = torch.zeros(valid.shape)
-    costs[valid] = model.costs_in_units(pairs_of(x, _used(valid)))
+    costs[valid] = torch.from_numpy(model.costs_in_units(pairs.numpy()))
     return costs.sum(1) + state_cost * length + bend_weight(level) * bending(x, length)
 
 
@@ -83,34 +74,35 @@ def relax(
     n, size, dim = x.shape
     if size < 3 or not steps:
         return x
-    covariance, root, bends = stiffness_inverses(length, size, bend_weight(level))
-    used = _used(valid_transitions(length, size))
+    parts = stiffness_inverses(length, size, bend_weight(level))
+    covariance, root, bends = (part.numpy() for part in parts)
     temperatures = [
         TEMPERATURE / 4.0**level * max(0.0, 1.0 - (step + 1) / (ANNEALED_SHARE * steps))
         for step in range(steps)
     ]
     warm = sum(temperature > 0 for temperature in temperatures)
-    noise = root @ torch.randn(warm, n, size - 2, dim, generator=generator)
+    noise = root @ torch.randn(warm, n, size - 2, dim, generator=generator).numpy()
+    valid = valid_transitions(length, size).numpy()
+    # NumPy's operations on the same memory: on small arrays they cost a third of torch's.
     x = x.clone()
-    gradients = torch.zeros(n * (size - 1), 2 * dim)
+    states, used = x.numpy(), None if valid.all() else np.flatnonzero(valid)
+    pairs = np.empty((n, size - 1, 2 * dim), states.dtype)
+    gradient = np.zeros_like(pairs)
     for step, temperature in enumerate(temperatures):
         if watch is not None:
             watch(x)
-        gradient = model.cost_and_grad(pairs_of(x, used))[1]
-        if used is not None:
+        pairs[..., :dim], pairs[..., dim:] = states[:, :-1], states[:, 1:]
+        rows = pairs.reshape(-1, 2 * dim)
+        if used is None:
+            gradient = model.cost_and_grad(rows)[1].reshape(pairs.shape)
+        else:
             # P takes nothing from the padding.
-            gradient = gradients.index_copy_(0, used, gradient)
-        gradient = gradient.view(n, size - 1, 2 * dim)
+            gradient.reshape(-1, 2 * dim)[used] = model.cost_and_grad(rows[used])[1]
         inner = gradient[:, :-1, dim:] + gradient[:, 1:, :dim]
-        move = (bends @ x).add_(covariance @ inner).mul_(-STEP_SIZE)
-        farthest = move.square().sum(2).amax(1).sqrt_().clamp_(min=MAX_MOVE)
-        move.mul_((MAX_MOVE / farthest).view(-1, 1, 1))
+        move = -STEP_SIZE * (bends @ states + covariance @ inner)
+        farthest = np.sqrt(np.einsum("nsd,nsd->ns", move, move).max(1)).clip(MAX_MOVE)
+        move *= (MAX_MOVE / farthest)[:, None, None]
         if temperature > 0:
-            move.add_(noise[step], alpha=math.sqrt(2.0 * STEP_SIZE * temperature))
-        x[:, 1:-1].add_(move)
+            move += np.float32(math.sqrt(2.0 * STEP_SIZE * temperature)) * noise[step]
+        states[:, 1:-1] += move
     return x
-
-
-def _used(valid: Tensor) -> Tensor | None:
-    """Where transitions (N, S - 1) are real, counted through; None: all are."""
-    return None if bool(valid.all()) else valid.view(-1).nonzero().squeeze(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from hierebm.errors import TrainingDiverged
 from hierebm.nn.flat import FlatAdam, flat_parameters, polyak_
 from hierebm.nn.trusted import check_network
 from hierebm.planning.sequence.config import SequenceConfig
-from hierebm.planning.sequence.folded import FoldedEnergy
+from hierebm.planning.sequence.folded import FoldedEnergy, pull, squares, steps_of
 from hierebm.planning.sequence.transition_energy import (
     NegativeProposal,
     TransitionEnergy,
@@ -21,7 +22,7 @@ from hierebm.planning.sequence.transition_energy import (
     margin_penalty,
     squared_energy_loss,
 )
-from hierebm.types import LARGEST
+from hierebm.types import LARGEST, FloatArray
 
 # The figures are from docs/experiments, "What is each part of the sequence optimiser worth?". Where
 # a constant gives none, its value was chosen by hand, on other queries than those of the benchmark,
@@ -235,24 +236,24 @@ class TransitionModel:
             self._folded = FoldedEnergy(self.energy)
         return self._folded
 
-    @torch.no_grad()
     def energies(self, s: Tensor, s_next: Tensor) -> Tensor:
         """Energies (N,) of transitions (N, D), (N, D), world units."""
-        pairs = torch.cat([s / self.unit, s_next / self.unit], 1)
-        return self.folded.energy(pairs, self.folded.steps(pairs))
+        return torch.from_numpy(self.folded.energy(self._in_units(s, s_next)))
 
-    @torch.no_grad()
     def costs(self, s: Tensor, s_next: Tensor) -> Tensor:
         """Costs in a plan (N,) of transitions (N, D), (N, D), world units, as
         :meth:`cost_and_grad`."""
-        return self.costs_in_units(torch.cat([s / self.unit, s_next / self.unit], 1))
+        return torch.from_numpy(self.costs_in_units(self._in_units(s, s_next)))
 
-    def costs_in_units(self, pairs: Tensor) -> Tensor:
+    def _in_units(self, s: Tensor, s_next: Tensor) -> FloatArray:
+        pairs: FloatArray = torch.cat([s / self.unit, s_next / self.unit], 1).numpy()
+        return pairs
+
+    def costs_in_units(self, pairs: FloatArray) -> FloatArray:
         """Costs (N,) of transitions (N, 2 D) in units, as :meth:`cost_and_grad`."""
-        steps = self.folded.steps(pairs)
-        return self._cost(self.folded.energy(pairs, steps), steps)[0]
+        return self._cost(self.folded.energy(pairs), squares(steps_of(pairs)))[0]
 
-    def cost_and_grad(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def cost_and_grad(self, pairs: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Cost in a plan of transitions (N, 2 D), in units: nats (N,), and the gradient (N, 2 D).
 
         max(0, E - E_80) + BARRIER * max(0, E - E_97)^2 + STRETCH_WEIGHT / 2 * |d|^2, with E in
@@ -261,25 +262,22 @@ class TransitionModel:
         a plan, and the low energy where it got stuck would attract plans to the walls. The barrier
         keeps a plan from paying once for a wall to save a long detour.
         """
-        steps = self.folded.steps(pairs)
-        energy, gradient = self.folded.energy_and_grad(pairs, steps)
-        cost, slope = self._cost(energy, steps)
-        gradient.mul_(slope.unsqueeze(1))
-        # Of |d|^2 / 2.
-        dim = steps.shape[1]
-        gradient[:, :dim].sub_(steps, alpha=STRETCH_WEIGHT)
-        gradient[:, dim:].add_(steps, alpha=STRETCH_WEIGHT)
+        steps = steps_of(pairs)
+        energy, gradient = self.folded.energy_and_grad(pairs)
+        cost, slope = self._cost(energy, squares(steps))
+        gradient *= slope[:, None]
+        pull(gradient, steps, STRETCH_WEIGHT)
         return cost, gradient
 
-    def _cost(self, energy: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost (N,) of transitions of some energy (N,) and steps (N, D), and its slope (N,) in the
-        energy."""
-        nats = NATS[self.config.objective]
-        above = (energy - self.typical).clamp_(min=0.0).mul_(nats)
-        beyond = (energy - self.unlikely).clamp_(min=0.0).mul_(nats)
-        slope = (above > 0).to(energy).add_(beyond, alpha=2.0 * BARRIER).mul_(nats)
-        cost = above.addcmul_(beyond, beyond, value=BARRIER)
-        return cost.add_(steps.square().sum(1), alpha=0.5 * STRETCH_WEIGHT), slope
+    def _cost(self, energy: FloatArray, squared: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Cost (N,) of transitions of some energy and squared length (N,), and its slope (N,) in
+        the energy."""
+        nats = np.float32(NATS[self.config.objective])
+        above = nats * np.maximum(energy - np.float32(self.typical), 0.0)
+        beyond = nats * np.maximum(energy - np.float32(self.unlikely), 0.0)
+        slope = nats * ((above > 0) + np.float32(2.0 * BARRIER) * beyond)
+        cost = above + np.float32(BARRIER) * beyond * beyond
+        return cost + np.float32(0.5 * STRETCH_WEIGHT) * squared, slope
 
     def pair_costs(self, a: Tensor, b: Tensor, backward: bool = False) -> Tensor:
         """Costs (A, B) of transitions from a (A, D) to b (B, D), or from b to a, in nats.
