@@ -137,6 +137,27 @@ def test_a_given_way_is_kept_to(wall_optimizer: SequenceOptimizer) -> None:
     assert torch.equal(plan.states[0, 0], start[0]) and torch.equal(plan.states[0, -1], goal[0])
 
 
+def test_a_known_way_is_refined_by_one_chain(wall_optimizer: SequenceOptimizer) -> None:
+    start, goal = torch.tensor([[-1.2, -1.2]]), torch.tensor([[1.2, -1.2]])
+    over = torch.tensor([[-1.2, -1.2], [-0.5, WALL_TOP + 0.3], [0.5, WALL_TOP + 0.3], [1.2, -1.2]])
+    told: list[tuple[int, ...]] = []
+    plan = wall_optimizer.plan(
+        start,
+        goal,
+        generator=seeded(),
+        ways=[[over, torch.cat([start, goal])]],
+        refine=True,
+        watch=lambda x, *_: told.append(tuple(x.shape)),
+    )
+    assert all(n == 1 for n, *_ in told)
+    assert len(told) == wall_optimizer.config.langevin_steps + 1
+    assert float(plan.states[..., 1].max()) > WALL_TOP - 0.15
+    travelled = plan.states.diff(dim=1).norm(dim=-1).sum()
+    assert float(travelled) < float(over.diff(dim=0).norm(dim=-1).sum())
+    given = wall_optimizer.plan(start, goal, 9, seeded(), ways=[[over]], refine=True)
+    assert given.states.shape == (1, 9, 2) and torch.equal(given.states[0, -1], goal[0])
+
+
 def test_several_plans_come_the_cheapest_first(wall_optimizer: SequenceOptimizer) -> None:
     start, goal = torch.tensor([[-1.2, -1.2], [0.0, 1.5]]), torch.tensor([[1.2, -1.2], [1.0, 1.5]])
     several = wall_optimizer.plan(start, goal, 12, generator=seeded(), n_plans=3)
