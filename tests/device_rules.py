@@ -1,4 +1,4 @@
-"""What a CUDA graph does not allow, held on the CPU."""
+"""What a CUDA graph does not allow, and what must not leave a device, held on the CPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 # They give the host a value, or a tensor whose shape depends on values.
 WAITING = {
@@ -48,3 +49,22 @@ class GraphRules(TorchFunctionMode):
                 assert not mask, "an index by a mask cannot be recorded"
         self.n_calls += 1
         return func(*args, **kwargs)
+
+
+class StaysOn(TorchFunctionMode):
+    """Fails where a call takes or gives a tensor that is on another device."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self.n_calls = torch.device(device), 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, result)):
+            if isinstance(value, torch.Tensor):
+                name = getattr(func, "__name__", str(func))
+                assert value.device == self.device, f"{name} has a tensor on {value.device}"
+        self.n_calls += 1
+        return result

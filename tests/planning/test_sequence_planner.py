@@ -20,6 +20,7 @@ from hierebm.planning.sequence_planner import SequenceSubgoalPlanner
 from hierebm.replay import EpisodeReplay
 from hierebm.replay.scales import InputScales
 from hierebm.types import FloatArray
+from tests.device_rules import StaysOn
 
 STEP = np.array([0.1, 0.1], np.float32)
 START, GOAL = np.array([0.0, 0.0], np.float32), np.array([6.0, 0.0], np.float32)
@@ -42,7 +43,7 @@ def reached(achieved: FloatArray, goal: FloatArray) -> np.ndarray:
     return np.linalg.norm(achieved - goal, axis=-1) <= 0.3
 
 
-def make_planner(seed: int = 0, **settings: Any) -> SequenceSubgoalPlanner:
+def make_planner(seed: int = 0, device: str = "cpu", **settings: Any) -> SequenceSubgoalPlanner:
     config = HierarchicalEBMConfig(
         sequence=SequenceConfig(chains=4, langevin_steps=3),
         energy_gradient_steps=3,
@@ -57,7 +58,7 @@ def make_planner(seed: int = 0, **settings: Any) -> SequenceSubgoalPlanner:
         model=OpenPlane(),
         reached=reached,
         generator=torch.Generator().manual_seed(seed),
-        device=torch.device("cpu"),
+        device=torch.device(device),
         scales=InputScales(0 * ones, ones, 0 * ones, ones, STEP),
         pool=NodePool(stored, stored),
     )
@@ -230,7 +231,8 @@ def test_what_failed_from_here_is_not_chased_again() -> None:
         plan = planner.replan(plan, START, START)
 
 
-def test_it_learns_from_the_replay_and_is_restored_bit_for_bit() -> None:
+def walked() -> EpisodeReplay:
+    """Ten episodes of a random walk."""
     replay, rng = EpisodeReplay(500, 2, 2, 1), np.random.default_rng(1)
     state, no_action = np.zeros((1, 2), np.float32), np.zeros((1, 1), np.float32)
     false = np.zeros(1, np.bool_)
@@ -239,8 +241,26 @@ def test_it_learns_from_the_replay_and_is_restored_bit_for_bit() -> None:
         ended = np.array([t % 20 == 19])
         replay.add(state, state, GOAL[None], no_action, following, following, false, ended)
         state = following
+    return replay
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_sequences_stay_on_the_cpu_whatever_the_device_of_the_low_level(device: str) -> None:
+    planner, copy, replay = make_planner(device=device), make_planner(device=device), walked()
+    with StaysOn("cpu") as rules:
+        planner.learn(replay, np.random.default_rng(2), lambda _: None)
+        plan = begin(planner, learning=True)
+        planner._block(plan, START, plan.subgoal)
+        planner.learn(replay, np.random.default_rng(3), lambda _: None)
+        planner.replan(plan, START, START)
+        planner.show(START, START, GOAL, np.random.default_rng(0))
+        copy.load_state_dict(planner.state_dict())
+    assert rules.n_calls > 500
+
+
+def test_it_learns_from_the_replay_and_is_restored_bit_for_bit() -> None:
     logged: list[dict[str, float]] = []
-    planner = make_planner()
+    planner, replay = make_planner(), walked()
     planner.learn(replay, np.random.default_rng(2), logged.append)
     assert len(logged) == 3 and all(np.isfinite(row["energy/loss"]) for row in logged)
     copy = make_planner(seed=9)
