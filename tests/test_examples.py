@@ -57,6 +57,6 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     if path.stem == "offline":
         # The energy trains in proportion to the data.
         record = example.random_episodes
-        monkeypatch.setattr(example, "random_episodes", lambda n: record(n // 10))
+        monkeypatch.setattr(example, "random_episodes", lambda n: record(n // 40))
     # A plan can be shown only after some experience, and SAC trains after whole episodes.
     example.main(steps={"minimal": 1010, "frozen_policy": 330}.get(path.stem, 40))

@@ -27,6 +27,14 @@ SMALL: dict[str, Any] = {
 }
 """A default agent but for its size; tests pass ``{**SMALL, ...}`` for more."""
 
+LIGHT: dict[str, Any] = {
+    "hidden_sizes": (64, 64),
+    "batch_size": 128,
+    "energy_batch_size": 64,
+    "energy_gradient_steps": 20,
+}
+"""What learns small worlds as a default agent does, in a tenth of the time."""
+
 
 class LineGoal(gym.Env[dict[str, Any], np.ndarray]):
     """A point on a line that moves by its action; reward {-1, 0} or {0, 1}; never terminates."""

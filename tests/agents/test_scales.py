@@ -80,7 +80,7 @@ def test_a_run_whose_scales_are_measured_again_resumes_bit_for_bit(
 
 @pytest.mark.parametrize("learning_starts", [0, 10])
 def test_scales_do_not_stand_on_a_handful_of_steps(learning_starts: int) -> None:
-    agent = DDPGHERAgent(seed=0, **{**SMALL, "learning_starts": learning_starts})
+    agent = DDPGHERAgent(seed=0, **{**SMALL, "learning_starts": learning_starts, "train_freq": 1})
     agent.learn(LineGoal(), 49)
     assert agent.scales is None and agent.n_updates == 0
     agent.learn(total_timesteps=400, reset_num_timesteps=False)

@@ -14,7 +14,7 @@ from hierebm import DDPGHERAgent, HierarchicalEBMAgent
 from hierebm.agents.config import DDPGHERConfig
 from hierebm.envs import PointMassGoalEnv
 from hierebm.evaluation import evaluate
-from tests.toys import SMALL, PlaneGoal
+from tests.toys import LIGHT, SMALL, PlaneGoal
 
 FLAT = {k: v for k, v in SMALL.items() if k in DDPGHERConfig.__dataclass_fields__}
 AGENTS = [(DDPGHERAgent, FLAT), (HierarchicalEBMAgent, SMALL)]
@@ -53,9 +53,9 @@ class MovingGoal(gym.Wrapper[Any, Any, Any, Any]):
 
 @pytest.mark.slow
 def test_a_goal_that_moves_is_caught() -> None:
-    agent = HierarchicalEBMAgent(seed=0, energy_gradient_steps=20)
+    agent = HierarchicalEBMAgent(seed=0, train_freq=2, **LIGHT)
     agent.learn(MovingGoal(), total_timesteps=2500)
-    assert evaluate(agent, MovingGoal(), 40, seed=1).success_rate >= 0.9
+    assert evaluate(agent, MovingGoal(), 20, seed=1).success_rate >= 0.9
 
 
 def test_a_goal_that_moves_slowly_does_not_cost_a_plan_at_every_step() -> None:
@@ -155,9 +155,9 @@ class WithConstantGoal(gym.Wrapper[Any, Any, Any, Any]):
 @pytest.mark.slow
 def test_a_constant_dimension_of_the_goal_changes_nothing() -> None:
     env = WithConstantGoal(40.0, bounded=False)
-    agent = HierarchicalEBMAgent(seed=0, train_freq=2, energy_gradient_steps=20)
+    agent = HierarchicalEBMAgent(seed=0, train_freq=2, **LIGHT)
     agent.learn(env, total_timesteps=2500)
-    assert evaluate(agent, env, 40, seed=1).success_rate >= 0.95
+    assert evaluate(agent, env, 20, seed=1).success_rate >= 0.95
     assert agent.high_level is not None
     known = agent.high_level.context.transition_map
     assert known is not None and known.connected_share() > 0.9

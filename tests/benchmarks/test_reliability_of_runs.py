@@ -10,7 +10,7 @@ import pytest
 # Trials of each row; the benchmark makes many more.
 TRIALS = {
     "kills": 4,
-    "interrupts": 12,
+    "interrupts": 6,
     "stop_signals": 3,
     "disks": 5,
     "two_processes": 1,
@@ -20,7 +20,11 @@ TRIALS = {
 
 
 @pytest.mark.parametrize("module", TRIALS)
-def test_nothing_is_lost(module: str, tmp_path: Path) -> None:
+def test_nothing_is_lost(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long enough to be killed in the middle of it.
+    monkeypatch.setattr("benchmarks.reliability.sweeps.STEPS", 600)
     rows = list(
         import_module(f"benchmarks.reliability.{module}").measure(TRIALS[module], 1, tmp_path)
     )

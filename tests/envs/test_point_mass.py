@@ -100,7 +100,7 @@ def situations(draw: st.DrawFn) -> tuple[Layout, Array, Array, list[tuple[float,
     return layout, position[None], velocity[None], actions
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(situations())
 def test_nothing_ever_enters_or_crosses_a_wall(
     situation: tuple[Layout, Array, Array, list[tuple[float, float]]],
@@ -162,7 +162,7 @@ def walk(layout: Layout, start: list[float], target: list[float]) -> tuple[list[
     return end, stopped
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(situations())
 def test_the_table_of_crossings_says_what_walking_from_cell_to_cell_does(
     situation: tuple[Layout, Array, Array, list[tuple[float, float]]],

@@ -72,7 +72,7 @@ def test_one_table_and_one_picture(swept: SweepResult) -> None:
         assert line.success == np.mean(rates) and len(rates) == 2
         assert 0 <= line.interval[0] <= line.success <= line.interval[1] <= 1
     assert swept.best is not None and swept.best.name == swept.lines[0].variant.name
-    assert (swept.folder / "curves.png").stat().st_size > 10_000
+    assert (swept.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     told = json.loads((swept.folder / "results.json").read_text())
     assert {row["variant"] for row in told} == {"defaults", "two critics"}
 
@@ -93,7 +93,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     study = tmp_path / "study.json"
     # Long enough to be killed in the middle of it.
     study.write_text(
-        json.dumps({**TINY, "seeds": "0-2", "total_timesteps": 1500, "evaluations": 10})
+        json.dumps({**TINY, "seeds": "0-2", "total_timesteps": 600, "evaluations": 6})
     )
     out = tmp_path / "out"
     command = [sys.executable, "-m", "hierebm", "sweep", str(study), "--out", str(out)]
@@ -113,7 +113,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     assert began["0"] == began["2"] == [0]
     assert len(began["1"]) == 2 and began["1"][0] == 0 < began["1"][1]
     for folder in trials(out):
-        assert is_done(folder) and steps(folder) == list(range(150, 1501, 150))
+        assert is_done(folder) and steps(folder) == list(range(100, 601, 100))
 
 
 def test_what_is_missing_at_the_end_is_the_evaluation(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from hierebm.replay import BetweenTriplets, EpisodeReplay
 from hierebm.replay.scales import InputScales
 from tests.toys import SMALL
 
-TINY = EnergyConfig(energy_width=32, energy_depth=2, energy_lr=3e-3)
+TINY = EnergyConfig(energy_width=32, energy_depth=2, energy_lr=3e-3, energy_batch_size=64)
 STEP = np.array([0.1, 0.1], np.float32)
 ZERO, TWO = np.zeros(2, np.float32), np.full(2, 2.0, np.float32)
 SCALES = InputScales(ZERO, TWO, ZERO, TWO, STEP)
@@ -47,8 +48,12 @@ def _near(achieved_goal: Any, goal: Any) -> Any:
 RULES = EdgeRules(Euclidean(), GraphConfig(), STEP, _near)
 
 
+@cache
 def _walks(n_walks: int = 300, length: int = 40) -> EpisodeReplay:
-    """Straight walks in random directions on the square [-2, 2]^2, reflected at its sides."""
+    """Straight walks in random directions on the square [-2, 2]^2, reflected at its sides.
+
+    No test adds to them.
+    """
     rng = np.random.default_rng(0)
     replay = EpisodeReplay(n_walks * (length + 1), 2, 2, 2)
     for _ in range(n_walks):
@@ -133,7 +138,7 @@ def test_an_agent_with_any_sampler_is_saved_loaded_and_resumed_bit_for_bit(
     name: str, tmp_path: Path
 ) -> None:
     agent = HierarchicalEBMAgent(seed=0, subgoal_sampler=name, **SMALL)
-    agent.learn("PointMassGoal-v0", 1500)
+    agent.learn("PointMassGoal-v0", 620)
     agent.save(tmp_path / "agent.zip")
     agent.save_replay_buffer(tmp_path / "replay.zip")
     other = HierarchicalEBMAgent.load(tmp_path / "agent.zip", env="PointMassGoal-v0")
