@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import hierebm
 from hierebm import evaluation
+from tests.toys import LIGHT
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 # What some of them need besides.
@@ -51,6 +54,8 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     if path.stem == "sweep":
         # With one core, it needs no Ray.
         monkeypatch.setattr("hierebm.sweeps.run.available_cores", lambda: 1)
+    light = partial(hierebm.HierarchicalEBMAgent, **LIGHT)
+    monkeypatch.setattr(hierebm, "HierarchicalEBMAgent", light)
     # What an example writes is left here.
     monkeypatch.chdir(tmp_path)
     example = loaded(path)

@@ -62,6 +62,6 @@ def test_our_agents_run_as_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_paths_over_subgoals_are_no_shorter_than_the_straight_line() -> None:
     agent = HierarchicalEBMAgent(seed=0, **SMALL)
-    agent.learn(gym.make("PointMassGoal-v0"), 1500)
+    agent.learn(gym.make("PointMassGoal-v0"), 800)
     quality = subgoal_quality(agent, 10)
     assert 1.0 <= quality["path_ratio"] < 2.0 and np.isfinite(quality["saddle_nats"])

@@ -20,9 +20,7 @@ TRIALS = {
 
 
 @pytest.mark.parametrize("module", TRIALS)
-def test_nothing_is_lost(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_lost(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Long enough to be killed in the middle of it.
     monkeypatch.setattr("benchmarks.reliability.sweeps.STEPS", 600)
     rows = list(

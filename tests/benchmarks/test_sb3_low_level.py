@@ -17,7 +17,7 @@ from hierebm import HierarchicalEBMAgent
 
 # Of the high level, which the benchmark leaves as it is by default.
 SMALL: dict[str, Any] = {
-    "learning_starts": 250,
+    "learning_starts": 150,
     "energy_width": 16,
     "energy_batch_size": 16,
     "energy_negatives": 4,
@@ -31,11 +31,11 @@ SMALL: dict[str, Any] = {
 @pytest.mark.slow
 def test_every_job_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hierebm, "HierarchicalEBMAgent", partial(HierarchicalEBMAgent, **SMALL))
-    monkeypatch.setattr(benchmark, "QUICK_STEPS", 1000)
+    monkeypatch.setattr(benchmark, "QUICK_STEPS", 600)
     monkeypatch.setattr(benchmark, "PIECES", 2)
     monkeypatch.setattr(benchmark, "TASKS", 2)
     monkeypatch.setattr(benchmark, "CURVE_TASKS", 1)
-    monkeypatch.setitem(benchmark.SETTINGS, "learning_starts", 250)
+    monkeypatch.setitem(benchmark.SETTINGS, "learning_starts", 150)
     monkeypatch.setitem(benchmark.SETTINGS, "train_freq", 16)
     monkeypatch.setitem(benchmark.SETTINGS, "batch_size", 16)
     monkeypatch.setitem(benchmark.SETTINGS, "policy_kwargs", {"net_arch": [16]})
@@ -45,7 +45,7 @@ def test_every_job_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     methods = benchmark.ALONE, benchmark.FROZEN, benchmark.TRAINED
     assert tuple(row["method"] for row in rows) == methods
     for row in rows:
-        steps = [0, 500, 1000, 1500] if row is frozen else [0, 500, 1000]
+        steps = [0, 300, 600, 900] if row is frozen else [0, 300, 600]
         assert [point[0] for point in row["curve"]] == steps
         assert row["env_steps"] == steps[-1]
         assert 0.0 <= row["success"] <= 1.0 and 0.0 <= row["near_success"] <= 1.0

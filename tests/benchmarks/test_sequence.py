@@ -96,7 +96,12 @@ def test_the_small_version_measures_plans_and_agents_and_goes_on_where_it_was(
     monkeypatch.setattr(sequence_agents, "TASKS", 2)
     monkeypatch.setattr(sequence_agents, "HORIZON_TASKS", 1)
     monkeypatch.setattr(sequence_agents, "WAYS", 2)
-    small = {"hidden_sizes": (32, 32), "batch_size": 16, "energy_gradient_steps": 2, "energy_batch_size": 16}
+    small = {
+        "hidden_sizes": (32, 32),
+        "batch_size": 16,
+        "energy_gradient_steps": 2,
+        "energy_batch_size": 16,
+    }
     monkeypatch.setattr(sequence_agents, "SETTINGS", small)
     threads = torch.get_num_threads()
     try:
@@ -220,7 +225,12 @@ def test_the_same_seed_measures_the_same() -> None:
 def test_coverage_is_drawn_of_planned_and_of_random_steps(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    small = {"hidden_sizes": (32, 32), "batch_size": 16, "energy_gradient_steps": 2, "energy_batch_size": 16}
+    small = {
+        "hidden_sizes": (32, 32),
+        "batch_size": 16,
+        "energy_gradient_steps": 2,
+        "energy_batch_size": 16,
+    }
     monkeypatch.setattr(sequence_random, "SETTINGS", small)
     shares = sequence_random.draw_coverage("u", 400, tmp_path / "coverage.png")
     assert shares.keys() == {"planned", "random"}

@@ -92,9 +92,7 @@ def test_another_study_has_another_folder(swept: SweepResult) -> None:
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     study = tmp_path / "study.json"
     # Long enough to be killed in the middle of it.
-    study.write_text(
-        json.dumps({**TINY, "seeds": "0-2", "total_timesteps": 600, "evaluations": 6})
-    )
+    study.write_text(json.dumps({**TINY, "seeds": "0-2", "total_timesteps": 600, "evaluations": 6}))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "hierebm", "sweep", str(study), "--out", str(out)]
     process = subprocess.Popen([*command, "--jobs", "1"], stdout=subprocess.DEVNULL)
