@@ -28,7 +28,7 @@ from hierebm.replay import BetweenTriplets, EpisodeReplay
 from hierebm.replay.scales import InputScales
 from tests.toys import SMALL
 
-TINY = EnergyConfig(energy_width=32, energy_depth=2, energy_lr=3e-3, energy_batch_size=64)
+TINY = EnergyConfig(energy_width=32, energy_depth=2, energy_lr=3e-3, energy_batch_size=128)
 STEP = np.array([0.1, 0.1], np.float32)
 ZERO, TWO = np.zeros(2, np.float32), np.full(2, 2.0, np.float32)
 SCALES = InputScales(ZERO, TWO, ZERO, TWO, STEP)
