@@ -26,6 +26,8 @@ types: $(VENV)/.test
 
 # One thread for each worker: products here are too small to be shared.
 unit: export OMP_NUM_THREADS ?= 1
+# What was compiled is kept for the processes that tests start, whatever the shell says.
+unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses logical --dist worksteal --cov --cov-report term
 

@@ -160,12 +160,11 @@ def test_a_run_goes_on_in_the_middle_of_an_episode_in_a_fresh_process(tmp_path: 
 
 
 def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
-    tmp_path: Path, trained: Any
+    tmp_path: Path,
 ) -> None:
-    flat = trained("flat")
+    flat = _agent("flat").learn("PointMassGoal-v0", 200)
     flat.save_replay_buffer(tmp_path / "replay.zip")
-    graph = trained("graph")
-    graph.set_env("PointMassGoal-v0")
+    graph = _agent("graph", seed=1).learn("PointMassGoal-v0", 200)
     before = graph.replay_buffer.achieved_goal.copy()
     with pytest.raises(ValueError, match=r"stitched/half.*collect experience again"):
         graph.load_replay_buffer(tmp_path / "replay.zip")
