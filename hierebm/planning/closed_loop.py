@@ -256,14 +256,22 @@ class ClosedLoopPlanner(Planner, Generic[P]):
         fewest = known.fewest(start, target, predicted)
         return float(fewest[0]), float(known.expected(start, target)[0])
 
+    def _left(self, achieved_goal: FloatArray, subgoal: FloatArray) -> float:
+        """Steps that are left at least where a try is given up."""
+        known = self.context.transition_map
+        assert known is not None
+        start, target = achieved_goal[None], subgoal[None]
+        return float(known.fewest(start, target, known.expected(start, target))[0])
+
     def _record_outcome(self, plan: P, reached: bool) -> None:
         cutoff = self.context.edge_cutoff
         # Unverified edges say nothing about how far a verified one may be.
         if plan.learning and cutoff is not None and plan.is_next_verified:
             fewest, expected = plan.told
-            cutoff.add(
-                plan.predicted, reached, fewest=fewest, expected=expected, spent=plan.elapsed
-            )
+            spent = plan.elapsed
+            if not reached and expected > fewest:
+                spent += self._left(plan.last, plan.subgoal)
+            cutoff.add(plan.predicted, reached, fewest=fewest, expected=expected, spent=spent)
         metrics = {"subgoal/reached_rate": float(reached)}
         if reached:
             metrics["subgoal/distance_error"] = plan.elapsed - plan.predicted

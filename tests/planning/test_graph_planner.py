@@ -181,6 +181,37 @@ def test_learning_explores_the_frontier_and_walks_at_random_there() -> None:
     assert known.path and not known.exploring, "no exploring where a verified path is known"
 
 
+class _SlowHalf(LeftHalf):
+    """Where everything takes three times the fewest steps."""
+
+    def fewest(self, source: Any, target: Any, predicted: Any) -> Any:
+        return np.abs(target - source).max(1) / STEP[0]
+
+    def expected(self, source: Any, target: Any) -> Any:
+        return 3.0 * self.fewest(source, target, None)
+
+    def slowness(self, source: Any, target: Any) -> Any:
+        return np.full(len(source), 3.0)
+
+
+def test_a_try_that_is_given_up_counts_the_steps_that_were_left() -> None:
+    """Else those that missed would look as short as the patience with them."""
+    planner = make_planner()
+    planner.context.transition_map = _SlowHalf()  # type: ignore
+    cutoff = planner.context.edge_cutoff = EdgeCutoff(safe_edge=8.0)
+    zeros, goal = np.zeros(4, np.float32), np.array([1.0, 2.5], np.float32)
+    for follows in (True, False):
+        plan = planner.begin(zeros, START, goal, np.random.default_rng(0), learning=True)
+        first, n_before = plan.subgoal, len(cutoff.outcomes)
+        steps = 0
+        while len(cutoff.outcomes) == n_before:
+            plan = planner.step(plan, zeros, first if follows else START)
+            steps += 1
+        _, reached, fewest, expected, spent = cutoff.state_dict()["outcomes"][-1]
+        assert reached == follows and expected == pytest.approx(3.0 * fewest)
+        assert spent == pytest.approx(steps if follows else steps + fewest)
+
+
 def test_predicting_does_not_explore_but_draws_other_nodes() -> None:
     planner = _half_known(redraws=2)
     drawn = []
