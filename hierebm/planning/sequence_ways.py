@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
 from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
 from hierebm.planning.graph.transition_map import SLACK, SLOWNESS
-from hierebm.planning.landmark_ways import LandmarkWays, Way
+from hierebm.planning.landmark_ways import LandmarkWays, Price, Way
 from hierebm.planning.sequence import SequenceOptimizer
 from hierebm.types import BoolArray, FloatArray
 
@@ -30,9 +32,21 @@ class KnownWays:
 
     def __init__(self, context: PlanningContext, sequences: SequenceOptimizer) -> None:
         self._context, self._sequences = context, sequences
-        # Over ground that was seen as well, and only where trajectories went.
-        self._over_seen: LandmarkWays | None = None
-        self._as_taken: LandmarkWays | None = None
+
+    @cached_property
+    def _over_seen(self) -> LandmarkWays:
+        """Over ground that was seen as well."""
+        return self._over_landmarks(self._price)
+
+    @cached_property
+    def _as_taken(self) -> LandmarkWays:
+        """Only where trajectories went."""
+        return self._over_landmarks(self._price_of_unknown)
+
+    def _over_landmarks(self, price: Price) -> LandmarkWays:
+        known = self._context.transition_map
+        assert known is not None
+        return LandmarkWays(*known.hops(), known.spacing, self._context.step_scale, price)
 
     def find(
         self,
@@ -46,21 +60,10 @@ class KnownWays:
 
         Once a try failed, they go where trajectories went, not over ground that was only seen.
         """
-        known, step_scale = self._context.transition_map, self._context.step_scale
+        known = self._context.transition_map
         if known is None or not len(known.hops()[0]):
             return None
-        if failed:
-            if self._as_taken is None:
-                self._as_taken = LandmarkWays(
-                    *known.hops(), known.spacing, step_scale, self._price_of_unknown
-                )
-            over = self._as_taken
-        else:
-            if self._over_seen is None:
-                self._over_seen = LandmarkWays(
-                    *known.hops(), known.spacing, step_scale, self._price
-                )
-            over = self._over_seen
+        over = self._as_taken if failed else self._over_seen
         ways = over.find(achieved_goal, target, failed, WAYS, rng)
         return [way for way in ways if way.is_verified] or ways
 

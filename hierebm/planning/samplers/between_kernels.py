@@ -6,6 +6,7 @@ graph, fresh memory for every activation, and products with weights that lie the
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from hierebm.energy.kernels import ACTIVATIONS
 from hierebm.nn.scratch import aligned
 from hierebm.planning.samplers.between_energy import BetweenEnergy, BetweenMLP
-from hierebm.planning.samplers.config import EnergyConfig
 from hierebm.replay import BetweenTriplets
 from hierebm.types import FloatArray
 
@@ -163,15 +163,9 @@ class FastBetweenEnergy(BetweenEnergy):
     A network of your own takes the parent's step.
     """
 
-    def __init__(
-        self,
-        goal_dim: int,
-        config: EnergyConfig,
-        generator: torch.Generator,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        super().__init__(goal_dim, config, generator, device)
-        self._pass = InfoNCEPass(self.model) if type(self.model) is BetweenMLP else None
+    @cached_property
+    def _pass(self) -> InfoNCEPass | None:
+        return InfoNCEPass(self.model) if type(self.model) is BetweenMLP else None
 
     @torch.no_grad()
     def update(self, positives: BetweenTriplets, negatives: FloatArray) -> dict[str, float]:

@@ -27,7 +27,7 @@ _slope = torch.ops.aten.silu_backward
 class FoldedEnergy:
     """A :class:`TransitionEnergy` as it was when it was folded.
 
-    Transitions are pairs (N, 2 D), a state and the next one, in units: divided by ``unit``, the
+    Transitions are pairs (N, 2 D), a state and the next one, in units: divided by the
     ``step_scale`` of the energy.
 
     Args:
@@ -37,7 +37,7 @@ class FoldedEnergy:
     @torch.no_grad()
     def __init__(self, energy: TransitionEnergy) -> None:
         dim, n = energy.state_dim, energy.fourier.n_features
-        self._parabola, self.unit = energy.parabola, energy.step_scale.clone()
+        self._parabola = energy.parabola
         unit, scale, centre = energy.step_scale, energy.state_scale, energy.centre
         eye = torch.eye(dim, dtype=unit.dtype)
         # From pairs: d, m, and the origin that waves are counted from.

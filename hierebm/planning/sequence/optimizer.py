@@ -75,7 +75,8 @@ class SequenceOptimizer:
         # Some replayed states and the costs of the transitions among them.
         self._lattice: Lattice | None = None
         # Where replayed states are, as of the same update.
-        self._ground: Ground | None = None
+        self.ground: Ground | None = None
+        """None before the first update."""
 
     # ------------------------------------------------------------------- learning
 
@@ -98,12 +99,7 @@ class SequenceOptimizer:
             chosen = torch.randperm(len(replayed), generator=self.generator)
             states = replayed[chosen[: self.config.lattice_states]]
             self._lattice = Lattice(states, self.model.pair_costs(states, states))
-        self._ground = Ground(replayed.numpy(), self.model.unit.numpy())
-
-    @property
-    def ground(self) -> Ground | None:
-        """Where replayed states are; None before the first update."""
-        return self._ground
+        self.ground = Ground(replayed.numpy(), self.model.unit.numpy())
 
     def add_negatives(self, pairs: Tensor) -> None:
         """Remember executed transitions (N, 2, D) that missed: from where, to where planned."""
@@ -179,7 +175,7 @@ class SequenceOptimizer:
             x = self._relaxed(x, length, level, g, watch)
         # Chains are taken: MPPI's average of candidates would mix both sides of a wall.
         x, length = self._cheapest(x, length, levels[-1], batch, n_plans)
-        if snap and c.snap and self._ground is not None:
+        if snap and c.snap and self.ground is not None:
             x, length = self._on_ground(x, length, insert=n_states is None)
         if watch is not None:
             watch(x, length, self._chain_costs(x, length, levels[-1]))
@@ -280,9 +276,9 @@ class SequenceOptimizer:
 
     def _on_ground(self, x: Tensor, length: Tensor, insert: bool) -> tuple[Tensor, Tensor]:
         """Chains (B, S, D) over visited ground; round corners, with more states, if asked for."""
-        assert self._ground is not None
+        assert self.ground is not None
         rows = zip(x.numpy(), length.tolist(), strict=True)
-        plans = [torch.from_numpy(self._ground.led_over(s[: n + 1], insert)) for s, n in rows]
+        plans = [torch.from_numpy(self.ground.led_over(s[: n + 1], insert)) for s, n in rows]
         longest = max(len(plan) for plan in plans)
         padded = [torch.cat([p, p[-1:].expand(longest - len(p), -1)]) for p in plans]
         return torch.stack(padded), torch.tensor([len(plan) - 1 for plan in plans])
@@ -295,7 +291,7 @@ class SequenceOptimizer:
         return {
             "model": self.model.state_dict(),
             "lattice": None if lattice is None else (lattice.states, lattice.costs),
-            "ground": None if self._ground is None else torch.from_numpy(self._ground.states),
+            "ground": None if self.ground is None else torch.from_numpy(self.ground.states),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -316,4 +312,4 @@ class SequenceOptimizer:
         self.model.load_state_dict(state["model"])
         self._lattice = lattice
         if ground is not None:
-            self._ground = Ground(ground.float().numpy(), self.model.unit.numpy())
+            self.ground = Ground(ground.float().numpy(), self.model.unit.numpy())

@@ -36,11 +36,11 @@ def test_gradients_by_hand_equal_autograd(dim: int, depth: int, parabola: float,
     expected = net(s, s_next)
     grads = torch.autograd.grad(expected.sum(), (s, s_next))
     folded = FoldedEnergy(net)
-    pairs = torch.cat([s / folded.unit, s_next / folded.unit], 1).detach().numpy()
+    pairs = torch.cat([s / net.step_scale, s_next / net.step_scale], 1).detach().numpy()
     energy, ours = folded.energy_and_grad(pairs)
     np.testing.assert_allclose(energy, expected.detach())
     np.testing.assert_allclose(folded.energy(pairs), expected.detach())
-    by_autograd = torch.cat([grad * folded.unit for grad in grads], 1)
+    by_autograd = torch.cat([grad * net.step_scale for grad in grads], 1)
     np.testing.assert_allclose(ours, by_autograd, atol=1e-12)
 
 
