@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import pickle
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +23,10 @@ from hierebm import DDPGHERAgent, HierarchicalEBMAgent
 from hierebm.errors import CheckpointError
 from hierebm.evaluation import evaluate
 from tests.agents import resuming
+from tests.agents.small import KINDS, make, same, trained
 from tests.toys import LineGoal
 
-# Small enough for a test, still every part in use.
-SMALL: dict[str, Any] = {
-    "hidden_sizes": (32, 32),
-    "n_critics": 2,
-    "batch_size": 32,
-    "learning_starts": 120,
-    "max_distance": 15,
-    "fourier_features": 8,
-    "buffer_size": 5000,
-    "train_freq": 4,
-}
-SMALL_PLANNING: dict[str, Any] = {
-    **SMALL,
-    "energy_width": 16,
-    "energy_batch_size": 16,
-    "energy_negatives": 4,
-    "energy_train_freq": 120,
-    "energy_gradient_steps": 3,
-    "pool_size": 200,
-    "n_subgoals": 8,
-    "sequence": {"chains": 4, "langevin_steps": 3, "lattice_states": 32},
-}
-KINDS = {
-    "flat": (DDPGHERAgent, SMALL),
-    "graph": (HierarchicalEBMAgent, SMALL_PLANNING),
-    "replay": (HierarchicalEBMAgent, {**SMALL_PLANNING, "subgoal_sampler": "replay"}),
-    "sequence": (HierarchicalEBMAgent, {**SMALL_PLANNING, "planner": "sequence"}),
-}
 every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def _agent(kind: str, **kwargs: Any) -> Any:
-    agent_class, settings = KINDS[kind]
-    return agent_class(**{"seed": 0, **settings, **kwargs})
-
-
-@pytest.fixture(scope="module")
-def trained() -> Callable[[str], Any]:
-    """Copies of agents of which each kind learned once, for 300 steps."""
-    learned = cache(lambda kind: _agent(kind).learn("PointMassGoal-v0", 300))
-    return lambda kind: copy.deepcopy(learned(kind))
 
 
 def _short(n_envs: int) -> Any:
@@ -78,41 +34,26 @@ def _short(n_envs: int) -> Any:
     return gym.make_vec("PointMassGoal-v0", num_envs=n_envs, time_limit=20)
 
 
-def _flat(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, dict):
-        return [t for key in value for t in _flat(value[key])]
-    if isinstance(value, (list, tuple)):
-        return [t for entry in value for t in _flat(entry)]
-    return [torch.as_tensor(value)] if isinstance(value, (torch.Tensor, float, int)) else []
-
-
-def _same(a: Any, b: Any) -> bool:
-    ours, theirs = _flat(a._tensors()), _flat(b._tensors())
-    return len(ours) == len(theirs) > 10 and all(
-        torch.equal(x, y) for x, y in zip(ours, theirs, strict=True)
-    )
-
-
 @every_kind
 def test_runs_repeat_bit_for_bit_and_seeds_differ(kind: str) -> None:
-    runs = [_agent(kind, seed=s).learn("PointMassGoal-v0", 400) for s in (3, 3, 4)]
-    assert _same(runs[0], runs[1])
-    assert not _same(runs[0], runs[2])
+    runs = [make(kind, seed=s).learn("PointMassGoal-v0", 400) for s in (3, 3, 4)]
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2])
 
 
 @every_kind
 def test_a_run_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
-    agent = _agent(kind).learn("PointMassGoal-v0", 300)
+    agent = make(kind).learn("PointMassGoal-v0", 300)
     agent.save(tmp_path / "agent.zip")
     agent.save_replay_buffer(tmp_path / "replay.zip")
     other = type(agent).load(tmp_path / "agent.zip", env="PointMassGoal-v0")
     other.load_replay_buffer(tmp_path / "replay.zip")
     assert other.config == agent.config and other.num_timesteps == 300
-    assert _same(agent, other)
+    assert same(agent, other)
     for a in (agent, other):
         a.learn(gym.make("PointMassGoal-v0"), 200, reset_num_timesteps=False)
         assert a.num_timesteps == 500
-    assert _same(agent, other)
+    assert same(agent, other)
 
 
 # Kind, environments (negative: Gymnasium's own vector), and steps: not at the end of an episode.
@@ -137,7 +78,7 @@ def test_a_run_goes_on_in_the_middle_of_an_episode_in_a_fresh_process(tmp_path: 
     went_on, arguments = {}, []
     for kind, n_envs, steps in STOPPED:
         (folder := tmp_path / f"{kind}_{n_envs}").mkdir()
-        agent = _agent(kind, **odd).learn(resuming.make_env(n_envs), steps)
+        agent = make(kind, **odd).learn(resuming.make_env(n_envs), steps)
         # Queries larger than any of learning.
         venv = gym.make_vec("PointMassGoal-v0", num_envs=5)
         agent.predict(venv.reset(seed=0)[0])
@@ -162,9 +103,9 @@ def test_a_run_goes_on_in_the_middle_of_an_episode_in_a_fresh_process(tmp_path: 
 def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
-    flat = _agent("flat").learn("PointMassGoal-v0", 200)
+    flat = make("flat").learn("PointMassGoal-v0", 200)
     flat.save_replay_buffer(tmp_path / "replay.zip")
-    graph = _agent("graph", seed=1).learn("PointMassGoal-v0", 200)
+    graph = make("graph", seed=1).learn("PointMassGoal-v0", 200)
     before = graph.replay_buffer.achieved_goal.copy()
     with pytest.raises(ValueError, match=r"stitched/half.*collect experience again"):
         graph.load_replay_buffer(tmp_path / "replay.zip")
@@ -173,25 +114,25 @@ def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
 
 @every_kind
 def test_predicting_neither_depends_on_nor_disturbs_learning(kind: str) -> None:
-    runs = [_agent(kind).learn("PointMassGoal-v0", 300) for _ in range(2)]
+    runs = [make(kind).learn("PointMassGoal-v0", 300) for _ in range(2)]
     venv = _short(3)
     evaluate(runs[0], venv, 6, seed=1)
     first, second = (evaluate(a, venv, 6, seed=1).to_dict() for a in (runs[0], runs[1]))
     assert first == second
     for run in runs:
         run.learn(None, 200, reset_num_timesteps=False)
-    assert _same(*runs)
+    assert same(*runs)
 
 
 @pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
-def test_evaluate_policy_of_stable_baselines3_runs_unchanged(kind: str, trained: Any) -> None:
-    def make() -> gym.Env[Any, Any]:
+def test_evaluate_policy_of_stable_baselines3_runs_unchanged(kind: str) -> None:
+    def world() -> gym.Env[Any, Any]:
         return gym.make("PointMassGoal-v0", time_limit=20)
 
     agent = trained(kind)
-    venv = DummyVecEnv([lambda: Monitor(make()) for _ in range(2)])
+    venv = DummyVecEnv([lambda: Monitor(world()) for _ in range(2)])
     theirs, _ = sb3_evaluate_policy(agent, venv, n_eval_episodes=4)
-    ours, _ = hierebm.evaluate_policy(agent, make(), n_eval_episodes=4)
+    ours, _ = hierebm.evaluate_policy(agent, world(), n_eval_episodes=4)
     assert -20.0 <= theirs <= 0.0 and -20.0 <= ours <= 0.0
 
 
@@ -199,7 +140,7 @@ def test_evaluate_policy_of_stable_baselines3_runs_unchanged(kind: str, trained:
 @pytest.mark.parametrize("kind", ["flat", "graph"])
 def test_vector_environments_of_every_kind(kind: str, mode: AutoresetMode) -> None:
     vector = SyncVectorEnv([LineGoal for _ in range(3)], autoreset_mode=mode)
-    agent = _agent(kind).learn(vector, 300)
+    agent = make(kind).learn(vector, 300)
     assert agent.num_timesteps >= 300
     replay = agent.replay_buffer
     rows = replay.sample_rows(500, np.random.default_rng(0))
@@ -210,7 +151,7 @@ def test_vector_environments_of_every_kind(kind: str, mode: AutoresetMode) -> No
 
 
 def test_the_flat_agent_learns_a_line() -> None:
-    agent = _agent("flat", seed=1, train_freq=1).learn(LineGoal(), 1500)
+    agent = make("flat", seed=1, train_freq=1).learn(LineGoal(), 1500)
     result = evaluate(agent, LineGoal(), 40, seed=0)
     assert result.success_rate >= 0.9
     near, far = agent.low_level.distance(
@@ -221,7 +162,7 @@ def test_the_flat_agent_learns_a_line() -> None:
     assert near < far
 
 
-def test_a_plan_holds_what_a_person_wants_to_see(trained: Any) -> None:
+def test_a_plan_holds_what_a_person_wants_to_see() -> None:
     agent = trained("graph")
     observation, _ = gym.make("PointMassGoal-v0").reset(seed=0)
     plan = agent.plan(observation)
@@ -234,7 +175,7 @@ def test_a_plan_holds_what_a_person_wants_to_see(trained: Any) -> None:
     assert np.array_equal(plan.nodes, again.nodes), "the same question has the same answer"
 
 
-def test_the_state_of_predict_is_the_plan(trained: Any) -> None:
+def test_the_state_of_predict_is_the_plan() -> None:
     agent = trained("graph")
     env = gym.make("PointMassGoal-v0")
     observation, _ = env.reset(seed=0)
@@ -254,17 +195,17 @@ def test_the_state_of_predict_is_the_plan(trained: Any) -> None:
 def test_nan_in_the_middle_of_training_keeps_what_was_learnt(tmp_path: Path) -> None:
     env = LineGoal()
     env.break_at = (400, "observation")
-    agent = _agent("graph")
+    agent = make("graph")
     with pytest.raises(ValueError, match=r"'observation'.*agent\.save\(path\)"):
         agent.learn(env, 1000)
     assert agent.num_timesteps == 399 and agent.n_updates > 0
     agent.save(tmp_path / "saved.zip")
-    assert _same(agent, HierarchicalEBMAgent.load(tmp_path / "saved.zip"))
+    assert same(agent, HierarchicalEBMAgent.load(tmp_path / "saved.zip"))
 
 
 def test_learning_goes_on_with_a_fresh_episode_after_the_caller_used_the_environment() -> None:
     env = LineGoal()
-    agent = _agent("flat").learn(env, 65)
+    agent = make("flat").learn(env, 65)
     env.reset(seed=1)
     env.step(np.array([0.4], np.float32))
     agent.learn(env, 65)
@@ -283,7 +224,7 @@ def test_learning_goes_on_with_a_fresh_episode_after_an_error(
                 raise stop("in the middle")
             return outcome
 
-    agent, env = _agent(kind), Stops()
+    agent, env = make(kind), Stops()
     with pytest.raises(stop, match="in the middle"):
         agent.learn(env, 400)
     assert agent.num_timesteps == 249 and agent.n_updates > 0
@@ -309,11 +250,11 @@ def test_a_dense_reward_is_refused_however_often_one_asks() -> None:
 
 @pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
 def test_a_seed_set_later_is_the_seed_of_all_that_is_drawn(kind: str, tmp_path: Path) -> None:
-    constructed, reseeded = _agent(kind, seed=5), _agent(kind, seed=1)
+    constructed, reseeded = make(kind, seed=5), make(kind, seed=1)
     reseeded.set_random_seed(5)
     for agent in (constructed, reseeded):
         agent.learn("PointMassGoal-v0", 250)
-    assert _same(constructed, reseeded)
+    assert same(constructed, reseeded)
     reseeded.set_random_seed(9)
     reseeded.save(tmp_path / "agent.zip")
     reseeded.save_replay_buffer(tmp_path / "replay.zip")
@@ -321,7 +262,7 @@ def test_a_seed_set_later_is_the_seed_of_all_that_is_drawn(kind: str, tmp_path: 
     loaded.load_replay_buffer(tmp_path / "replay.zip")
     for agent in (reseeded, loaded):
         agent.learn(None, 150, reset_num_timesteps=False)
-    assert _same(reseeded, loaded)
+    assert same(reseeded, loaded)
 
 
 def test_what_the_agent_does_not_look_at_is_not_in_its_way(tmp_path: Path) -> None:
@@ -334,14 +275,14 @@ def test_what_the_agent_does_not_look_at_is_not_in_its_way(tmp_path: Path) -> No
         def _observe(self) -> dict[str, Any]:
             return {**super()._observe(), "say": "abc"}
 
-    agent = _agent("flat").learn(Talks(), 150)
+    agent = make("flat").learn(Talks(), 150)
     agent.save(tmp_path / "agent.zip")
     observation, _ = Talks().reset(seed=0)
     loaded = DDPGHERAgent.load(tmp_path / "agent.zip", env=Talks())
     assert np.array_equal(loaded.predict(observation)[0], agent.predict(observation)[0])
 
 
-def test_observations_that_do_not_fit_are_named(trained: Any) -> None:
+def test_observations_that_do_not_fit_are_named() -> None:
     agent = trained("graph")
     good, _ = gym.make("PointMassGoal-v0").reset(seed=0)
     for bad in (good["observation"], {"observation": good["observation"]}):
@@ -361,7 +302,7 @@ def test_observations_that_do_not_fit_are_named(trained: Any) -> None:
 
 
 def test_before_an_environment_is_set_everything_says_so(tmp_path: Path) -> None:
-    agent = _agent("graph")
+    agent = make("graph")
     with pytest.raises(RuntimeError, match="no replay buffer yet"):
         agent.save_replay_buffer(tmp_path / "replay.zip")
     with pytest.raises(RuntimeError, match=r"set_env\(env\), or load\(path\)"):
@@ -371,111 +312,10 @@ def test_before_an_environment_is_set_everything_says_so(tmp_path: Path) -> None
 
 
 def test_one_row_of_the_log_at_the_end(tmp_path: Path) -> None:
-    agent = _agent("flat", tensorboard_log=tmp_path).learn(LineGoal(), 130, log_interval=None)
+    agent = make("flat", tensorboard_log=tmp_path).learn(LineGoal(), 130, log_interval=None)
     agent.learn(None, 40, log_interval=None, reset_num_timesteps=False)
     rows = [json.loads(line) for line in (tmp_path / "DDPGHER_1/progress.jsonl").open()]
     assert [(row["step"], row["time/episodes"]) for row in rows] == [(130, 6), (170, 8)]
-
-
-def _edited(path: Path, member: str, **entries: Any) -> Path:
-    """A copy of a checkpoint with entries of a JSON member replaced; None takes one out."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    value = {**json.loads(members[member]), **entries}
-    members[member] = json.dumps({k: v for k, v in value.items() if v is not None}).encode()
-    with zipfile.ZipFile(path.with_name("edited.zip"), "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path.with_name("edited.zip")
-
-
-def test_files_that_lack_something_say_so(tmp_path: Path) -> None:
-    _agent("flat").learn("PointMassGoal-v0", 10).save(tmp_path / "agent.zip")
-    for key in ("seed", "observation_space", "action_space", "rng", "num_timesteps", "n_updates"):
-        with pytest.raises(CheckpointError, match=f"{key}.*another version"):
-            DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "meta.json", **{key: None}))
-    for setting in ({"hidden_sizes": "x"}, {"batch_size": []}, {"critic": "y"}, {"tau": -1}):
-        with pytest.raises(CheckpointError, match="another version"):
-            DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "config.json", **setting))
-    DDPGHERAgent.load(_edited(tmp_path / "agent.zip", "config.json", of_the_future=3))
-
-
-@pytest.mark.parametrize(
-    "override",
-    [{"planner": "sequence"}, {"subgoal_sampler": "cvae"}, {"hidden_sizes": (8,)}],
-)
-def test_overrides_that_ask_for_other_networks_are_named(
-    override: dict[str, Any], tmp_path: Path, trained: Any
-) -> None:
-    trained("graph").save(tmp_path / "agent.zip")
-    with pytest.raises(ValueError, match=f"with another {next(iter(override))}.*train again"):
-        HierarchicalEBMAgent.load(tmp_path / "agent.zip", **override)
-    loaded = HierarchicalEBMAgent.load(tmp_path / "agent.zip", n_subgoals=3, bisection=True)
-    assert loaded.config.n_subgoals == 3
-
-
-def test_devices(tmp_path: Path) -> None:
-    _agent("flat").learn("PointMassGoal-v0", 10).save(tmp_path / "agent.zip")
-    assert DDPGHERAgent.load(tmp_path / "agent.zip", device="cpu:0").num_timesteps == 10
-    unusable = ["gpu"] if torch.cuda.is_available() else ["gpu", "cuda"]
-    for device in unusable:
-        with pytest.raises(ValueError, match=f"device='{device}'.*\"cpu\""):
-            DDPGHERAgent(device=device)
-        with pytest.raises(ValueError, match=f"device='{device}'.*\"cpu\""):
-            DDPGHERAgent.load(tmp_path / "agent.zip", device=device)
-
-
-def test_what_counts_as_reached_is_in_the_file(tmp_path: Path) -> None:
-    wide = gym.make("PointMassGoal-v0")
-    wide.unwrapped.success_radius = 0.5
-    agent = _agent("graph").learn(wide, 400)
-    agent.save(tmp_path / "agent.zip")
-    alone = HierarchicalEBMAgent.load(tmp_path / "agent.zip")
-    angle = np.linspace(0.0, 6.0, 50)
-    around = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
-    for radius, inside in ((0.49, True), (0.51, False)):
-        assert (alone._reached(radius * around, np.zeros_like(around)) == inside).all()
-    env = gym.make("PointMassGoal-v0")
-    for seed in range(5):
-        observation, _ = env.reset(seed=seed)
-        mine, its = agent.plan(observation), alone.plan(observation)
-        assert mine.path == its.path
-        np.testing.assert_array_equal(mine.edges, its.edges)
-    alone.save(tmp_path / "again.zip")
-    again = HierarchicalEBMAgent.load(tmp_path / "again.zip")
-    np.testing.assert_array_equal(again._tolerance, alone._tolerance)
-
-
-def test_a_seed_at_loading_starts_other_streams(tmp_path: Path) -> None:
-    agent = _agent("flat").learn("PointMassGoal-v0", 150)
-    agent.save(tmp_path / "agent.zip")
-    runs = [
-        DDPGHERAgent.load(tmp_path / "agent.zip", env="PointMassGoal-v0", seed=s).learn(None, 150)
-        for s in (None, 1, 1)
-    ]
-    assert _same(runs[1], runs[2]) and not _same(runs[0], runs[1])
-
-
-@pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
-def test_agents_can_be_copied_and_pickled(kind: str) -> None:
-    observation, _ = gym.make("PointMassGoal-v0").reset(seed=0)
-    agent = _agent(kind, verbose=1)
-    fresh = copy.deepcopy(agent)
-    assert fresh.config == agent.config and fresh.seed == agent.seed and fresh.verbose == 1
-    assert fresh.observation_space is fresh.action_space is None
-    fresh.verbose = agent.verbose = 0
-    agent.learn("PointMassGoal-v0", 250)
-    assert _same(fresh.learn("PointMassGoal-v0", 250), agent)
-    before = agent.predict(observation)[0]
-    for other in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
-        assert other.num_timesteps == 250 and other.get_env() is None
-        assert other.observation_space.contains(observation)
-        assert other.action_space == gym.make("PointMassGoal-v0").action_space
-        other.set_env("PointMassGoal-v0")
-        assert np.array_equal(other.predict(observation)[0], before)
-        other.learn("PointMassGoal-v0", 200)
-        assert not _same(other, agent)
-    assert np.array_equal(agent.predict(observation)[0], before), "a copy shares nothing"
 
 
 def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
@@ -491,7 +331,7 @@ def test_misuse_is_answered_with_the_remedy(tmp_path: Path) -> None:
         DDPGHERAgent().save(tmp_path / "x.zip")
     with pytest.raises(ValueError, match='reward_type="sparse"'):
         DDPGHERAgent().learn(gym.make("PointMassGoal-v0", reward_type="dense"), 10)
-    agent = _agent("flat").learn("PointMassGoal-v0", 10)
+    agent = make("flat").learn("PointMassGoal-v0", 10)
     with pytest.raises(ValueError, match="observation_space"):
         agent.set_env(LineGoal())
     agent.save(tmp_path / "flat.zip")
@@ -551,17 +391,17 @@ def test_a_verbose_agent_says_how_many_threads_it_takes(
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        _agent("flat", verbose=1).set_env(LineGoal())
+        make("flat", verbose=1).set_env(LineGoal())
         assert "torch uses 1 thread instead of 2" in capsys.readouterr().out
         torch.set_num_threads(2)
-        _agent("flat").set_env(LineGoal())
+        make("flat").set_env(LineGoal())
         assert capsys.readouterr().out == ""
     finally:
         torch.set_num_threads(before)
 
 
 def test_learn_stops_when_a_callback_says_so_and_logs_the_documented_keys(tmp_path: Path) -> None:
-    agent = _agent("graph", tensorboard_log=tmp_path)
+    agent = make("graph", tensorboard_log=tmp_path)
     agent.learn(
         "PointMassGoal-v0", 5000, callback=lambda locals_, globals_: agent.num_timesteps < 700
     )
@@ -603,7 +443,7 @@ def test_environments_made_from_an_id_are_kept_or_closed(monkeypatch: pytest.Mon
     ids = ("CountedLine-v0", "CountedLine-v1")
     for name in ids:
         monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, Counted))
-    agent = _agent("flat")
+    agent = make("flat")
     for _ in range(3):
         agent.learn(ids[0], 30, reset_num_timesteps=False)
     (kept,) = still_open

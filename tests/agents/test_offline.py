@@ -18,7 +18,7 @@ from hierebm.control.base import LowLevel
 from hierebm.control.ddpg import DistanceDDPG
 from hierebm.data import OfflineDataset
 from hierebm.evaluation import evaluate
-from tests.agents.test_agents import KINDS, _flat
+from tests.agents.small import KINDS, tensors
 from tests.toys import LIGHT, PlaneGoal
 
 every_kind = pytest.mark.parametrize("kind", ["flat", "graph", "sequence"])
@@ -71,7 +71,7 @@ def _agent(kind: str, **kwargs: Any) -> Any:
 
 def _everything(agent: Any) -> list[torch.Tensor]:
     experience = map(torch.as_tensor, replay_arrays(agent).values())
-    return [*_flat(agent._tensors()), *experience]
+    return [*tensors(agent._tensors()), *experience]
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from hierebm import DDPGHERAgent, HierarchicalEBMAgent
-from tests.agents.test_agents import SMALL, SMALL_PLANNING
+from tests.agents.small import SMALL, SMALL_PLANNING
 from tests.toys import LineGoal
 
 
