@@ -22,7 +22,7 @@ lint: $(VENV)/.test
 # with the benchmarks beside it.
 types: $(VENV)/.test
 	rm -rf $(VENV)/benchmarks && cp -r benchmarks $(VENV)
-	cd $(VENV) && bin/mypy --config-file ../setup.cfg -p hierebm -p benchmarks
+	cd $(VENV) && bin/mypy --num-workers 2 --config-file ../setup.cfg -p hierebm -p benchmarks
 
 # One thread for each worker: products here are too small to be shared.
 unit: export OMP_NUM_THREADS ?= 1
@@ -39,8 +39,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A folder is installed again whatever its version is, so that the copy is that of the sources.
+# Compiling all of torch and the others takes a minute; what is imported is compiled then.
 INSTALL = rm -rf build hierebm.egg-info && \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt
 
 $(VENV)/.installed: $(VENV)/bin/python $(SOURCES) constraints.txt README.md
 	$(INSTALL) ".[render]"
