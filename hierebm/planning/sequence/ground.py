@@ -29,7 +29,7 @@ THINNED = 0.1
 # An inner state has visited ground at this distance all around, up to this gap: it is at least the
 # difference away from what cannot be visited. The first pair keeps farther away from corners where
 # ground was visited densely; the second one is for ground of which little was visited yet.
-DENSE, SPARSE = (0.7, 0.28), (1.0, 0.6)
+DENSE, SPARSE = (0.7, 0.28), (0.85, 0.5)
 # Ground is seen up to this gap around a replayed state.
 SEEN = 0.4
 # Straight pieces are looked at at points that far apart.

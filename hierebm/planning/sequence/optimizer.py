@@ -8,7 +8,8 @@ is looked for coarse to fine, with many chains in one batch (:meth:`SequenceOpti
 1. initial chains, along the way that experience knows or the cheapest ways over *replayed* states
    and the straight line, along the previous plan, and with noise around these;
 2. annealed Langevin dynamics on the whole sequence, preconditioned by the sequence's own stiffness;
-3. states inserted between the states, Langevin again; the chain of least cost is the plan.
+3. states inserted between the states, Langevin again; of the chains of least cost, the one that is
+   shortest over visited ground is the plan.
 
 The paper optimises with MPPI or Langevin dynamics. In the log of its code, the agent needed 1514
 steps to the goal with plans of 15 states, 110 with plans of 5; steps 1 and 3, which are ours, are
@@ -21,6 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +76,8 @@ class SequenceOptimizer:
         self.model = TransitionModel(state_dim, self.config, generator)
         # Some replayed states and the costs of the transitions among them.
         self._lattice: Lattice | None = None
+        # The same, with what ground between them costs besides; None until it is asked for.
+        self._priced: Lattice | None = None
         # Where replayed states are, as of the same update.
         self.ground: Ground | None = None
         """None before the first update."""
@@ -99,7 +103,7 @@ class SequenceOptimizer:
             chosen = torch.randperm(len(replayed), generator=self.generator)
             states = replayed[chosen[: self.config.lattice_states]]
             self._lattice = Lattice(states, self.model.pair_costs(states, states))
-        self.ground = Ground(replayed.numpy(), self.model.unit.numpy())
+        self.ground, self._priced = Ground(replayed.numpy(), self.model.unit.numpy()), None
 
     def add_negatives(self, pairs: Tensor) -> None:
         """Remember executed transitions (N, 2, D) that missed: from where, to where planned."""
@@ -174,9 +178,10 @@ class SequenceOptimizer:
                 x, length = resample(x, length, finer), finer
             x = self._relaxed(x, length, level, g, watch)
         # Chains are taken: MPPI's average of candidates would mix both sides of a wall.
-        x, length = self._cheapest(x, length, levels[-1], batch, n_plans)
         if snap and c.snap and self.ground is not None:
-            x, length = self._on_ground(x, length, insert=n_states is None)
+            x, length = self._on_ground(x, length, batch, n_plans, insert=n_states is None)
+        else:
+            x, length = self._cheapest(x, length, levels[-1], batch, n_plans)
         if watch is not None:
             watch(x, length, self._chain_costs(x, length, levels[-1]))
         longest = int(length.max())
@@ -202,14 +207,29 @@ class SequenceOptimizer:
         if self._lattice is None:
             return [[line] for line in straight]
         states = self._lattice.states
-        first = self.model.pair_costs(start, states)
+        if self._priced is None:
+            priced = self._over_ground(self._lattice.costs, states, states)
+            self._priced = Lattice(states, priced)
+        first = self._over_ground(self.model.pair_costs(start, states), start, states)
         last = self.model.pair_costs(goal, states, backward=True)
+        last = self._over_ground(last, goal, states)
         direct = self.model.costs(start, goal).tolist()
         ways = []
         for i, line in enumerate(straight):
-            drawn = self._lattice.ways(first[i], last[i], direct[i], c.state_cost, WAYS, g)
+            drawn = self._priced.ways(first[i], last[i], direct[i], c.state_cost, WAYS, g)
             ways.append([torch.cat([line[:1], inner, line[1:]]) for inner in drawn] + [line])
         return ways
+
+    def _over_ground(self, costs: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Costs (A, B) of transitions between a (A, D) and b (B, D), and a nat more for each unit
+        that ground which was not visited counts as more than its length."""
+        i, j = torch.isfinite(costs).nonzero(as_tuple=True)
+        if self.ground is None or not len(i):
+            return costs
+        a, b, priced = a[i], b[j], costs.clone()
+        length = ((b - a) / self.model.unit).norm(dim=1)
+        priced[i, j] += torch.from_numpy(self.ground.costs(a.numpy(), b.numpy())).float() - length
+        return priced
 
     def _chains_along(
         self,
@@ -274,11 +294,18 @@ class SequenceOptimizer:
         """What chains (N, S, D) of ``length`` (N,) transitions are compared by, nats (N,)."""
         return chain_costs(self.model, x / self.model.unit, length, level, self.config.state_cost)
 
-    def _on_ground(self, x: Tensor, length: Tensor, insert: bool) -> tuple[Tensor, Tensor]:
-        """Chains (B, S, D) over visited ground; round corners, with more states, if asked for."""
-        assert self.ground is not None
+    def _on_ground(
+        self, x: Tensor, length: Tensor, batch: int, n: int, insert: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Of chains (B * m, S, D), the n of each query that cost least once they are laid out over
+        visited ground; round corners, with more states, if asked for."""
+        ground = self.ground
+        assert ground is not None
         rows = zip(x.numpy(), length.tolist(), strict=True)
-        plans = [torch.from_numpy(self.ground.led_over(s[: n + 1], insert)) for s, n in rows]
+        laid = [ground.led_over(s[: steps + 1], insert) for s, steps in rows]
+        costs = np.array([ground.costs(s[:-1], s[1:]).sum() for s in laid]).reshape(batch, -1)
+        best = costs.argsort(1, kind="stable")[:, :n] + np.arange(batch)[:, None] * costs.shape[1]
+        plans = [torch.from_numpy(laid[k]) for k in best.flatten().tolist()]
         longest = max(len(plan) for plan in plans)
         padded = [torch.cat([p, p[-1:].expand(longest - len(p), -1)]) for p in plans]
         return torch.stack(padded), torch.tensor([len(plan) - 1 for plan in plans])
@@ -310,6 +337,6 @@ class SequenceOptimizer:
             if not fits or not bool((ground.abs() <= LARGEST).all()):
                 raise ValueError("the ground is none of replayed states")
         self.model.load_state_dict(state["model"])
-        self._lattice = lattice
+        self._lattice, self._priced = lattice, None
         if ground is not None:
             self.ground = Ground(ground.float().numpy(), self.model.unit.numpy())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hierebm.planning.sequence import SequenceConfig, SequenceOptimizer
+from hierebm.planning.sequence.ground import Ground
 from tests.planning.sequence.random_walk import (
     WALL_HALF_WIDTH,
     WALL_TOP,
@@ -80,6 +81,20 @@ def test_plans_lead_around_the_wall(wall_optimizer: SequenceOptimizer) -> None:
     )
     travelled = plan.states.diff(dim=1).norm(dim=-1).sum(1)
     assert float((travelled / shortest).median()) < 1.15
+
+
+def test_plans_lead_around_unvisited_ground_that_the_energy_takes_for_open(
+    open_optimizer: SequenceOptimizer,
+) -> None:
+    optimizer = SequenceOptimizer(2, None, seeded())
+    optimizer.load_state_dict(open_optimizer.state_dict())
+    replayed = optimizer.model.states.contents
+    unvisited = (replayed[:, 0].abs() < 0.6) & (replayed[:, 1] < 0.5)
+    optimizer.ground = Ground(replayed[~unvisited].numpy(), optimizer.model.unit.numpy())
+    start, goal = torch.tensor([[-1.2, -1.0]]), torch.tensor([[1.2, -1.0]])
+    known, unknown = (o.plan(start, goal, generator=seeded()) for o in (open_optimizer, optimizer))
+    assert float(known.states[..., 1].max()) < 0.0
+    assert float(unknown.states[..., 1].max()) > 0.4
 
 
 def test_a_warm_start_brings_its_detour_along(wall_optimizer: SequenceOptimizer) -> None:
