@@ -238,6 +238,8 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
             chosen = int(np.flatnonzero(safe)[-1])
         else:
             if not untried.any():
+                if self._step_aside(plan, achieved_goal, plan.failed):
+                    return
                 scale = context.step_scale
                 untried = ~has_failed(achieved_goal, points, plan.failed, scale, same_way=False)
             chosen = int(np.where(untried, steps, np.inf).argmin())

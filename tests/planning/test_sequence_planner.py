@@ -231,6 +231,36 @@ def test_what_failed_from_here_is_not_chased_again() -> None:
         plan = planner.replan(plan, START, START)
 
 
+class KnownBehind(Known):
+    """The same, and a landmark behind the start."""
+
+    behind = np.array([-0.3, -0.5], np.float32)
+
+    def hops(self) -> tuple[FloatArray, csr_array]:
+        points, steps = super().hops()
+        return np.concatenate([points, self.behind[None]]), csr_array(
+            (steps.data, steps.indices, [*steps.indptr, steps.nnz]), shape=(4, 4)
+        )
+
+    def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
+        return np.full(len(source), 11.0, np.float32)
+
+
+def test_it_steps_aside_where_everything_ahead_was_tried_in_vain() -> None:
+    planner = half_known()
+    planner.context.transition_map = KnownBehind()  # type: ignore[assignment]
+    plan = planner.begin(START, START, GOAL, np.random.default_rng(0))
+    for _ in range(30):
+        if not plan.path:
+            break
+        planner._block(plan, START, plan.subgoal)
+        plan = planner.replan(plan, START, START)
+    np.testing.assert_array_equal(plan.subgoal, KnownBehind.behind)
+    # From there it is on its way again.
+    plan = planner.step(plan, KnownBehind.behind, KnownBehind.behind)
+    assert plan.path and not np.array_equal(plan.subgoal, KnownBehind.behind)
+
+
 def walked() -> EpisodeReplay:
     """Ten episodes of a random walk."""
     replay, rng = EpisodeReplay(500, 2, 2, 1), np.random.default_rng(1)
