@@ -83,16 +83,23 @@ def test_plans_lead_around_the_wall(wall_optimizer: SequenceOptimizer) -> None:
     assert float((travelled / shortest).median()) < 1.15
 
 
-def test_plans_lead_around_unvisited_ground_that_the_energy_takes_for_open(
-    open_optimizer: SequenceOptimizer,
+@pytest.mark.parametrize("two_ways", [False, True])
+def test_ground_that_was_not_visited_is_gone_around_whatever_the_energy_says(
+    open_optimizer: SequenceOptimizer, two_ways: bool
 ) -> None:
-    optimizer = SequenceOptimizer(2, None, seeded())
+    # One chain begins along the cheapest way over the lattice, two along the given ways.
+    config = SequenceConfig(chains=1 + two_ways, levels=1, langevin_steps=0)
+    optimizer = SequenceOptimizer(2, config, seeded())
     optimizer.load_state_dict(open_optimizer.state_dict())
+    start, goal = torch.tensor([[-1.2, -1.0]]), torch.tensor([[1.2, -1.0]])
+    through, over = torch.cat([start, goal]), torch.tensor([[-1.2, -1.0], [0.0, 0.9], [1.2, -1.0]])
+    ways = [[through, over]] if two_ways else None
+    known = optimizer.plan(start, goal, generator=seeded(), ways=ways)
     replayed = optimizer.model.states.contents
     unvisited = (replayed[:, 0].abs() < 0.6) & (replayed[:, 1] < 0.5)
     optimizer.ground = Ground(replayed[~unvisited].numpy(), optimizer.model.unit.numpy())
-    start, goal = torch.tensor([[-1.2, -1.0]]), torch.tensor([[1.2, -1.0]])
-    known, unknown = (o.plan(start, goal, generator=seeded()) for o in (open_optimizer, optimizer))
+    optimizer._priced = None
+    unknown = optimizer.plan(start, goal, generator=seeded(), ways=ways)
     assert float(known.states[..., 1].max()) < 0.0
     assert float(unknown.states[..., 1].max()) > 0.4
 
