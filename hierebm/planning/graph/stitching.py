@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import dijkstra
 from hierebm.planning.graph.edges import EdgeRules
 from hierebm.planning.graph.nodes import NodePool
 from hierebm.replay import BetweenTriplets
-from hierebm.types import FloatArray
+from hierebm.types import FloatArray, IntArray
 
 # Parts of a path are at least 2 to the minus this power of its length.
 SHORTEST_PART = 1.0
@@ -52,37 +52,70 @@ def stitched_between(
 
     sources = rng.choice(len(points), size=min(n_sources, len(points)), replace=False)
     length, before = dijkstra(graph, indices=sources, return_predecessors=True)
-    ways = []
+    rows: list[int] = []
+    goals, draws = [], []
     for row, source in enumerate(sources):
         reachable = np.flatnonzero(np.isfinite(length[row]))
         reachable = reachable[reachable != source]
-        if not reachable.size:
-            continue
-        for goal in rng.choice(reachable, size=goals_per_source):
-            path = [int(goal)]
-            while path[-1] != source:
-                path.append(int(before[row, path[-1]]))
-            ways.append(_ways(points[path[::-1]], points_per_path, rng))
-    if not ways:
+        if reachable.size:
+            rows += [row] * goals_per_source
+            goals.append(rng.choice(reachable, size=goals_per_source))
+            draws.append(rng.random((goals_per_source, 3, points_per_path)))
+    if not rows:
         return BetweenTriplets.none(points.shape[1])
-    start, between, goal = np.concatenate(ways, axis=1)
-    half = np.tile(np.arange(2 * points_per_path) >= points_per_path, len(ways))
+    paths = points[_paths(before, sources, np.array(rows), np.concatenate(goals))]
+    ways = along_polylines(paths, _fractions(np.concatenate(draws)))
+    # (s, w, g) of every path, one path after the other.
+    ways = ways.reshape(len(rows), 3, -1, points.shape[1]).swapaxes(0, 1)
+    start, between, goal = ways.reshape(3, -1, points.shape[1])
+    half = np.tile(np.arange(2 * points_per_path) >= points_per_path, len(rows))
     return BetweenTriplets(start, goal, between, half)
 
 
-def _ways(path: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
-    """(3, 2n, dim) s, w and g on a path (k, dim): n with w anywhere, n with w half the way."""
-    anywhere = np.stack([np.zeros(n), rng.random(n), np.ones(n)])
-    length = 2.0 ** -rng.uniform(0.0, SHORTEST_PART, n)
-    begin = rng.random(n) * (1.0 - length)
-    halfway = np.stack([begin, begin + length / 2.0, begin + length])
-    fractions = np.concatenate([anywhere, halfway], axis=1)
-    return along_polyline(path, fractions.ravel()).reshape(3, 2 * n, -1)
+def _paths(before: IntArray, sources: IntArray, rows: IntArray, goals: IntArray) -> IntArray:
+    """(P, k) nodes of the paths from ``sources[rows]`` to goals (P,); short ones begin with their
+    source several times.
+
+    Args:
+        before: (len(sources), n) the node before each one, on the way from each source.
+    """
+    source, path = sources[rows], [goals]
+    while (path[-1] != source).any():
+        at = path[-1]
+        path.append(np.where(at == source, at, before[rows, at]))
+    return np.stack(path[::-1], axis=1)
 
 
-def along_polyline(points: FloatArray, fractions: NDArray[np.floating]) -> FloatArray:
-    """Points at the given fractions (m,) of the arc length of a polyline (k, dim): (m, dim)."""
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
-    arc = np.concatenate([[0.0], np.cumsum(steps)])
-    at = fractions * arc[-1]
-    return np.stack([np.interp(at, arc, column) for column in points.T], -1).astype(np.float32)
+def _fractions(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where s, w and g lie on paths, (P, 3 * 2n): n times with w anywhere, n times half the way.
+
+    Args:
+        draws: (P, 3, n) uniform in [0, 1).
+    """
+    anywhere, share, begins = draws.swapaxes(0, 1)
+    length = 2.0 ** (-SHORTEST_PART * share)
+    begin = begins * (1.0 - length)
+    s, g = np.zeros_like(anywhere), np.ones_like(anywhere)
+    parts = [s, begin, anywhere, begin + length / 2.0, g, begin + length]
+    return np.concatenate(parts, axis=1)
+
+
+def along_polylines(points: FloatArray, fractions: NDArray[np.floating]) -> FloatArray:
+    """Points at the given fractions (P, m) of the arc lengths of polylines (P, k, dim):
+    (P, m, dim)."""
+    steps = np.linalg.norm(np.diff(points, axis=1), axis=-1)
+    arc = np.zeros(points.shape[:2])
+    np.cumsum(steps, axis=1, out=arc[:, 1:], dtype=steps.dtype)
+    at = fractions * arc[:, -1:]
+    row = np.arange(len(points))[:, None]
+    # The piece that each point lies on.
+    piece = (arc[:, None] <= at[..., None]).sum(-1) - 1
+    piece = np.minimum(piece, points.shape[1] - 2)
+    a, b = (points[row, end].astype(np.float64) for end in (piece, piece + 1))
+    begin, end = arc[row, piece], arc[row, piece + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (b - a) / (end - begin)[..., None]
+    inside = (at > begin) & (at < end)
+    on_it = slope * (at - begin)[..., None] + a
+    result = np.where(inside[..., None], on_it, np.where((at >= end)[..., None], b, a))
+    return result.astype(np.float32)
