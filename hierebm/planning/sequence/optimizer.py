@@ -134,7 +134,7 @@ class SequenceOptimizer:
             warm_start: (B, T', D) a previous plan (what is left of it) to start one chain from.
             ways: for each query, ways (m, D) from start to goal that all other chains start
                 along, in turn; by default over replayed states.
-            n_plans: plans for each query, the cheapest first.
+            n_plans: plans for each query, the cheapest over visited ground first.
             refine: relax one chain alone, along the first way, at the finest level: where that way
                 is known to lead there, others need not be looked for.
             watch: told of all chains before every Langevin step, and of the plans.
