@@ -114,13 +114,13 @@ def test_the_experience_of_another_kind_of_agent_is_refused_and_nothing_is_lost(
 
 @every_kind
 def test_predicting_neither_depends_on_nor_disturbs_learning(kind: str) -> None:
-    runs = [make(kind).learn("PointMassGoal-v0", 300) for _ in range(2)]
+    runs = [make(kind).learn("PointMassGoal-v0", 180) for _ in range(2)]
     venv = _short(3)
     evaluate(runs[0], venv, 6, seed=1)
     first, second = (evaluate(a, venv, 6, seed=1).to_dict() for a in (runs[0], runs[1]))
     assert first == second
     for run in runs:
-        run.learn(None, 200, reset_num_timesteps=False)
+        run.learn(None, 80, reset_num_timesteps=False)
     assert same(*runs)
 
 
