@@ -149,7 +149,7 @@ def test_learning_is_the_same_with_and_without_being_asked(kind: str, tmp_path: 
                 assert kind == "flat" or stats_of_predict(agent) == before
             return True
 
-        agent.learn(POINT, 900, callback=asked)
+        agent.learn(POINT, 600, callback=asked)
         return agent
 
     def stats_of_predict(agent: Any) -> dict[str, Any]:
