@@ -18,7 +18,7 @@ from tests.toys import SMALL
 )
 def test_it_learns_plans_and_is_restored(axes: tuple[int, int, bool], tmp_path: Path) -> None:
     env = ManyAxes(*axes)
-    agent = HierarchicalEBMAgent(seed=0, **SMALL).learn(env, 1200)
+    agent = HierarchicalEBMAgent(seed=0, **SMALL).learn(env, 700)
     known = agent.high_level.context.transition_map
     points = agent.replay_buffer.achieved_goal[agent.replay_buffer.newest_rows(50)]
     assert known.knows(points).any()
