@@ -115,10 +115,7 @@ def _processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_every_seed_and_each_is_saved(
-    signum: signal.Signals, tmp_path: Path
-) -> None:
+def test_a_signal_stops_every_seed_and_each_is_saved(tmp_path: Path) -> None:
     argv = train_command(tmp_path / "agent.zip", "--checkpoint-freq", "100", "--jobs", "2")
     argv.remove("--seed")
     argv.remove("0")
@@ -135,11 +132,11 @@ def test_a_signal_stops_every_seed_and_each_is_saved(
         while len({p.name.partition("_")[0] for p in tmp_path.glob("*_steps.zip")}) < 2:
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.05)
-        process.send_signal(signum)
+        process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 128 + signum, printed
+    assert process.returncode == 128 + signal.SIGINT, printed
     assert _processes_of(tmp_path) == []
     # The third was never begun, and what the other two have learned is there to go on with.
     whole = {p.name for p in tmp_path.iterdir() if "_steps" not in p.name}

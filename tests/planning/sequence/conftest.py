@@ -10,7 +10,7 @@ from tests.planning.sequence.random_walk import trained
 
 @pytest.fixture(scope="session")
 def open_optimizer() -> SequenceOptimizer:
-    return trained(False, 250)
+    return trained(False, 150)
 
 
 @pytest.fixture(scope="session")
