@@ -236,10 +236,10 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():
             chosen = int(np.flatnonzero(safe)[-1])
+        elif not untried.all() and self._step_aside(plan, achieved_goal, plan.failed):
+            return
         else:
             if not untried.any():
-                if self._step_aside(plan, achieved_goal, plan.failed):
-                    return
                 scale = context.step_scale
                 untried = ~has_failed(achieved_goal, points, plan.failed, scale, same_way=False)
             chosen = int(np.where(untried, steps, np.inf).argmin())

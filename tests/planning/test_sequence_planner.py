@@ -246,15 +246,14 @@ class KnownBehind(Known):
         return np.full(len(source), 11.0, np.float32)
 
 
-def test_it_steps_aside_where_everything_ahead_was_tried_in_vain() -> None:
+def test_it_steps_aside_where_what_is_near_was_tried_in_vain() -> None:
     planner = half_known()
     planner.context.transition_map = KnownBehind()  # type: ignore[assignment]
     plan = planner.begin(START, START, GOAL, np.random.default_rng(0))
-    for _ in range(30):
-        if not plan.path:
-            break
-        planner._block(plan, START, plan.subgoal)
-        plan = planner.replan(plan, START, START)
+    # Farther states were not tried, but no edge to them is safe.
+    planner._block(plan, START, plan.subgoal)
+    plan = planner.replan(plan, START, START)
+    assert not plan.path
     np.testing.assert_array_equal(plan.subgoal, KnownBehind.behind)
     # From there it is on its way again.
     plan = planner.step(plan, KnownBehind.behind, KnownBehind.behind)
