@@ -236,7 +236,9 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():
             chosen = int(np.flatnonzero(safe)[-1])
-        elif not untried.all() and self._step_aside(plan, achieved_goal, plan.failed):
+        elif not (plan.learning or untried.all()) and self._step_aside(
+            plan, achieved_goal, plan.failed
+        ):
             return
         else:
             if not untried.any():
