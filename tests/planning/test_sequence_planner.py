@@ -246,18 +246,23 @@ class KnownBehind(Known):
         return np.full(len(source), 11.0, np.float32)
 
 
-def test_it_steps_aside_where_what_is_near_was_tried_in_vain() -> None:
+def test_it_steps_aside_where_everything_ahead_was_tried_in_vain() -> None:
     planner = half_known()
     planner.context.transition_map = KnownBehind()  # type: ignore[assignment]
     plan = planner.begin(START, START, GOAL, np.random.default_rng(0))
-    # Farther states were not tried, but no edge to them is safe.
-    planner._block(plan, START, plan.subgoal)
+    for x in np.arange(0.2, 6.4, 0.2, np.float32):
+        planner._block(plan, START, np.array([x, 0.0], np.float32))
     plan = planner.replan(plan, START, START)
     assert not plan.path
     np.testing.assert_array_equal(plan.subgoal, KnownBehind.behind)
     # From there it is on its way again.
     plan = planner.step(plan, KnownBehind.behind, KnownBehind.behind)
     assert plan.path and not np.array_equal(plan.subgoal, KnownBehind.behind)
+    # What lies beyond is to be explored while learning.
+    learning = planner.begin(START, START, GOAL, np.random.default_rng(0), learning=True)
+    learning.failed.extend(plan.failed)
+    learning = planner.replan(learning, START, START)
+    assert not np.array_equal(learning.subgoal, KnownBehind.behind)
 
 
 def walked() -> EpisodeReplay:

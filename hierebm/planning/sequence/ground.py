@@ -26,19 +26,20 @@ Floats = NDArray[np.floating]
 # Lengths are in units: rms transitions along each axis.
 # Of states that are nearer to each other than about this, one is kept.
 THINNED = 0.1
-# An inner state has visited ground at this distance all around, up to this gap: it is at least the
-# difference away from what cannot be visited. The first pair keeps farther away from corners where
-# ground was visited densely; the second one is for ground of which little was visited yet.
-DENSE, SPARSE = (0.7, 0.28), (0.85, 0.5)
+# An inner state has visited ground at a distance all around, up to a gap: it is at least the
+# difference away from what cannot be visited. Looks of (distance, gap, what a unit of length counts
+# as), the widest first: that one is for ground of which little was visited yet, and sees over thin
+# walls; the last keeps farthest away from corners, where ground was visited densely.
+LOOKS = ((1.0, 0.6, 2.0), (0.85, 0.5, 1.3), (0.7, 0.28, 1.0))
 # Ground is seen up to this gap around a replayed state.
 SEEN = 0.4
 # Straight pieces are looked at at points that far apart.
 ALONG = 0.25
 # Up to this gap it is taken for likely.
 NEAR = 0.6
-# What a unit of length counts as, besides that of dense inner ground: along sparse inner ground,
-# along other replayed states, up to NEAR away from them, and farther.
-SPARSE_COST, SEEN_COST, NEAR_COST, UNSEEN_COST = 1.3, 4.0, 12.0, 50.0
+# What a unit of length counts as elsewhere: along other replayed states, up to NEAR away from them,
+# and farther.
+SEEN_COST, NEAR_COST, UNSEEN_COST = 4.0, 12.0, 50.0
 # Directions that are looked in.
 DIRECTIONS = 16
 # A state is moved no farther than this.
@@ -73,8 +74,8 @@ class Ground:
     def _rate(self) -> NDArray[np.float64]:
         """(n,) what a unit of length counts as at each state in the tree."""
         rate = np.full(self._tree.n, SEEN_COST)
-        rate[self._is_inner(*SPARSE)] = SPARSE_COST
-        rate[self._is_inner(*DENSE)] = 1.0
+        for margin, up_to, cost in LOOKS:
+            rate[self._is_inner(margin, up_to)] = cost
         return rate
 
     @cached_property
@@ -95,7 +96,7 @@ class Ground:
     def _inner_trees(self) -> tuple[cKDTree, cKDTree]:
         """All inner states, and those on dense ground, in units."""
         points, rate = self._tree.data, self._rate
-        return cKDTree(points[rate <= SPARSE_COST]), cKDTree(points[rate <= 1.0])
+        return cKDTree(points[rate < SEEN_COST]), cKDTree(points[rate <= 1.0])
 
     @property
     def inner(self) -> FloatArray:
