@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One more than there are cores: some tests wait for processes that they start.
+WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 SOURCES := $(shell find hierebm envs agents -name '*.py' -o -name py.typed) setup.cfg pyproject.toml
 # Threads of OpenMP that wait must sleep: spinning makes two runs side by side 5-10 times slower.
 export OMP_WAIT_POLICY = PASSIVE
@@ -29,7 +31,7 @@ unit: export OMP_NUM_THREADS ?= 1
 # What was compiled is kept for the processes that tests start, whatever the shell says.
 unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses logical --dist worksteal --cov --cov-report term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report term
 
 # The site, from docs/ into build/site; warnings are errors, and nothing is fetched.
 docs: $(VENV)/.test
