@@ -154,9 +154,9 @@ class ClosedLoopPlanner(Planner, Generic[P]):
 
     # ------------------------------------------------------------------ following
 
-    def _step_aside(self, plan: P, achieved_goal: FloatArray, failed: Failed) -> bool:
-        """Chase a landmark nearby, at random, in a direction that was not tried in vain from here,
-        to plan again from there; False where there is none."""
+    def _step_aside(self, plan: P, achieved_goal: FloatArray) -> bool:
+        """Chase a landmark nearby, at random, in a direction that has not failed from here, to plan
+        again from there; False where there is none."""
         context, known = self.context, self.context.transition_map
         if known is None:
             return False
@@ -164,8 +164,8 @@ class ClosedLoopPlanner(Planner, Generic[P]):
         landmarks, _ = known.hops()
         points = landmarks[(np.abs(landmarks - achieved_goal) <= reach).all(-1)]
         here = np.repeat(achieved_goal[None], len(points), 0)
-        tried = has_failed(achieved_goal, points, failed, context.step_scale)
-        points = points[~tried & ~context.reached(here, points)]
+        again = has_failed(achieved_goal, points, self._failed(plan), context.step_scale)
+        points = points[~again & ~context.reached(here, points)]
         if not len(points):
             return False
         subgoal = points[plan.rng.integers(len(points))]

@@ -236,9 +236,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():
             chosen = int(np.flatnonzero(safe)[-1])
-        elif not (plan.learning or untried.any()) and self._step_aside(
-            plan, achieved_goal, plan.failed
-        ):
+        elif not (plan.learning or untried.any()) and self._step_aside(plan, achieved_goal):
             return
         else:
             if not untried.any():

@@ -246,7 +246,7 @@ class KnownBehind(Known):
         return np.full(len(source), 11.0, np.float32)
 
 
-def test_it_steps_aside_where_everything_ahead_was_tried_in_vain() -> None:
+def test_it_steps_aside_where_every_edge_ahead_has_failed() -> None:
     planner = half_known()
     planner.context.transition_map = KnownBehind()  # type: ignore[assignment]
     plan = planner.begin(START, START, GOAL, np.random.default_rng(0))

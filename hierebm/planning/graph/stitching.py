@@ -113,9 +113,8 @@ def along_polylines(points: FloatArray, fractions: NDArray[np.floating]) -> Floa
     piece = np.minimum(piece, points.shape[1] - 2)
     a, b = (points[row, end].astype(np.float64) for end in (piece, piece + 1))
     begin, end = arc[row, piece], arc[row, piece + 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (b - a) / (end - begin)[..., None]
-    inside = (at > begin) & (at < end)
-    on_it = slope * (at - begin)[..., None] + a
-    result = np.where(inside[..., None], on_it, np.where((at >= end)[..., None], b, a))
+    # In NumPy's order of operations (np.interp), bit for bit.
+    before_end = at < end
+    slope = (b - a) / np.where(before_end, end - begin, 1.0)[..., None]
+    result = np.where(before_end[..., None], slope * (at - begin)[..., None] + a, b)
     return result.astype(np.float32)

@@ -135,6 +135,12 @@ class Ground:
         result: FloatArray = lengths * self.rates(a, b)[0]
         return result
 
+    def extra_costs(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """(n,) by how much :meth:`costs` exceed the lengths of straight pieces, in units."""
+        lengths = np.linalg.norm((b - a) / self.unit, axis=-1)
+        result: FloatArray = lengths * (self.rates(a, b)[0] - 1.0)
+        return result
+
     def is_seen(self, a: FloatArray, b: FloatArray) -> BoolArray:
         """(n,) whether straight pieces (n, D) -> (n, D) run along replayed states."""
         result: BoolArray = self.rates(a, b)[1] <= SEEN_COST

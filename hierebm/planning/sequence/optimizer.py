@@ -74,10 +74,10 @@ class SequenceOptimizer:
         self.config = config or SequenceConfig()
         self.state_dim, self.generator = state_dim, generator
         self.model = TransitionModel(state_dim, self.config, generator)
-        # Some replayed states and the costs of the transitions among them.
+        # Some replayed states (M, D) and the model's costs (M, M) of the transitions among them.
+        self._replayed: tuple[Tensor, Tensor] | None = None
+        # Over these, with what ground costs besides; None until it is asked for.
         self._lattice: Lattice | None = None
-        # The same, with what ground between them costs besides; None until it is asked for.
-        self._priced: Lattice | None = None
         # Where replayed states are, as of the same update.
         self.ground: Ground | None = None
         """None before the first update."""
@@ -102,8 +102,8 @@ class SequenceOptimizer:
         if self.config.lattice_states > 0:
             chosen = torch.randperm(len(replayed), generator=self.generator)
             states = replayed[chosen[: self.config.lattice_states]]
-            self._lattice = Lattice(states, self.model.pair_costs(states, states))
-        self.ground, self._priced = Ground(replayed.numpy(), self.model.unit.numpy()), None
+            self._replayed = states, self.model.pair_costs(states, states)
+        self.ground, self._lattice = Ground(replayed.numpy(), self.model.unit.numpy()), None
 
     def add_negatives(self, pairs: Tensor) -> None:
         """Remember executed transitions (N, 2, D) that missed: from where, to where planned."""
@@ -204,32 +204,34 @@ class SequenceOptimizer:
         straight line."""
         c = self.config
         straight = torch.stack([start, goal], 1)
-        if self._lattice is None:
+        if self._replayed is None:
             return [[line] for line in straight]
-        states = self._lattice.states
-        if self._priced is None:
-            priced = self._over_ground(self._lattice.costs, states, states)
-            self._priced = Lattice(states, priced)
+        states, costs = self._replayed
+        if self._lattice is None:
+            self._lattice = Lattice(states, self._over_ground(costs, states, states))
         first = self._over_ground(self.model.pair_costs(start, states), start, states)
         last = self.model.pair_costs(goal, states, backward=True)
         last = self._over_ground(last, goal, states)
-        direct = self.model.costs(start, goal).tolist()
+        direct = (self.model.costs(start, goal) + self._extra_costs(start, goal)).tolist()
         ways = []
         for i, line in enumerate(straight):
-            drawn = self._priced.ways(first[i], last[i], direct[i], c.state_cost, WAYS, g)
+            drawn = self._lattice.ways(first[i], last[i], direct[i], c.state_cost, WAYS, g)
             ways.append([torch.cat([line[:1], inner, line[1:]]) for inner in drawn] + [line])
         return ways
 
     def _over_ground(self, costs: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Costs (A, B) of transitions between a (A, D) and b (B, D), and a nat more for each unit
-        that ground which was not visited counts as more than its length."""
+        """Costs (A, B) of transitions between a (A, D) and b (B, D), with those of the ground."""
         i, j = torch.isfinite(costs).nonzero(as_tuple=True)
-        if self.ground is None or not len(i):
-            return costs
-        a, b, priced = a[i], b[j], costs.clone()
-        length = ((b - a) / self.model.unit).norm(dim=1)
-        priced[i, j] += torch.from_numpy(self.ground.costs(a.numpy(), b.numpy())).float() - length
+        priced = costs.clone()
+        priced[i, j] += self._extra_costs(a[i], b[j])
         return priced
+
+    def _extra_costs(self, a: Tensor, b: Tensor) -> Tensor:
+        """(N, D), (N, D) -> (N,) a nat for each unit that ground which was not visited counts as
+        more than its length."""
+        if self.ground is None or not len(a):
+            return torch.zeros(len(a))
+        return torch.from_numpy(self.ground.extra_costs(a.numpy(), b.numpy())).float()
 
     def _chains_along(
         self,
@@ -314,29 +316,28 @@ class SequenceOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values; learning and planning go on exactly where they were."""
-        lattice = self._lattice
         return {
             "model": self.model.state_dict(),
-            "lattice": None if lattice is None else (lattice.states, lattice.costs),
+            "lattice": self._replayed,
             "ground": None if self.ground is None else torch.from_numpy(self.ground.states),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, in place; ValueError for other shapes."""
         # Older files have no ground: it is looked at again after the next updates.
-        lattice, ground = state["lattice"], state.get("ground")
-        if lattice is not None:
-            states, costs = lattice
+        replayed, ground = state["lattice"], state.get("ground")
+        if replayed is not None:
+            states, costs = replayed
             n = len(states)
             fits = states.shape == (n, self.state_dim) and costs.shape == (n, n) and n > 0
             if not fits or not bool((states.abs() <= LARGEST).all() and (costs >= 0.0).all()):
                 raise ValueError("the lattice is none of states and the costs between them")
-            lattice = Lattice(states.float(), costs.float())
+            replayed = states.float(), costs.float()
         if ground is not None:
             fits = ground.shape == (len(ground), self.state_dim) and len(ground) > 0
             if not fits or not bool((ground.abs() <= LARGEST).all()):
                 raise ValueError("the ground is none of replayed states")
         self.model.load_state_dict(state["model"])
-        self._lattice, self._priced = lattice, None
+        self._replayed, self._lattice = replayed, None
         if ground is not None:
             self.ground = Ground(ground.float().numpy(), self.model.unit.numpy())

@@ -98,7 +98,7 @@ def test_ground_that_was_not_visited_is_gone_around_whatever_the_energy_says(
     replayed = optimizer.model.states.contents
     unvisited = (replayed[:, 0].abs() < 0.6) & (replayed[:, 1] < 0.5)
     optimizer.ground = Ground(replayed[~unvisited].numpy(), optimizer.model.unit.numpy())
-    optimizer._priced = None
+    optimizer._lattice = None
     unknown = optimizer.plan(start, goal, generator=seeded(), ways=ways)
     assert float(known.states[..., 1].max()) < 0.0
     assert float(unknown.states[..., 1].max()) > 0.4
