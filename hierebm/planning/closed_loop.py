@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from hierebm.planning.closed_loop_plan import ClosedLoopPlan, Failed
-from hierebm.planning.failures import has_failed
 from hierebm.planning.graph.gates import TRY, Gate, Gates, far_steps
 from hierebm.planning.graph.novelty_walk import Walk
 from hierebm.planning.graph.subgoal_graph import ALIKE
@@ -153,26 +152,6 @@ class ClosedLoopPlanner(Planner, Generic[P]):
             raise ValueError("a walk by actions of another number of axes")
 
     # ------------------------------------------------------------------ following
-
-    def _step_aside(self, plan: P, achieved_goal: FloatArray) -> bool:
-        """Chase a landmark nearby, at random, in a direction that has not failed from here, to plan
-        again from there; False where there is none."""
-        context, known = self.context, self.context.transition_map
-        if known is None:
-            return False
-        reach = context.safe_edge * context.step_scale
-        landmarks, _ = known.hops()
-        points = landmarks[(np.abs(landmarks - achieved_goal) <= reach).all(-1)]
-        here = np.repeat(achieved_goal[None], len(points), 0)
-        again = has_failed(achieved_goal, points, self._failed(plan), context.step_scale)
-        points = points[~again & ~context.reached(here, points)]
-        if not len(points):
-            return False
-        subgoal = points[plan.rng.integers(len(points))]
-        plan.path = []
-        steps = float(known.steps(achieved_goal[None], subgoal[None])[0])
-        self._chase(plan, subgoal, min(steps, context.safe_edge))
-        return True
 
     def _chase(self, plan: P, subgoal: FloatArray, predicted: float) -> None:
         """Chase a subgoal (goal_dim,), on the path or not, that should take so many steps."""

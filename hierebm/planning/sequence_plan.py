@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,36 @@ class SequencePlanState(ClosedLoopPlan):
     def is_next_verified(self) -> bool:
         """See :class:`ClosedLoopPlan`."""
         return self.chased_verified
+
+    def lead_aside(self, here: FloatArray, point: FloatArray) -> None:
+        """Plan from here (goal_dim,) over a verified point (goal_dim,); from there, plan again."""
+        self.states = np.stack([here, point, self.states[-1]])
+        self.energies, self.verified = np.zeros(2, np.float32), np.array([True, False])
+        self.path, self.at, self.chased_verified = [1], here, True
+
+    @classmethod
+    def restored(
+        cls, state: Mapping[str, Any], rng: np.random.Generator, dim: int
+    ) -> SequencePlanState:
+        """What :meth:`state_dict` gave, of goals of length dim.
+
+        Raises:
+            ValueError: it is of another plan, or damaged.
+        """
+        states = checked(state, "states", (None, dim), "floats")
+        n = len(states) - 1
+        plan = cls(
+            goal := checked(state, "goal", (dim,), "floats"),
+            rng,
+            False,
+            last=goal,
+            states=states,
+            energies=checked(state, "energies", (n,), "floats", low=-math.inf, high=math.inf),
+            verified=np.zeros(n, np.bool_),
+            at=goal,
+        )
+        plan.load_state_dict(state)
+        return plan
 
     def state_dict(self) -> dict[str, Any]:
         """See :class:`PlanState`."""

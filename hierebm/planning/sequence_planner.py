@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -10,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from hierebm.checkpoint.arrays import checked
 from hierebm.planning.closed_loop import ClosedLoopPlanner
 from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
@@ -236,7 +234,9 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         safe = is_verified & (steps <= context.safe_edge) & untried
         if safe.any():
             chosen = int(np.flatnonzero(safe)[-1])
-        elif not (plan.learning or untried.any()) and self._step_aside(plan, achieved_goal):
+        elif not (plan.learning or untried.any()) and self._step_aside(
+            plan, observation, achieved_goal
+        ):
             return
         else:
             if not untried.any():
@@ -247,6 +247,19 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         plan.chased_verified = bool(is_verified[chosen])
         plan.told = self._told(plan, observation, achieved_goal, points[chosen])
         self._chase(plan, points[chosen], float(steps[chosen]))
+
+    def _step_aside(
+        self, plan: SequencePlanState, observation: FloatArray, achieved_goal: FloatArray
+    ) -> bool:
+        """Where every edge ahead has failed: plan over a landmark nearby, drawn at random; False
+        where there is none."""
+        points, steps = self._known_ways.aside(observation, achieved_goal, plan.failed)
+        if not len(points):
+            return False
+        k = int(plan.rng.integers(len(points)))
+        plan.lead_aside(achieved_goal, points[k])
+        self._chase(plan, points[k], float(steps[k]))
+        return True
 
     # ------------------------------------------------------------------ following
 
@@ -305,22 +318,7 @@ class SequenceSubgoalPlanner(ClosedLoopPlanner[SequencePlanState]):
         self, state: Mapping[str, Any], rng: np.random.Generator
     ) -> SequencePlanState:
         """See :class:`Planner`."""
-        dim = self.context.goal_dim
-        states = checked(state, "states", (None, dim), "floats")
-        n = len(states) - 1
-        energies = checked(state, "energies", (n,), "floats", low=-math.inf, high=math.inf)
-        goal = checked(state, "goal", (dim,), "floats")
-        plan = SequencePlanState(
-            goal,
-            rng,
-            False,
-            last=goal,
-            states=states,
-            energies=energies,
-            verified=np.zeros(n, np.bool_),
-            at=goal,
-        )
-        plan.load_state_dict(state)
+        plan = SequencePlanState.restored(state, rng, self.context.goal_dim)
         self._check_walk(plan.walk)
         return plan
 

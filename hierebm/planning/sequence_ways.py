@@ -9,6 +9,7 @@ import torch
 
 from hierebm.planning.closed_loop_plan import Failed
 from hierebm.planning.context import PlanningContext
+from hierebm.planning.failures import has_failed
 from hierebm.planning.graph.transition_map import SLACK, SLOWNESS
 from hierebm.planning.landmark_ways import LandmarkWays, Price, Way
 from hierebm.planning.sequence import SequenceOptimizer
@@ -91,6 +92,23 @@ class KnownWays:
             length = length * (1.0 + known.expected_share * slow)
         price[seen] = length
         return price, seen
+
+    def aside(
+        self, observation: FloatArray, achieved_goal: FloatArray, failed: Failed
+    ) -> tuple[FloatArray, FloatArray]:
+        """Landmarks (n, goal_dim) nearby that experience leads to, none of them where edges failed
+        from here, and the predicted steps (n,) to each."""
+        context, known = self._context, self._context.transition_map
+        points = np.zeros((0, len(achieved_goal)), np.float32) if known is None else known.hops()[0]
+        near = (np.abs(points - achieved_goal) <= context.safe_edge * context.step_scale).all(-1)
+        points = points[near & ~has_failed(achieved_goal, points, failed, context.step_scale)]
+        here = np.repeat(achieved_goal[None], len(points), 0)
+        points, here = (x[~context.reached(here, points)] for x in (points, here))
+        if not len(points):
+            return points, np.zeros(0, np.float32)
+        observations = np.repeat(observation[None], len(points), 0)
+        steps, is_verified = context.edges.evaluate(observations, here, points)
+        return points[is_verified], steps[is_verified]
 
     def is_seen(self, source: FloatArray, target: FloatArray) -> BoolArray:
         """(n,) whether straight pieces (n, goal_dim), (n, goal_dim) run along ground that was seen,

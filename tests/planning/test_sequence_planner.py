@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -242,9 +243,6 @@ class KnownBehind(Known):
             (steps.data, steps.indices, [*steps.indptr, steps.nnz]), shape=(4, 4)
         )
 
-    def steps(self, source: FloatArray, target: FloatArray) -> FloatArray:
-        return np.full(len(source), 11.0, np.float32)
-
 
 def test_it_steps_aside_where_every_edge_ahead_has_failed() -> None:
     planner = half_known()
@@ -253,11 +251,13 @@ def test_it_steps_aside_where_every_edge_ahead_has_failed() -> None:
     for x in np.arange(0.2, 6.4, 0.2, np.float32):
         planner._block(plan, START, np.array([x, 0.0], np.float32))
     plan = planner.replan(plan, START, START)
-    assert not plan.path
     np.testing.assert_array_equal(plan.subgoal, KnownBehind.behind)
-    # From there it is on its way again.
-    plan = planner.step(plan, KnownBehind.behind, KnownBehind.behind)
-    assert plan.path and not np.array_equal(plan.subgoal, KnownBehind.behind)
+    # From there it is on its way again, and where that fails, too, it is not chased again.
+    reached = planner.step(deepcopy(plan), KnownBehind.behind, KnownBehind.behind)
+    assert reached.path and not np.array_equal(reached.subgoal, KnownBehind.behind)
+    plan.elapsed = plan.budget + 1
+    missed = planner.step(plan, START, START)
+    assert missed.path and not np.array_equal(missed.subgoal, KnownBehind.behind)
     # What lies beyond is to be explored while learning.
     learning = planner.begin(START, START, GOAL, np.random.default_rng(0), learning=True)
     learning.failed.extend(plan.failed)
