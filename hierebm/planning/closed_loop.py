@@ -271,6 +271,9 @@ class ClosedLoopPlanner(Planner, Generic[P]):
             spent = plan.elapsed
             if not reached and expected > fewest:
                 spent += self._left(plan.last, plan.subgoal)
+            known = self.context.transition_map
+            if not reached and known is not None:
+                known.doubt(plan.last, plan.subgoal, cutoff.surprise)
             cutoff.add(plan.predicted, reached, fewest=fewest, expected=expected, spent=spent)
         metrics = {"subgoal/reached_rate": float(reached)}
         if reached:

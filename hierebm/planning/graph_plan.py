@@ -69,6 +69,11 @@ class GraphPlan(ClosedLoopPlan):
         return bool(self.path) and not self.graph.unverified[nodes[:-1], nodes[1:]].any()
 
     @property
+    def leads_to_the_end(self) -> bool:
+        """Whether the path is verified and leads all the way, not only to where it is laid out."""
+        return self.is_verified and self.path[-1] == self.goal_node
+
+    @property
     def is_next_verified(self) -> bool:
         """See :class:`ClosedLoopPlan`."""
         return not self.graph.unverified[0, self.path[0]]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from hierebm.checkpoint.arrays import checked
 from hierebm.planning.closed_loop import ClosedLoopPlanner
@@ -15,13 +16,18 @@ from hierebm.planning.graph.nodes import Nodes
 from hierebm.planning.graph.path_smoothing import smooth_path
 from hierebm.planning.graph.plan import Plan
 from hierebm.planning.graph.subgoal_graph import SubgoalGraph
+from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.planning.graph_plan import GraphPlan
+from hierebm.planning.landmark_ways import LandmarkWays
 from hierebm.planning.sampling_planner import SamplingPlanner
-from hierebm.types import FloatArray
+from hierebm.types import BoolArray, FloatArray
 
 
 class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
     """Sampler -> graph -> shortest path -> subgoal, and what happens when a subgoal is missed."""
+
+    # The graph of the last search, and ways over it.
+    _searched: tuple[csr_array, LandmarkWays] | None = None
 
     # ------------------------------------------------------------------- planning
 
@@ -63,6 +69,8 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
                 # No nodes know a verified way, and these know a beginning.
                 break
             draw = self.sampler.lay_out
+        if not (learning or plan.leads_to_the_end or plan.arrived or plan.jumping):
+            plan = self._over_landmarks(plan, observation, achieved_goal) or plan
         if failed and not (plan.path or plan.exploring or plan.jumping):
             graph.unblock()
             self.find_path(plan, achieved_goal)
@@ -77,6 +85,39 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
             },
         )
         return plan
+
+    def _over_landmarks(
+        self, plan: GraphPlan, observation: FloatArray, achieved_goal: FloatArray
+    ) -> GraphPlan | None:
+        """A verified path to the end over landmarks, where no drawn nodes had one; None if there is
+        none."""
+        known, target = self.context.transition_map, plan.graph.goal
+        if known is None or not known.may_lead(achieved_goal, target):
+            return None
+        failed = plan.graph.failed
+        (way,) = self._ways(known).find(achieved_goal, target, failed, 1, plan.rng)
+        if not way.is_verified or len(way.points) == 2:
+            return None
+        nodes = self.context.experienced.nodes_at(way.points[1:-1])
+        graph = SubgoalGraph(nodes, target, self.context.edges, failed)
+        graph.move_start(observation, achieved_goal)
+        over = GraphPlan(plan.goal, plan.rng, False, graph=graph, gate=plan.gate, last=plan.last)
+        self.find_path(over, achieved_goal)
+        return over if over.leads_to_the_end else None
+
+    def _ways(self, known: TransitionMap) -> LandmarkWays:
+        """Ways over the landmarks of the last search."""
+        points, hops = known.hops()
+        if self._searched is None or self._searched[0] is not hops:
+            scale, unverified_cost = self.context.step_scale, self.context.config.unverified_cost
+
+            def price(source: FloatArray, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+                steps = np.abs((target - source) / scale).max(-1)
+                return unverified_cost * steps, np.zeros(len(steps), np.bool_)
+
+            ways = LandmarkWays(points, hops, known.spacing, scale, price)
+            self._searched = hops, ways
+        return self._searched[1]
 
     def find_path(self, plan: GraphPlan, achieved_goal: FloatArray) -> None:
         """The shortest path from here; while learning, perhaps a subgoal on the frontier."""
@@ -94,8 +135,7 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
         if path and self.context.config.smooth_path:
             smooth_path(plan.graph, path, self.context.experienced)
         plan.path = path[1:]
-        to_the_goal = plan.is_verified and plan.path[-1] == plan.graph.goal_node
-        if self._explores(plan, achieved_goal, to_the_goal=to_the_goal):
+        if self._explores(plan, achieved_goal, to_the_goal=plan.leads_to_the_end):
             return
         if plan.path:
             self._set_subgoal(plan)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from hierebm.planning.closed_loop import RANDOM_WALK_STEPS
 from hierebm.planning.context import PlanningContext
@@ -210,6 +211,11 @@ def test_a_try_that_is_given_up_counts_the_steps_that_were_left() -> None:
         _, reached, fewest, expected, spent = cutoff.state_dict()["outcomes"][-1]
         assert reached == follows and expected == pytest.approx(3.0 * fewest)
         assert spent == pytest.approx(steps if follows else steps + fewest)
+        assert len(planner.context.transition_map.doubted) == (not follows)
+    ((point, target, nats),) = planner.context.transition_map.doubted
+    np.testing.assert_array_equal(point, START)
+    np.testing.assert_array_equal(target, plan.told and first)
+    assert nats > 0.0, "one of two tries was reached before"
 
 
 def test_predicting_does_not_explore_but_draws_other_nodes() -> None:
@@ -227,6 +233,31 @@ def test_predicting_does_not_explore_but_draws_other_nodes() -> None:
     near = np.array([1.0, 2.5], np.float32)
     planner.begin(np.zeros(4, np.float32), START, near, np.random.default_rng(0))
     assert len(drawn) == 1
+
+
+class NowhereNear(SubgoalSampler):
+    """Nodes that are on no way."""
+
+    def sample(self, start, goal, n, pool, rng, edges=None):  # type: ignore
+        return pool.nodes_at(np.array([[0.1, 3.9]], np.float32))
+
+
+def test_where_no_drawn_nodes_know_the_way_landmarks_do() -> None:
+    planner = _half_known(sampler=NowhereNear(), redraws=1, max_edge=6.0)
+    known, zeros = planner.context.transition_map, np.zeros(4, np.float32)
+    assert known is not None
+    start, goal = np.array([[1.0, 0.5], [1.0, 3.5]], np.float32)
+    points = np.linspace(start, goal, 7, dtype=np.float32)
+    hops = csr_array((np.full(6, 2.5), (np.arange(6), np.arange(1, 7))), shape=(7, 7))
+    known.hops = lambda: (points, hops)  # type: ignore
+    plan = planner.begin(zeros, start, goal, np.random.default_rng(0))
+    assert plan.leads_to_the_end and len(plan.path) > 2
+    along = plan.graph.nodes.achieved_goal
+    assert np.abs(along[:, 0] - 1.0).max() < 0.5 and (np.diff(along[:, 1]) > 0).all()
+    learning = planner.begin(zeros, start, goal, np.random.default_rng(0), learning=True)
+    assert not learning.leads_to_the_end, "while learning, what is not found is explored"
+    known.may_lead = lambda *_: False  # type: ignore
+    assert not planner.begin(zeros, start, goal, np.random.default_rng(0)).leads_to_the_end
 
 
 class InOrderOnDemand(SubgoalSampler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from hierebm.planning.graph.edges import EdgeRules, GraphConfig
 from hierebm.planning.graph.nodes import NodePool
@@ -77,6 +78,18 @@ class LeftHalf:
 
     def may_lead(self, source: FloatArray, target: FloatArray) -> bool:
         return bool(source[0] < 2 and target[0] < 2)
+
+    spacing = 2.0 * STEP
+
+    def __init__(self) -> None:
+        self.doubted: list[tuple[FloatArray, FloatArray, float]] = []
+
+    def doubt(self, point: FloatArray, target: FloatArray, nats: float) -> None:
+        self.doubted.append((point, target, nats))
+
+    def hops(self) -> tuple[FloatArray, csr_array]:
+        points = np.array([[1.0, 0.5], [1.0, 3.5]], np.float32)
+        return points, csr_array(([15.0], ([0], [1])), shape=(2, 2))
 
     def frontier(
         self, point: FloatArray, max_hop: float, rng: np.random.Generator

@@ -32,6 +32,8 @@ SLOPE, PRECISION = -5.0, np.array([0.5, 0.5])
 SPREAD, NOISE, SHOWN, CAUTION = 0.5, 4.0, 20.0, 2.0
 # The tries that tell the share: a low level that has learned little is wrong without luck, too.
 RECENT = 150
+# Tries that count as missed before there are any.
+UNKNOWN = 8.0
 # Shares below this are none: worlds without luck are to be as if nobody had asked.
 NOTICED = 0.2
 
@@ -86,6 +88,12 @@ class EdgeCutoff:
     def outcomes(self) -> FloatArray:
         """(n, 2) the remembered ones: predicted steps, and 1 where the subgoal was reached."""
         return self._outcomes[:, :2]
+
+    @property
+    def surprise(self) -> float:
+        """Nats, how surprising it is that a try is missed, by the outcomes that are remembered."""
+        n, reached = len(self._outcomes), float(self._outcomes[:, 1].sum())
+        return float(np.log((n + UNKNOWN) / (n - reached + UNKNOWN)))
 
     def refit(self, low: float, high: float) -> None:
         """Set ``safe_edge`` to the steps up to which 95% are reached, within [low, high]."""

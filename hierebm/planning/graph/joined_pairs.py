@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, dijkstra
 
 from hierebm.checkpoint.arrays import checked
+from hierebm.planning.graph.doubt import CLOSED
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Bits of a pair's key that hold its target.
@@ -27,7 +28,7 @@ AT_ONCE = 2**21
 class JoinedPairs:
     """p ordered pairs of landmarks, each with the fewest steps that any trajectory took.
 
-    Sorted by source and target. Takes 13 bytes a pair, and time in proportion to what is new and a
+    Sorted by source and target. Takes 17 bytes a pair, and time in proportion to what is new and a
     copy of the rest to grow.
     """
 
@@ -37,6 +38,8 @@ class JoinedPairs:
     """(p,) fewest steps."""
     implied: BoolArray
     """(p,) whether two other pairs lead there in no more steps: shortest paths do without."""
+    doubt: FloatArray
+    """(p,) nats against it since a trajectory last joined the pair: see :mod:`doubt`."""
 
     @classmethod
     def of(
@@ -55,7 +58,8 @@ class JoinedPairs:
         keys, steps, implied = keys[order], steps[order], implied[order]
         first = np.ones(len(keys), np.bool_)
         first[1:] = keys[1:] != keys[:-1]
-        return cls(keys[first], steps[first], implied[first])
+        doubt = np.zeros(int(first.sum()), np.float32)
+        return cls(keys[first], steps[first], implied[first], doubt)
 
     def state_dict(self, prefix: str) -> dict[str, NDArray[Any]]:
         """What :meth:`restored` makes them again from, by names with this prefix."""
@@ -63,6 +67,7 @@ class JoinedPairs:
             f"{prefix}pairs": self.pairs,
             f"{prefix}steps": self.steps,
             f"{prefix}implied": self.implied,
+            f"{prefix}doubt": self.doubt,
         }
 
     @classmethod
@@ -75,7 +80,16 @@ class JoinedPairs:
         # Older files do not tell which pairs are implied, which costs time and nothing else.
         name = f"{prefix}implied"
         implied = checked(arrays, name, (len(ends),), "flags") if name in arrays else None
-        return cls.of(ends, steps, implied)
+        result = cls.of(ends, steps, implied)
+        # Nor do they tell of doubt.
+        if (name := f"{prefix}doubt") not in arrays:
+            return result
+        doubt = checked(arrays, name, (len(ends),), "floats", low=0.0)
+        # As they were given: sorted, and each of them once.
+        if len(result) != len(ends):
+            raise ValueError("pairs of landmarks with themselves, or there twice")
+        order = np.argsort(ends[:, 0] << TARGET_BITS | ends[:, 1])
+        return replace(result, doubt=doubt[order])
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -83,10 +97,11 @@ class JoinedPairs:
     @property
     def pairs(self) -> IntArray:
         """(p, 2) source and target."""
-        return np.stack([self.keys >> TARGET_BITS, self.keys & (1 << TARGET_BITS) - 1], axis=1)
+        return _pairs(self.keys)
 
     def merged(self, new: JoinedPairs) -> JoinedPairs:
-        """These and the new ones, of equal pairs the one of fewest steps."""
+        """These and the new ones, of equal pairs the one of fewest steps; nobody doubts what was
+        joined again."""
         at = np.searchsorted(self.keys, new.keys)
         known = np.zeros(len(new), np.bool_)
         inside = at < len(self)
@@ -99,24 +114,50 @@ class JoinedPairs:
             steps, implied = steps.copy(), implied.copy()
             steps[old[better]] = new.steps[again[better]]
             implied[old[better]] = new.implied[again[better]]
+        doubt = self.doubt
+        if doubt[old].any():
+            doubt = doubt.copy()
+            doubt[old] = 0.0
         if known.all():
-            return JoinedPairs(self.keys, steps, implied)
+            return JoinedPairs(self.keys, steps, implied, doubt)
         at, added = at[~known], ~known
         return JoinedPairs(
             np.insert(self.keys, at, new.keys[added]),
             np.insert(steps, at, new.steps[added]),
             np.insert(implied, at, new.implied[added]),
+            np.insert(doubt, at, new.doubt[added]),
         )
 
+    def leaving(self, sources: IntArray) -> tuple[IntArray, IntArray]:
+        """Indices (k,) of the pairs that begin at these landmarks, and the pairs (k, 2)."""
+        first = np.searchsorted(self.keys, sources << TARGET_BITS)
+        last = np.searchsorted(self.keys, (sources + 1) << TARGET_BITS)
+        which = np.concatenate([np.arange(0), *map(np.arange, first, last)])
+        return which, _pairs(self.keys[which])
+
+    def doubted(self, which: IntArray, nats: float) -> JoinedPairs:
+        """With so much more doubt of those at these indices."""
+        doubt = self.doubt.copy()
+        doubt[which] += np.float32(nats)
+        return replace(self, doubt=doubt)
+
     def graph(self, n: int, *, with_implied: bool = True) -> csr_array:
-        """The pairs as edges between n landmarks, in the types that searches use."""
+        """The pairs as edges between n landmarks, in the types that searches use, but for those
+        that count as closed."""
         keys, steps = self.keys, self.steps
+        left = self.doubt < CLOSED
         if not with_implied:
-            keys, steps = keys[~self.implied], steps[~self.implied]
+            left &= ~self.implied
+        keys, steps = keys[left], steps[left]
         begin = np.searchsorted(keys, np.arange(n + 1, dtype=np.int64) << TARGET_BITS)
         target = (keys & (1 << TARGET_BITS) - 1).astype(np.int32)
         data = steps.astype(np.float64), target, begin.astype(np.int32)
         return csr_array(data, shape=(n, n))
+
+
+def _pairs(keys: IntArray) -> IntArray:
+    """(k,) -> (k, 2) source and target."""
+    return np.stack([keys >> TARGET_BITS, keys & (1 << TARGET_BITS) - 1], axis=1)
 
 
 class StepsBetween:

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 
 from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
+from hierebm.planning.graph.doubt import leads_past
 from hierebm.planning.graph.gates import Gates, jumps_within
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
 from hierebm.planning.graph.landmarks import Landmarks
@@ -147,6 +148,21 @@ class TransitionMap:
         moved = (replay.achieved_goal[replay.later(rows, 1)] - points) / self.step_scale
         at = self._landmarks.nearest(self._scale(points))
         self.pace = self.pace.added(at, len(self.landmarks), commanded, moved)
+
+    def doubt(self, point: FloatArray, target: FloatArray, nats: float) -> None:
+        """A verified edge was missed: on its way to target (goal_dim,), the agent got to point and
+        no farther, which is surprising by so many nats.
+
+        What leads past the point in that direction is doubted until a trajectory goes there again.
+        Where misses add up, it verifies nothing from the next :meth:`search` on.
+        """
+        here, there = self._scale(np.stack([point, target]))
+        farthest = 1.0 + max(STRIDES) / SPACING
+        near = np.linalg.norm(self.landmarks - here, axis=1) <= farthest
+        which, pairs = self._joined.leaving(np.flatnonzero(near))
+        source, end = self.landmarks[pairs.T]
+        past = leads_past(here, there, source, end)
+        self._joined = self._joined.doubted(which[past], nats)
 
     def search(self) -> None:
         """Let all that was added verify from now on; until then, what is new verifies nothing."""
@@ -295,10 +311,7 @@ class TransitionMap:
         if not known.size:
             return None
         chance = 1.0 / np.maximum(self.visits[known], 1)
-        way = [int(rng.choice(known, p=chance / chance.sum()))]
-        while (previous := int(before[way[-1]])) != here:
-            way.append(previous)
-        way.reverse()
+        way = _way(before, here, int(rng.choice(known, p=chance / chance.sum())))
         # The farthest landmark of each hop.
         at = steps[way]
         hops, last = [], 0.0
@@ -360,6 +373,14 @@ class TransitionMap:
     def _find(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
         """Landmarks (n,) of points (n, goal_dim) as of the last search, and where there is none."""
         return self._landmarks.find_settled(self._scale(points))
+
+
+def _way(before: IntArray, source: int, target: int) -> list[int]:
+    """Landmarks from the one after the source to the target, by the one before each."""
+    way = [target]
+    while (previous := int(before[way[-1]])) != source:
+        way.append(previous)
+    return way[::-1]
 
 
 def _coarseness(points: FloatArray) -> float:
