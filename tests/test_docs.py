@@ -34,7 +34,8 @@ SHORTER = {
     r"--every \d+": "--every 50",
     r"--total-timesteps 8000": "--total-timesteps 320",
     r"--total-timesteps 9000": "--total-timesteps 340",
-    r"^(train .*--seed 0.*)": r"\1 --set learning_starts=200 --set energy_gradient_steps=5",
+    r"^(train .*--seed 0.*)": r"\1 --set learning_starts=200 --set energy_gradient_steps=5"
+    " --set redraws=0 --set n_subgoals=16",
     r"^(train|evaluate) (.*)": r"\1 \2 --episodes 1",
 }
 # The code of these pages is run from top to bottom. Below, what a page begins with.

@@ -9,12 +9,12 @@ import pytest
 
 # Trials of each row; the benchmark makes many more. Killed sweeps: tests/sweeps/test_sweep.py.
 TRIALS = {
-    "kills": 4,
-    "interrupts": 6,
+    "kills": 2,
+    "interrupts": 4,
     "stop_signals": 3,
-    "disks": 5,
+    "disks": 3,
     "two_processes": 1,
-    "soak": 4000,
+    "soak": 2000,
 }
 
 

@@ -64,7 +64,7 @@ def _saved(tensors: Any) -> bytes:
 
 
 def test_a_seeded_sample_of_damaged_files_loses_nothing(tmp_path: Path) -> None:
-    rows = list(files.measure(40, 3, tmp_path))
+    rows = list(files.measure(24, 3, tmp_path))
     assert [row["case"] for row in rows] == list(files.KINDS)
     assert {row["losses"] for row in rows} == {0}, rows
 

@@ -272,8 +272,8 @@ def test_dict_goals_say_what_to_do() -> None:
 
 
 def test_a_seeded_sample_of_faults_loses_nothing(tmp_path: Path) -> None:
-    rows = list(faults.measure(24, 1, tmp_path))
-    assert sum(row["tried"] for row in rows) == 24
+    rows = list(faults.measure(16, 1, tmp_path))
+    assert sum(row["tried"] for row in rows) == 16
     assert not [row for row in rows if row["losses"]], rows
     assert all(re.fullmatch(r"named, agent intact \d+", row["outcomes"]) for row in rows)
 

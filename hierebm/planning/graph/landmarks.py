@@ -10,6 +10,11 @@ from hierebm.types import BoolArray, FloatArray, IntArray
 # A point is near a landmark up to a distance of 1. The trees find what is nearer than a bound.
 BOUND = float(np.nextafter(1.0, 2.0))
 
+# With more axes than that, trajectories hardly ever come back to where another one was, and the map
+# falls to pieces. Landmarks are then farther apart, by this factor again and again, until each
+# covers this many of a thousand states: as in a plane, where experience takes about the true steps.
+FEW_AXES, GROWTH, STATES_EACH, N_STATES = 3, 1.25, 15, 1000
+
 
 class Landmarks:
     """Points that cover all visited ground, in units of their spacing; as many as that takes.
@@ -88,3 +93,16 @@ class Landmarks:
             gap = np.where(is_later, later_gap, gap)
             index = np.where(is_later, later + self.n_settled, index)
         return np.asarray(gap), np.asarray(index, np.int64)
+
+
+def coarseness_of(points: FloatArray) -> float:
+    """Times that landmarks should be farther apart than the first points (n, goal_dim) have it."""
+    result = 1.0
+    if points.shape[1] <= FEW_AXES:
+        return result
+    sample = points[np.linspace(0, len(points) - 1, min(len(points), N_STATES)).astype(np.int64)]
+    # Fewer states have fewer landmarks, about as the square root of their number.
+    most = N_STATES / STATES_EACH * (len(sample) / N_STATES) ** 0.5
+    while Landmarks(points.shape[1]).cover(sample / np.float32(result)) > most:
+        result *= GROWTH
+    return result

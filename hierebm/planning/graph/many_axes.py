@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierebm.planning.graph.transition_map import FEW_AXES, TransitionMap
+from hierebm.planning.graph.landmarks import FEW_AXES
+from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
 from hierebm.types import FloatArray, IntArray
 

@@ -19,24 +19,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import connected_components
 
 from hierebm.at_once import set_at_once
 from hierebm.checkpoint.arrays import checked
 from hierebm.planning.graph.doubt import leads_past
+from hierebm.planning.graph.frontier import way_to_frontier
 from hierebm.planning.graph.gates import Gates, jumps_within
 from hierebm.planning.graph.joined_pairs import JoinedPairs, StepsBetween
-from hierebm.planning.graph.landmarks import Landmarks
+from hierebm.planning.graph.landmarks import Landmarks, coarseness_of
 from hierebm.planning.graph.pace import FASTEST, SLOWEST, Pace
 from hierebm.replay import EpisodeReplay
 from hierebm.types import BoolArray, FloatArray, IntArray
 
 # Landmarks are this many full-speed steps apart: less than walls are thick.
 SPACING = 2.0
-# With more axes than that, trajectories hardly ever come back to where another one was, and the map
-# falls to pieces. Landmarks are then farther apart, by this factor again and again, until each
-# covers this many of a thousand states: as in a plane, where experience takes about the true steps.
-FEW_AXES, GROWTH, STATES_EACH, N_STATES = 3, 1.25, 15, 1000
 # Trajectories are read at these distances, in steps: shorter ones would count the rounding to
 # landmarks as progress (with strides from 1 on, experience looked twice as fast as it was).
 STRIDES = (4, 8)
@@ -98,7 +95,7 @@ class TransitionMap:
         """
         coarseness, landmarks = self._coarseness, copy(self._landmarks)
         if not len(landmarks):
-            coarseness = _coarseness(self._scale(replay.achieved_goal[rows]))
+            coarseness = coarseness_of(self._scale(replay.achieved_goal[rows]))
         spacing = self._spacing(coarseness)
         points: FloatArray = replay.achieved_goal[rows] / spacing
         landmarks.cover(points)
@@ -306,21 +303,12 @@ class TransitionMap:
             return None
         here = int(self._landmarks.nearest(self._scale(point[None]))[0])
         graph = self._joined.graph(len(self.landmarks))
-        steps, before = dijkstra(graph, indices=here, return_predecessors=True)
-        known = np.flatnonzero(np.isfinite(steps) & (steps > 0))
-        if not known.size:
+        found = way_to_frontier(graph, self.visits, here, max_hop, rng)
+        if found is None:
             return None
-        chance = 1.0 / np.maximum(self.visits[known], 1)
-        way = _way(before, here, int(rng.choice(known, p=chance / chance.sum())))
-        # The farthest landmark of each hop.
-        at = steps[way]
-        hops, last = [], 0.0
-        for i in range(len(way)):
-            if i + 1 == len(way) or at[i + 1] - last > max_hop:
-                hops.append(i)
-                last = at[i]
-        points: FloatArray = self.landmarks[way][hops] * self.spacing
-        return points, np.diff(at[hops], prepend=0.0).astype(np.float32)
+        way, steps = found
+        points: FloatArray = self.landmarks[way] * self.spacing
+        return points, steps
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """What :meth:`load_state_dict` restores the map from."""
@@ -373,24 +361,3 @@ class TransitionMap:
     def _find(self, points: FloatArray) -> tuple[IntArray, BoolArray]:
         """Landmarks (n,) of points (n, goal_dim) as of the last search, and where there is none."""
         return self._landmarks.find_settled(self._scale(points))
-
-
-def _way(before: IntArray, source: int, target: int) -> list[int]:
-    """Landmarks from the one after the source to the target, by the one before each."""
-    way = [target]
-    while (previous := int(before[way[-1]])) != source:
-        way.append(previous)
-    return way[::-1]
-
-
-def _coarseness(points: FloatArray) -> float:
-    """Times that landmarks should be farther apart than the first points (n, goal_dim) have it."""
-    result = 1.0
-    if points.shape[1] <= FEW_AXES:
-        return result
-    sample = points[np.linspace(0, len(points) - 1, min(len(points), N_STATES)).astype(np.int64)]
-    # Fewer states have fewer landmarks, about as the square root of their number.
-    most = N_STATES / STATES_EACH * (len(sample) / N_STATES) ** 0.5
-    while Landmarks(points.shape[1]).cover(sample / np.float32(result)) > most:
-        result *= GROWTH
-    return result
