@@ -71,13 +71,14 @@ class GraphPlanner(SamplingPlanner, ClosedLoopPlanner[GraphPlan]):
             draw = self.sampler.lay_out
         if not (learning or plan.leads_to_the_end or plan.arrived or plan.jumping):
             plan = self._over_landmarks(plan, observation, achieved_goal) or plan
+        graph = plan.graph
         if failed and not (plan.path or plan.exploring or plan.jumping):
             graph.unblock()
             self.find_path(plan, achieved_goal)
         self._record(
             plan,
             {
-                "graph/nodes": len(nodes),
+                "graph/nodes": len(graph.nodes),
                 "graph/edges": graph.edges.sum(),
                 "graph/path_found_rate": bool(plan.path),
                 "graph/path_verified_rate": plan.is_verified,

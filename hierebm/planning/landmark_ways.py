@@ -1,4 +1,4 @@
-"""Ways over landmarks that sequences begin along: where trajectories led, elsewhere at a price.
+"""Ways over landmarks that plans begin along: where trajectories led, elsewhere at a price.
 
 The energy of a sequence is a sum: over a hundred states, a way round costs more than one step
 through a wall, whatever that costs. So ways are first looked for where hops that trajectories took

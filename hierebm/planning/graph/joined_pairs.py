@@ -100,8 +100,8 @@ class JoinedPairs:
         return _pairs(self.keys)
 
     def merged(self, new: JoinedPairs) -> JoinedPairs:
-        """These and the new ones, of equal pairs the one of fewest steps; nobody doubts what was
-        joined again."""
+        """These and the new ones, of equal pairs the one of fewest steps, which is not doubted
+        any more."""
         at = np.searchsorted(self.keys, new.keys)
         known = np.zeros(len(new), np.bool_)
         inside = at < len(self)

@@ -10,7 +10,6 @@ from hierebm.planning.graph.doubt import CLOSED, leads_past
 from hierebm.planning.graph.edge_cutoff import EdgeCutoff
 from hierebm.planning.graph.transition_map import TransitionMap
 from hierebm.replay import EpisodeReplay
-from hierebm.types import FloatArray
 
 STEP = np.array([0.2, 0.2], np.float32)
 WEST, EAST = np.array([1.2, 2.0], np.float32), np.array([2.8, 2.0], np.float32)
@@ -24,8 +23,8 @@ def _there_and_back(replay: EpisodeReplay, *heights: float) -> None:
         points = np.stack([x, np.full_like(x, height)], 1)
         for t, (at, to) in enumerate(pairwise(points)):
             ended = np.array([t + 2 == len(points)])
-            row = at[None], at[None], to[None]
-            replay.add(*row, np.zeros((1, 1), np.float32), *row[2:] * 2, ended & False, ended)
+            at, to, action = at[None], to[None], np.zeros((1, 1), np.float32)
+            replay.add(at, at, to, action, to, to, np.zeros(1, np.bool_), ended)
 
 
 def _known(*heights: float) -> tuple[TransitionMap, EpisodeReplay]:
@@ -34,10 +33,6 @@ def _known(*heights: float) -> tuple[TransitionMap, EpisodeReplay]:
     world.add(replay, replay.newest_rows(replay.capacity))
     world.search()
     return world, replay
-
-
-def _leads(world: TransitionMap, source: FloatArray, target: FloatArray) -> bool:
-    return world.may_lead(source, target)
 
 
 def test_what_leads_past_a_point() -> None:
@@ -50,16 +45,16 @@ def test_what_leads_past_a_point() -> None:
 
 def test_missed_tries_close_the_way_in_their_direction_alone() -> None:
     world, _ = _known(2.0)
-    assert _leads(world, WEST, EAST) and _leads(world, EAST, WEST)
+    assert world.may_lead(WEST, EAST) and world.may_lead(EAST, WEST)
     world.doubt(MIDDLE, EAST, CLOSED - 0.1)
     world.search()
-    assert _leads(world, WEST, EAST), "not surprising enough yet"
+    assert world.may_lead(WEST, EAST), "not surprising enough yet"
     world.doubt(MIDDLE, EAST, 0.2)
-    assert _leads(world, WEST, EAST), "until the next search"
+    assert world.may_lead(WEST, EAST), "until the next search"
     world.search()
-    assert not _leads(world, WEST, EAST) and _leads(world, EAST, WEST)
+    assert not world.may_lead(WEST, EAST) and world.may_lead(EAST, WEST)
     known = world.verify(WEST[None], EAST[None], np.full(1, 9.0, np.float32))[1]
-    assert not known[0] and _leads(world, WEST, MIDDLE)
+    assert not known[0] and world.may_lead(WEST, MIDDLE)
     found = world.frontier(WEST, 8.0, np.random.default_rng(0))
     assert found is not None and found[0][:, 0].max() < 2.5
 
@@ -69,7 +64,7 @@ def test_a_way_beside_it_stays_open() -> None:
     for _ in range(3):
         world.doubt(MIDDLE, EAST, CLOSED)
     world.search()
-    assert _leads(world, WEST, EAST), "a little higher"
+    assert world.may_lead(WEST, EAST), "a little higher"
 
 
 def test_a_trajectory_opens_it_again_and_doubt_is_saved() -> None:
@@ -80,15 +75,15 @@ def test_a_trajectory_opens_it_again_and_doubt_is_saved() -> None:
     for each in (world, other):
         each.doubt(MIDDLE, EAST, 0.2)
         each.search()
-        assert not _leads(each, WEST, EAST)
+        assert not each.may_lead(WEST, EAST)
     old = {k: v for k, v in world.state_dict().items() if "doubt" not in k}
     older = TransitionMap(STEP)
     older.load_state_dict(old)
-    assert _leads(older, WEST, EAST), "older files tell of no doubt"
+    assert older.may_lead(WEST, EAST), "older files tell of no doubt"
     _there_and_back(replay, 2.0)
     other.add(replay, replay.newest_rows(80), 80)
     other.search()
-    assert _leads(other, WEST, EAST)
+    assert other.may_lead(WEST, EAST)
 
 
 def test_a_miss_is_as_surprising_as_misses_are_rare() -> None:
