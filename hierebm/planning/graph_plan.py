@@ -28,7 +28,7 @@ class PlannerConfig(GraphConfig):
     calibrate_cutoff: bool = setting(
         True,
         "Let safe_edge grow to the predicted steps up to which 95% of the subgoals were reached "
-        "while learning. Off: it stays as it was set.",
+        "while learning. Off: it stays as it was set, and no way closes.",
     )
     smooth_path: bool = setting(
         True, "Move the nodes of a path to stored states over which the path costs less."
